@@ -1,0 +1,7 @@
+//! `base`: what every layer may name: ids, time values, bounded containers, configuration rows.
+//!
+//! No I/O, no clock, no RocketMQ word. Nothing here allocates behind the caller's back.
+#![forbid(unsafe_code)]
+
+pub mod ids;
+pub mod time;

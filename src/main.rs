@@ -1,0 +1,3 @@
+//! `ringmq`: one executable; the subcommand picks the process.
+
+fn main() {}
