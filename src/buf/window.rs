@@ -16,6 +16,7 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const MAGIC: u64 = 0x5249_4e47_4d51_5731; // "RINGMQW1"
@@ -47,17 +48,48 @@ pub struct WindowFrontiers {
     pub written: u64,
 }
 
-/// The mapped ring. Single owner; the kernel reads it for writes and sends while the owner appends elsewhere.
+/// The mapped ring. One owner appends; the kernel reads it for writes and sends at the same time.
 pub struct Window {
+    map: Arc<Map>,
+    path: Option<PathBuf>,
+}
+
+/// Keeps a window's memory mapped while the kernel may read it; gives no access to the bytes.
+#[derive(Clone)]
+pub struct WindowMemory(Arc<Map>);
+
+impl WindowMemory {
+    /// First byte of the ring (first mapping), for registration with the kernel.
+    pub fn as_ptr(&self) -> *const u8 {
+        self.0.ring.as_ptr()
+    }
+
+    /// Ring size in bytes.
+    pub fn bytes(&self) -> usize {
+        self.0.bytes
+    }
+
+    /// Address of a stream position inside the first mapping, and how many bytes follow before the ring's end.
+    pub fn locate(&self, position: u64) -> (*const u8, usize) {
+        let offset = offset_in(position, self.0.bytes);
+        // SAFETY: the offset is below the ring's size.
+        let start = unsafe { self.0.ring.as_ptr().add(offset) };
+        (start, self.0.bytes - offset)
+    }
+}
+
+struct Map {
     header: NonNull<u8>,
     ring: NonNull<u8>,
     bytes: usize,
-    path: Option<PathBuf>,
     _file: File,
 }
 
-// SAFETY: both mappings belong to this value alone; the header words are atomics.
-unsafe impl Send for Window {}
+// SAFETY: the mappings belong to this value; header words are atomics, and ring bytes are reached only through
+// the one `Window`.
+unsafe impl Send for Map {}
+// SAFETY: as for Send: shared references give addresses, not access to ring bytes.
+unsafe impl Sync for Map {}
 
 impl Window {
     /// Creates the file (replacing what is there) and writes the header with both frontiers at `start`.
@@ -154,18 +186,23 @@ impl Window {
         let fd = file.as_raw_fd();
         let header = map_file(None, BLOCK_BYTES, fd, 0)?;
         let ring = reserve(bytes * 2).inspect_err(|_| unmap(header, BLOCK_BYTES))?;
-        let window = Window { header, ring, bytes, path, _file: file };
-        // From here on dropping `window` unmaps everything, also when one of these fails.
-        map_file(Some(window.ring), bytes, fd, BLOCK_BYTES)?;
+        let map = Map { header, ring, bytes, _file: file };
+        // From here on dropping `map` unmaps everything, also when one of these fails.
+        map_file(Some(map.ring), bytes, fd, BLOCK_BYTES)?;
         // SAFETY: the reservation is `2 * bytes` long, so its middle is inside it.
-        let second = unsafe { window.ring.add(bytes) };
+        let second = unsafe { map.ring.add(bytes) };
         map_file(Some(second), bytes, fd, BLOCK_BYTES)?;
-        Ok(window)
+        Ok(Window { map: Arc::new(map), path })
     }
 
     /// Ring size in bytes.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.map.bytes
+    }
+
+    /// A handle that keeps the memory mapped for operations in flight.
+    pub fn memory(&self) -> WindowMemory {
+        WindowMemory(Arc::clone(&self.map))
     }
 
     /// Whether the content survives the death of the process.
@@ -173,30 +210,20 @@ impl Window {
         self.path.is_some()
     }
 
-    /// First byte of the ring (first mapping), for registration with the kernel.
-    pub fn as_ptr(&self) -> *mut u8 {
-        self.ring.as_ptr()
-    }
-
-    /// Offset of a stream position in the ring, in bytes.
-    pub fn offset(&self, position: u64) -> usize {
-        usize::try_from(position % self.bytes as u64).expect("less than the ring size")
-    }
-
     /// The ring's bytes for `[position, position + len)`; `len <= bytes()`.
     pub fn slice(&self, position: u64, len: usize) -> &[u8] {
-        assert!(len <= self.bytes, "{len} bytes of a window of {}", self.bytes);
+        assert!(len <= self.map.bytes, "{len} bytes of a window of {}", self.map.bytes);
         // SAFETY: offset < bytes and len <= bytes, so the range lies in the double mapping of 2 * bytes.
-        let start = unsafe { self.ring.as_ptr().add(self.offset(position)) };
+        let start = unsafe { self.map.ring.as_ptr().add(offset_in(position, self.map.bytes)) };
         // SAFETY: as above; the mapping lives as long as `self`.
         unsafe { std::slice::from_raw_parts(start, len) }
     }
 
     /// As `slice`, writable. The owner keeps it disjoint from ranges whose write is in flight.
     pub fn slice_mut(&mut self, position: u64, len: usize) -> &mut [u8] {
-        assert!(len <= self.bytes, "{len} bytes of a window of {}", self.bytes);
+        assert!(len <= self.map.bytes, "{len} bytes of a window of {}", self.map.bytes);
         // SAFETY: as in `slice`.
-        let start = unsafe { self.ring.as_ptr().add(self.offset(position)) };
+        let start = unsafe { self.map.ring.as_ptr().add(offset_in(position, self.map.bytes)) };
         // SAFETY: as in `slice`; `&mut self` excludes other slices in this process.
         unsafe { std::slice::from_raw_parts_mut(start, len) }
     }
@@ -231,7 +258,7 @@ impl Window {
     fn atomic(&self, index: usize) -> &AtomicU64 {
         assert!(index < BLOCK_BYTES / 8);
         // SAFETY: the header block holds BLOCK_BYTES / 8 words; the mapping is page-aligned.
-        let word = unsafe { self.header.as_ptr().cast::<u64>().add(index) };
+        let word = unsafe { self.map.header.as_ptr().cast::<u64>().add(index) };
         // SAFETY: aligned, valid while `self` lives, and only ever accessed atomically.
         unsafe { AtomicU64::from_ptr(word) }
     }
@@ -245,11 +272,15 @@ impl Window {
     }
 }
 
-impl Drop for Window {
+impl Drop for Map {
     fn drop(&mut self) {
         unmap(self.header, BLOCK_BYTES);
         unmap(self.ring, self.bytes * 2);
     }
+}
+
+fn offset_in(position: u64, ring_bytes: usize) -> usize {
+    usize::try_from(position % ring_bytes as u64).expect("less than the ring size")
 }
 
 fn ring_bytes(file_bytes: u64) -> Option<usize> {
