@@ -90,6 +90,8 @@ pub struct Row {
     pub reloadable: bool,
     /// Whether the short listing (`-m`) shows it.
     pub important: bool,
+    /// Whether listings hide the value.
+    pub secret: bool,
     /// Who knows it.
     pub since: Since,
     /// What is done with it.
@@ -113,6 +115,7 @@ impl Row {
             default,
             reloadable: false,
             important: false,
+            secret: false,
             since: Since::Both,
             treatment: Treatment::Planned,
             doc,
@@ -169,6 +172,12 @@ impl Row {
     /// The same row, in the short listing.
     pub const fn important(mut self) -> Row {
         self.important = true;
+        self
+    }
+
+    /// The same row, hidden in listings.
+    pub const fn secret(mut self) -> Row {
+        self.secret = true;
         self
     }
 
