@@ -5,5 +5,6 @@
 
 pub mod config;
 pub mod ids;
+pub mod limit;
 pub mod props;
 pub mod time;

@@ -131,15 +131,15 @@ pub struct BrokerConfig {
     pub server_socket_backlog: u32,
 
     /// Shards; 0 is one per CPU.
-    pub shard_count: u16,
+    pub shard_count: usize,
     /// CPUs of the shards in order; empty is the mask of the process.
-    pub shard_cpus: Vec<u16>,
+    pub shard_cpus: Vec<usize>,
     /// Streams of a new store; 0 is one per shard.
     pub log_streams: u16,
     /// Window of a stream, a multiple of 4096.
     pub log_window_bytes: u64,
     /// One receive buffer, a multiple of 4096.
-    pub recv_buffer_bytes: u32,
+    pub recv_buffer_bytes: usize,
     /// Receive buffers of a shard, a power of two.
     pub recv_buffer_count: u16,
     /// Connections of a shard at most.
@@ -225,10 +225,6 @@ fn cross_check(reader: &mut Reader<'_>) {
     let window = reader.config.int("logWindowBytes");
     if reader.config.int("maxMessageSize") > window / 2 {
         reader.fail("maxMessageSize", format!("is more than half of logWindowBytes = {window}"));
-    }
-    let (shards, cpus) = (reader.config.int("shardCount"), reader.cpus("shardCpus"));
-    if shards != 0 && !cpus.is_empty() && usize::try_from(shards) != Ok(cpus.len()) {
-        reader.fail("shardCount", format!("differs from the {} CPUs of shardCpus", cpus.len()));
     }
     for name in ["brokerName", "brokerClusterName"] {
         if reader.config.text(name).contains(['/', '\0']) {

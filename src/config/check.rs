@@ -68,7 +68,7 @@ impl Reader<'_> {
     }
 
     /// `0,2-3`; empty is none.
-    pub(crate) fn cpus(&mut self, key: &str) -> Vec<u16> {
+    pub(crate) fn cpus(&mut self, key: &str) -> Vec<usize> {
         let text = self.text(key);
         match parse_cpus(&text) {
             Some(cpus) => cpus,
@@ -101,16 +101,16 @@ pub(crate) fn check_address(address: &str) -> Result<(), &'static str> {
     }
 }
 
-fn parse_cpus(text: &str) -> Option<Vec<u16>> {
-    const CPU_MAX: u16 = 4095;
+fn parse_cpus(text: &str) -> Option<Vec<usize>> {
+    const CPU_MAX: usize = 4095;
     let mut cpus = Vec::new();
     for part in text.split(',').map(str::trim) {
         if part.is_empty() && text.trim().is_empty() {
             continue;
         }
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let first: u16 = first.trim().parse().ok()?;
-        let last: u16 = last.trim().parse().ok()?;
+        let first: usize = first.trim().parse().ok()?;
+        let last: usize = last.trim().parse().ok()?;
         if first > last || last > CPU_MAX {
             return None;
         }

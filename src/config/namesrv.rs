@@ -45,11 +45,11 @@ pub struct NamesrvConfig {
     /// Connections that wait to be accepted.
     pub server_socket_backlog: u32,
     /// Shards; 0 is one.
-    pub shard_count: u16,
+    pub shard_count: usize,
     /// CPUs of the shards in order; empty is the mask of the process.
-    pub shard_cpus: Vec<u16>,
+    pub shard_cpus: Vec<usize>,
     /// One receive buffer, a multiple of 4096.
-    pub recv_buffer_bytes: u32,
+    pub recv_buffer_bytes: usize,
     /// Receive buffers of a shard, a power of two.
     pub recv_buffer_count: u16,
     /// Connections of a shard at most.
@@ -68,10 +68,6 @@ impl NamesrvConfig {
         let mut reader = Reader { config, errors: Vec::new() };
         reader.multiple("recvBufferBytes", 4096);
         reader.power_of_two("recvBufferCount");
-        let (shards, cpus) = (reader.config.int("shardCount"), reader.cpus("shardCpus"));
-        if shards != 0 && !cpus.is_empty() && usize::try_from(shards) != Ok(cpus.len()) {
-            reader.fail("shardCount", format!("differs from the {} CPUs of shardCpus", cpus.len()));
-        }
         let built = build(&mut reader);
         if reader.errors.is_empty() { Ok((built, Vec::new())) } else { Err(reader.errors) }
     }
