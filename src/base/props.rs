@@ -19,6 +19,8 @@ pub struct Entry {
     pub value: String,
     /// Line of the file on which the key stands, from 1.
     pub line: u32,
+    /// Last line of the value; greater than `line` when it is continued.
+    pub line_last: u32,
 }
 
 /// How the bytes were turned into letters.
@@ -88,9 +90,80 @@ pub fn parse(bytes: &[u8]) -> Result<Properties, PropsError> {
         let (key, value) = split_pair(&logical);
         let key = unescape(key, line)?;
         let value = unescape(value, line)?;
-        entries.push(Entry { key, value, line });
+        entries.push(Entry { key, value, line, line_last: lines.line });
     }
     Ok(Properties { entries, encoding })
+}
+
+/// The same file with other values: comments, order and all other lines stay byte for byte. A key that stands there
+/// gets its value where it stood last, others are added at the end. Values are written so that every reader of
+/// properties, whatever its encoding, gets them back; keys must need no escapes.
+pub fn with_values(original: &[u8], values: &[(&str, String)]) -> Result<Vec<u8>, PropsError> {
+    let parsed = parse(original)?;
+    let of_key = |key: &str| values.iter().find(|(changed, _)| *changed == key);
+    let mut out = Vec::with_capacity(original.len());
+    let mut entries = parsed.entries.iter().peekable();
+    let mut number = 0u32;
+    for natural in natural_lines(original) {
+        number += 1;
+        while entries.next_if(|entry| entry.line_last < number).is_some() {}
+        let inside = entries.peek().filter(|entry| entry.line <= number);
+        let Some((entry, (key, value))) = inside.and_then(|e| Some((e, of_key(&e.key)?))) else {
+            out.extend_from_slice(natural);
+            continue;
+        };
+        let last = parsed.entries.iter().rev().find(|other| other.key == entry.key);
+        if entry.line == number && last.is_some_and(|last| last.line == number) {
+            write_pair(&mut out, key, value);
+        }
+    }
+    if !out.is_empty() && !out.ends_with(b"\n") && !out.ends_with(b"\r") {
+        out.push(b'\n');
+    }
+    for (key, value) in values {
+        if !parsed.entries.iter().any(|entry| entry.key == *key) {
+            write_pair(&mut out, key, value);
+        }
+    }
+    Ok(out)
+}
+
+/// Lines as they stand in the file, each with its end.
+fn natural_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let at = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+        let end = match at {
+            None if rest.is_empty() => return None,
+            None => rest.len(),
+            Some(at) if rest.get(at..).is_some_and(|end| end.starts_with(b"\r\n")) => at + 2,
+            Some(at) => at + 1,
+        };
+        let (line, after) = rest.split_at_checked(end)?;
+        rest = after;
+        Some(line)
+    })
+}
+
+fn write_pair(out: &mut Vec<u8>, key: &str, value: &str) {
+    out.extend_from_slice(key.as_bytes());
+    out.push(b'=');
+    for (at, letter) in value.char_indices() {
+        match letter {
+            ' ' if at > 0 => out.push(b' '),
+            '!'..='~' if letter != '\\' => out.extend(letter.encode_utf8(&mut [0; 4]).bytes()),
+            ' ' | '\\' => {
+                out.push(b'\\');
+                out.extend(letter.encode_utf8(&mut [0; 4]).bytes());
+            }
+            other => {
+                for unit in other.encode_utf16(&mut [0; 2]) {
+                    out.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
+                }
+            }
+        }
+    }
+    out.push(b'\n');
 }
 
 fn decode(bytes: &[u8]) -> (String, Encoding) {

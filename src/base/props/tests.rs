@@ -95,3 +95,29 @@ fn any_bytes_are_parsed_without_a_panic() {
         let _ = parse(&bytes);
     }
 }
+
+fn changed(original: &str, values: &[(&str, &str)]) -> String {
+    let values: Vec<_> = values.iter().map(|&(key, value)| (key, value.to_owned())).collect();
+    String::from_utf8(with_values(original.as_bytes(), &values).unwrap()).unwrap()
+}
+
+#[test]
+fn changed_values_leave_the_rest_of_the_file_alone() {
+    let original = "# head\r\n a = 1\r\nb=2\\\n  3\n\n! tail\na=4\nc:5";
+    assert_eq!(changed(original, &[]), format!("{original}\n"));
+    assert_eq!(changed(original, &[("b", "9")]), "# head\r\n a = 1\r\nb=9\n\n! tail\na=4\nc:5\n");
+    assert_eq!(
+        changed(original, &[("a", "x"), ("d", "y"), ("c", "")]),
+        "# head\r\nb=2\\\n  3\n\n! tail\na=x\nc=\nd=y\n"
+    );
+    assert_eq!(changed("", &[("a", "1")]), "a=1\n");
+}
+
+#[test]
+fn written_values_are_read_back() {
+    for value in ["", " a b ", "c:\\x=#!", "é😀\t\n", "-"] {
+        let text = with_values(b"# \xe9\nk=old", &[("k", value.to_owned())]).unwrap();
+        let read = parse(&text).unwrap();
+        assert_eq!((read.entries.len(), read.entries[0].value.as_str()), (1, value));
+    }
+}
