@@ -1,3 +1,12 @@
-//! `ringmq`: one executable; the subcommand picks the process.
+//! `ringmq`: one executable; the subcommand, or the name it is called by, picks the process.
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod cli;
+mod logging;
+mod run;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::dispatch(std::env::args_os().collect())
+}

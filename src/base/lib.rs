@@ -3,5 +3,8 @@
 //! No I/O, no clock, no RocketMQ word. Nothing here allocates behind the caller's back.
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod ids;
+pub mod limit;
+pub mod props;
 pub mod time;

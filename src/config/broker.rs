@@ -1,0 +1,338 @@
+//! The broker's configuration: the table of all keys, and the typed values of those that have an effect.
+
+mod keys;
+
+pub use keys::TABLE;
+
+use crate::check::Reader;
+use base::config::{Config, ConfigError, Notice, Origin, Severity, Value};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// Role of the broker in its set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BrokerRole {
+    /// Answers without waiting for slaves.
+    AsyncMaster,
+    /// Answers after a slave has the message.
+    SyncMaster,
+}
+
+/// When a send is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FlushDiskType {
+    /// When the crash-safe window has the message.
+    AsyncFlush,
+    /// When the disk has it.
+    SyncFlush,
+}
+
+/// The values a broker runs on. Fields carry Java's names with their unit added.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BrokerConfig {
+    /// Cluster of the broker.
+    pub broker_cluster_name: String,
+    /// Name of the broker set.
+    pub broker_name: String,
+    /// 0: this broker is a master.
+    pub broker_id: i64,
+    /// Role in the set.
+    pub broker_role: BrokerRole,
+    /// Name servers as `host:port`; empty when there are none.
+    pub namesrv_addr: Vec<String>,
+    /// Address that clients are told.
+    pub broker_ip1: String,
+    /// Address that slaves are told.
+    pub broker_ip2: String,
+    /// Address the listeners bind.
+    pub bind_address: IpAddr,
+    /// Port for clients; 2 below it is the second listener of Java clients.
+    pub listen_port: u16,
+    /// Port for slaves.
+    pub ha_listen_port: u16,
+    /// Bits: 4 read, 2 write, 1 inherit.
+    pub broker_permission: u32,
+    /// MSG_REGION of send replies.
+    pub region_id: String,
+    /// Directory of the installation.
+    pub rocketmq_home: PathBuf,
+
+    /// Period of registration, 10,000 to 60,000 ms.
+    pub register_name_server_period_ms: u64,
+    /// Time limit of a registration.
+    pub register_broker_timeout_ms: u64,
+    /// Register in every period.
+    pub force_register: bool,
+    /// Deflate the registration body.
+    pub compressed_register: bool,
+
+    /// A send to a missing topic creates it.
+    pub auto_create_topic_enable: bool,
+    /// Queues of such a topic at most.
+    pub default_topic_queue_nums: u32,
+    /// Create a topic named like the cluster.
+    pub cluster_topic_enable: bool,
+    /// Create a topic named like the broker.
+    pub broker_topic_enable: bool,
+    /// An unknown group is created on first use.
+    pub auto_create_subscription_group: bool,
+    /// Create the trace topic.
+    pub trace_topic_enable: bool,
+    /// Name of the trace topic.
+    pub msg_trace_topic_name: String,
+    /// TRACE_ON of send replies.
+    pub trace_on: bool,
+    /// Tell a group's members about each other.
+    pub notify_consumer_ids_changed_enable: bool,
+    /// Silence after which a client is forgotten.
+    pub channel_expired_timeout_ms: u64,
+    /// Refuse half messages.
+    pub reject_transaction_message: bool,
+
+    /// Longest message body, bytes.
+    pub max_message_size: u32,
+    /// Hold pulls that find nothing.
+    pub long_polling_enable: bool,
+    /// How long when they are not held for long.
+    pub short_polling_time_ms: u64,
+    /// Answer request 361.
+    pub lite_pull_message_enable: bool,
+    /// Most bytes of a pull from memory.
+    pub max_transfer_bytes_in_memory: u32,
+    /// Most messages of a pull from memory.
+    pub max_transfer_count_in_memory: u32,
+    /// Most bytes of a pull from disk.
+    pub max_transfer_bytes_in_disk: u32,
+    /// Most messages of a pull from disk.
+    pub max_transfer_count_in_disk: u32,
+    /// Allow SQL92 filters.
+    pub enable_property_filter: bool,
+    /// Period of storing consumer offsets.
+    pub flush_consumer_offset_interval_ms: u64,
+
+    /// Directory of the store.
+    pub store_path_root_dir: PathBuf,
+    /// Directory of the commit log.
+    pub store_path_commit_log: PathBuf,
+    /// Bytes of a commit log file, a multiple of 4096.
+    pub mapped_file_size_commit_log: u64,
+    /// Bytes of a consume queue file, a multiple of 20.
+    pub mapped_file_size_consume_queue: u64,
+    /// When a send is answered.
+    pub flush_disk_type: FlushDiskType,
+    /// How long a send waits for the disk.
+    pub sync_flush_timeout_ms: u64,
+    /// Period of flushing with [`FlushDiskType::AsyncFlush`].
+    pub flush_interval_commit_log_ms: u64,
+
+    /// Silence after which a connection is closed.
+    pub server_channel_max_idle_time_s: u64,
+    /// Connections that wait to be accepted.
+    pub server_socket_backlog: u32,
+
+    /// Shards; 0 is one per CPU.
+    pub shard_count: usize,
+    /// CPUs of the shards in order; empty is the mask of the process.
+    pub shard_cpus: Vec<usize>,
+    /// Streams of a new store; 0 is one per shard.
+    pub log_streams: u16,
+    /// Window of a stream, a multiple of 4096.
+    pub log_window_bytes: u64,
+    /// One receive buffer, a multiple of 4096.
+    pub recv_buffer_bytes: usize,
+    /// Receive buffers of a shard, a power of two.
+    pub recv_buffer_count: u16,
+    /// Connections of a shard at most.
+    pub connections_max: u32,
+    /// Let consumers read before the disk has a message.
+    pub read_uncommitted_visible: bool,
+    /// Directory of the log files.
+    pub log_path: PathBuf,
+    /// Log lines' time zone, minutes east of Greenwich.
+    pub log_time_zone_minutes: i32,
+}
+
+impl BrokerConfig {
+    /// Checks what single rows cannot check and converts. Values that follow from others (brokerId of a master,
+    /// haListenPort) are written back into `config`, so that listings show what is in force.
+    /// Errors name key, value and place; notices are for the log.
+    pub fn from_config(
+        config: &mut Config,
+    ) -> Result<(BrokerConfig, Vec<Notice>), Vec<ConfigError>> {
+        let mut notices = Vec::new();
+        let broker_role = role(config, &mut notices);
+        if *config.origin("haListenPort") == Origin::Default || config.int("haListenPort") <= 0 {
+            config.derive("haListenPort", Value::Int(config.int("listenPort") + 1));
+        }
+        let mut reader = Reader { config, errors: Vec::new() };
+        if config.text("brokerRole") == "SLAVE" {
+            reader.fail(
+                "brokerRole",
+                "is not supported: replication is not there yet, a slave would stay empty",
+            );
+            if config.int("brokerId") <= 0 {
+                reader.fail("brokerId", "does not fit a slave, which needs a number above 0");
+            }
+        }
+        cross_check(&mut reader);
+        size_notices(config, &mut notices);
+        let built = build(&mut reader, broker_role);
+        if reader.errors.is_empty() { Ok((built, notices)) } else { Err(reader.errors) }
+    }
+}
+
+fn warning(text: String) -> Notice {
+    Notice { severity: Severity::Warning, text }
+}
+
+/// The role of a master, and its broker id, which Java forces to 0.
+fn role(config: &mut Config, notices: &mut Vec<Notice>) -> BrokerRole {
+    let role = match config.text("brokerRole") {
+        "SYNC_MASTER" => BrokerRole::SyncMaster,
+        _ => BrokerRole::AsyncMaster,
+    };
+    if config.text("brokerRole") == "SLAVE" {
+        return role;
+    }
+    if role == BrokerRole::SyncMaster {
+        let place = config.origin("brokerRole");
+        notices.push(warning(format!(
+            "{place}: brokerRole = SYNC_MASTER runs as ASYNC_MASTER: replication is not there yet"
+        )));
+    }
+    let id = config.int("brokerId");
+    if id != 0 {
+        let place = config.origin("brokerId");
+        notices.push(warning(format!("{place}: brokerId = {id} becomes 0: a master always has 0")));
+        config.derive("brokerId", Value::Int(0));
+    }
+    role
+}
+
+fn cross_check(reader: &mut Reader<'_>) {
+    reader.multiple("mappedFileSizeCommitLog", 4096);
+    reader.multiple("logWindowBytes", 4096);
+    reader.multiple("recvBufferBytes", 4096);
+    reader.power_of_two("recvBufferCount");
+    let port = reader.config.int("listenPort");
+    let ha_port = reader.config.int("haListenPort");
+    if ha_port == port || ha_port == port - 2 {
+        reader.fail("haListenPort", format!("is also a port for clients (listenPort = {port})"));
+    }
+    if reader.config.text("storePathCommitLog").contains(',') {
+        reader.fail("storePathCommitLog", "has several directories: the commit log lies in one");
+    }
+    let window = reader.config.int("logWindowBytes");
+    if reader.config.int("maxMessageSize") > window / 2 {
+        reader.fail("maxMessageSize", format!("is more than half of logWindowBytes = {window}"));
+    }
+    for name in ["brokerName", "brokerClusterName"] {
+        if reader.config.text(name).contains(['/', '\0']) {
+            reader.fail(name, "has a character that no topic may have");
+        }
+    }
+}
+
+fn size_notices(config: &Config, notices: &mut Vec<Notice>) {
+    const FRAME_BYTES_MAX: i64 = 16 << 20;
+    let size = config.int("maxMessageSize");
+    if size >= FRAME_BYTES_MAX {
+        let place = config.origin("maxMessageSize");
+        notices.push(warning(format!(
+            "{place}: maxMessageSize = {size} is never reached: a frame has at most {FRAME_BYTES_MAX} bytes"
+        )));
+    }
+    let period = config.int("registerNameServerPeriod");
+    if period != clamp_period(period) {
+        let place = config.origin("registerNameServerPeriod");
+        let used = clamp_period(period);
+        notices.push(warning(format!(
+            "{place}: registerNameServerPeriod = {period} counts as {used} (10000..=60000), as in Java"
+        )));
+    }
+}
+
+fn clamp_period(period_ms: i64) -> i64 {
+    period_ms.clamp(10_000, 60_000)
+}
+
+/// The directory of `logPath`; when that is empty, `logs` beside the directory given.
+pub(crate) fn log_path(reader: &Reader<'_>, beside: &Path) -> PathBuf {
+    let text = reader.config.text("logPath");
+    if text.is_empty() {
+        beside.parent().unwrap_or(beside).join("logs")
+    } else {
+        PathBuf::from(text)
+    }
+}
+
+fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
+    let config = reader.config;
+    let root = PathBuf::from(reader.name("storePathRootDir"));
+    let log = config.text("storePathCommitLog");
+    let log = if log.is_empty() { root.join("commitlog") } else { PathBuf::from(log) };
+    let queue_bytes: u64 = reader.number("mappedFileSizeConsumeQueue");
+    let period = clamp_period(config.int("registerNameServerPeriod"));
+    BrokerConfig {
+        broker_cluster_name: reader.name("brokerClusterName"),
+        broker_name: reader.name("brokerName"),
+        broker_id: config.int("brokerId"),
+        broker_role,
+        namesrv_addr: reader.addresses("namesrvAddr"),
+        broker_ip1: reader.name("brokerIP1"),
+        broker_ip2: reader.name("brokerIP2"),
+        bind_address: reader.ip("bindAddress"),
+        listen_port: reader.number("listenPort"),
+        ha_listen_port: reader.number("haListenPort"),
+        broker_permission: reader.number("brokerPermission"),
+        region_id: reader.text("regionId"),
+        rocketmq_home: PathBuf::from(config.text("rocketmqHome")),
+        register_name_server_period_ms: u64::try_from(period).expect("clamped to positive values"),
+        register_broker_timeout_ms: reader.number("registerBrokerTimeoutMills"),
+        force_register: config.flag("forceRegister"),
+        compressed_register: config.flag("compressedRegister"),
+        auto_create_topic_enable: config.flag("autoCreateTopicEnable"),
+        default_topic_queue_nums: reader.number("defaultTopicQueueNums"),
+        cluster_topic_enable: config.flag("clusterTopicEnable"),
+        broker_topic_enable: config.flag("brokerTopicEnable"),
+        auto_create_subscription_group: config.flag("autoCreateSubscriptionGroup"),
+        trace_topic_enable: config.flag("traceTopicEnable"),
+        msg_trace_topic_name: reader.name("msgTraceTopicName"),
+        trace_on: config.flag("traceOn"),
+        notify_consumer_ids_changed_enable: config.flag("notifyConsumerIdsChangedEnable"),
+        channel_expired_timeout_ms: reader.number("channelExpiredTimeout"),
+        reject_transaction_message: config.flag("rejectTransactionMessage"),
+        max_message_size: reader.number("maxMessageSize"),
+        long_polling_enable: config.flag("longPollingEnable"),
+        short_polling_time_ms: reader.number("shortPollingTimeMills"),
+        lite_pull_message_enable: config.flag("litePullMessageEnable"),
+        max_transfer_bytes_in_memory: reader.number("maxTransferBytesOnMessageInMemory"),
+        max_transfer_count_in_memory: reader.number("maxTransferCountOnMessageInMemory"),
+        max_transfer_bytes_in_disk: reader.number("maxTransferBytesOnMessageInDisk"),
+        max_transfer_count_in_disk: reader.number("maxTransferCountOnMessageInDisk"),
+        enable_property_filter: config.flag("enablePropertyFilter"),
+        flush_consumer_offset_interval_ms: reader.number("flushConsumerOffsetInterval"),
+        store_path_commit_log: log,
+        mapped_file_size_commit_log: reader.number("mappedFileSizeCommitLog"),
+        mapped_file_size_consume_queue: queue_bytes.next_multiple_of(20),
+        flush_disk_type: match config.text("flushDiskType") {
+            "SYNC_FLUSH" => FlushDiskType::SyncFlush,
+            _ => FlushDiskType::AsyncFlush,
+        },
+        sync_flush_timeout_ms: reader.number("syncFlushTimeout"),
+        flush_interval_commit_log_ms: reader.number("flushIntervalCommitLog"),
+        server_channel_max_idle_time_s: reader.number("serverChannelMaxIdleTimeSeconds"),
+        server_socket_backlog: reader.number("serverSocketBacklog"),
+        shard_count: reader.number("shardCount"),
+        shard_cpus: reader.cpus("shardCpus"),
+        log_streams: reader.number("logStreams"),
+        log_window_bytes: reader.number("logWindowBytes"),
+        recv_buffer_bytes: reader.number("recvBufferBytes"),
+        recv_buffer_count: reader.number("recvBufferCount"),
+        connections_max: reader.number("connectionsMax"),
+        read_uncommitted_visible: config.flag("readUncommittedVisible"),
+        log_path: log_path(reader, &root),
+        log_time_zone_minutes: reader.time_zone("logTimeZone"),
+        store_path_root_dir: root,
+    }
+}

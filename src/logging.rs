@@ -1,0 +1,174 @@
+//! Log lines: in Java's pattern to rolled files, or short to a terminal.
+//!
+//! A line is formatted where it is written and handed to one writer thread through a bounded queue. When the queue is
+//! full the line is dropped and counted: a slow disk under the log never holds up a shard. `RINGMQ_LOG` filters by
+//! level and target, like `info,store=debug`. Limits: [`QUEUE_LINES`], [`FILE_BYTES_MAX`], [`FILES_KEPT`].
+
+mod files;
+mod line;
+
+use files::{RolledFile, Sink};
+use line::{LineLayer, Style};
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread::JoinHandle;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+
+/// Lines that may wait for the writer.
+const QUEUE_LINES: usize = 8192;
+/// A file that has so many bytes is rolled.
+const FILE_BYTES_MAX: u64 = 128 << 20;
+/// Rolled files kept per log.
+const FILES_KEPT: u32 = 20;
+/// Environment variable with the filter.
+const FILTER: &str = "RINGMQ_LOG";
+
+/// What the writer is told.
+enum Message {
+    /// A whole line with its end, for the sink with that index.
+    Line(usize, String),
+    Stop,
+}
+
+/// Where log lines are put by the threads that write them.
+#[derive(Clone)]
+struct Queue {
+    sender: SyncSender<Message>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Queue {
+    fn put(&self, sink: usize, line: String) {
+        if self.sender.try_send(Message::Line(sink, line)).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Keeps the writer alive; dropping it writes what waits. Lines logged later are lost.
+pub(crate) struct Guard {
+    sender: SyncSender<Message>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // The writer may have ended only by a panic, of which stderr has the message.
+        let _ = self.sender.send(Message::Stop);
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+/// Sends log lines of `process` into files in `directory`, which is created. Errors: it cannot be.
+pub(crate) fn to_files(
+    process: &'static str,
+    directory: &Path,
+    zone_minutes: i32,
+) -> io::Result<Guard> {
+    let names: &[&str] = match process {
+        "broker" => &["broker", "store"],
+        _ => &[process],
+    };
+    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+    for name in names {
+        sinks.push(Box::new(RolledFile::open(directory, name, FILE_BYTES_MAX, FILES_KEPT)?));
+    }
+    let (guard, queue) = start_writer(sinks, QUEUE_LINES)?;
+    install(LineLayer {
+        queue,
+        style: Style::Java { zone_minutes },
+        own_store_log: names.len() > 1,
+    });
+    Ok(guard)
+}
+
+/// Sends log lines to stderr: short ones to a terminal, Java's pattern otherwise.
+pub(crate) fn to_stderr(zone_minutes: i32) -> Option<Guard> {
+    let style =
+        if io::stderr().is_terminal() { Style::Short } else { Style::Java { zone_minutes } };
+    // Without a thread there are no log lines, but the process itself needs none to run.
+    let (guard, queue) = start_writer(vec![Box::new(io::stderr())], QUEUE_LINES).ok()?;
+    install(LineLayer { queue, style, own_store_log: false });
+    Some(guard)
+}
+
+fn install(layer: LineLayer) {
+    let text = std::env::var(FILTER).unwrap_or_default();
+    let filter =
+        if text.is_empty() { Ok(EnvFilter::new("info")) } else { EnvFilter::try_new(&text) };
+    let filter = filter.unwrap_or_else(|error| {
+        eprintln!("warning: {FILTER} = {text:?} is not a filter: {error}");
+        EnvFilter::new("info")
+    });
+    let subscriber = tracing_subscriber::registry().with(filter).with(layer);
+    // A second installation can only come from a test; the first one stays.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+fn start_writer(sinks: Vec<Box<dyn Sink>>, lines: usize) -> io::Result<(Guard, Queue)> {
+    let (sender, receiver) = sync_channel(lines);
+    let lost = Arc::new(AtomicU64::new(0));
+    let queue = Queue { sender: sender.clone(), lost: Arc::clone(&lost) };
+    let writer = std::thread::Builder::new().name("log".to_owned());
+    let writer = writer.spawn(move || write_all(&receiver, sinks, &lost))?;
+    Ok((Guard { sender, writer: Some(writer) }, queue))
+}
+
+/// Writes until told to stop; flushes whenever nothing waits.
+fn write_all(receiver: &Receiver<Message>, mut sinks: Vec<Box<dyn Sink>>, lost: &AtomicU64) {
+    loop {
+        let message = match receiver.try_recv() {
+            Ok(message) => message,
+            Err(TryRecvError::Disconnected) => break,
+            Err(TryRecvError::Empty) => {
+                report_lost(&mut sinks, lost);
+                flush(&mut sinks);
+                let Ok(message) = receiver.recv() else { break };
+                message
+            }
+        };
+        let Message::Line(index, line) = message else { break };
+        let written = sinks.get_mut(index).map(|sink| sink.write_line(line.as_bytes()));
+        if !matches!(written, Some(Ok(()))) {
+            lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    report_lost(&mut sinks, lost);
+    flush(&mut sinks);
+}
+
+fn report_lost(sinks: &mut [Box<dyn Sink>], lost: &AtomicU64) {
+    let count = lost.swap(0, Ordering::Relaxed);
+    let Some(sink) = sinks.first_mut().filter(|_| count > 0) else { return };
+    let line =
+        format!("{count} log lines were lost: they came faster than they could be written\n");
+    if sink.write_line(line.as_bytes()).is_err() {
+        lost.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+fn flush(sinks: &mut [Box<dyn Sink>]) {
+    for sink in sinks {
+        // What a full disk does not take now is tried again with the next line.
+        let _ = sink.flush_lines();
+    }
+}
+
+impl Sink for io::Stderr {
+    fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
+        self.write_all(line)
+    }
+
+    fn flush_lines(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
