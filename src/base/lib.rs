@@ -8,3 +8,4 @@ pub mod ids;
 pub mod limit;
 pub mod props;
 pub mod time;
+pub mod wheel;

@@ -1,0 +1,53 @@
+//! What runs on a shard: a broker, a name server, or both. The loop calls it; it never waits.
+
+use crate::cx::Cx;
+use base::ids::{ConnId, ShardId};
+use std::net::SocketAddr;
+use store::queues::QueueNo;
+use wire::frame::Frame;
+
+/// Which listener a connection came from; the application chooses the numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ListenerTag(pub u16);
+
+/// Facts about a connection that the application may want.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Listener it arrived at; `None` for connections this process opened.
+    pub listener: Option<ListenerTag>,
+    /// Address of the other end.
+    pub address: SocketAddr,
+}
+
+/// The application on one shard. Every method runs to completion on the shard's thread.
+pub trait App: Sized + 'static {
+    /// Mail between the instances of this application on different shards.
+    type Mail: Send + 'static;
+    /// What background jobs answer.
+    type Done: Send + 'static;
+
+    /// Before the first turn.
+    fn start(&mut self, cx: &mut Cx<'_, Self>);
+    /// A connection was accepted.
+    fn on_open(&mut self, cx: &mut Cx<'_, Self>, conn: ConnId, peer: Peer);
+    /// A connection that `Cx::connect` began is there, or is not (then it is closed, without `on_closed`).
+    fn on_connected(&mut self, cx: &mut Cx<'_, Self>, conn: ConnId, result: Result<(), i32>);
+    /// A frame arrived.
+    fn on_frame(&mut self, cx: &mut Cx<'_, Self>, conn: ConnId, peer: Peer, frame: &Frame<'_>);
+    /// A connection has ended.
+    fn on_closed(&mut self, cx: &mut Cx<'_, Self>, conn: ConnId);
+    /// Mail from another shard.
+    fn on_mail(&mut self, cx: &mut Cx<'_, Self>, from: ShardId, mail: Self::Mail);
+    /// A timer that `Cx::set_timer` set has fired.
+    fn on_timer(&mut self, cx: &mut Cx<'_, Self>, key: u64);
+    /// A background job has finished.
+    fn on_done(&mut self, cx: &mut Cx<'_, Self>, done: Self::Done);
+    /// A read that `Cx::read_log` or `Cx::read_queue` asked for; short or empty at the end of a file.
+    fn on_read(&mut self, cx: &mut Cx<'_, Self>, token: u64, result: Result<&[u8], i32>);
+    /// Readers of these queues can see more.
+    fn on_news(&mut self, cx: &mut Cx<'_, Self>, queues: &[QueueNo]);
+    /// The process is stopping: say goodbye, send no new work. Connections are closed a moment later.
+    fn on_stop(&mut self, cx: &mut Cx<'_, Self>);
+    /// Whether the goodbyes are done (or given up).
+    fn may_stop(&self) -> bool;
+}

@@ -1,0 +1,235 @@
+//! What an application may do during a call: answer, mail, append, read, set timers, start jobs.
+
+use crate::app::App;
+use crate::conns::Conns;
+use base::ids::{ConnId, ShardId};
+use base::time::{MonoNs, Now};
+use base::wheel::{TimerId, Wheel};
+use ha::ack_gate::AckGate;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use store::{Appended, Store};
+use wire::frame::Frame;
+use wire::ids::{PhyOffset, QueueId, StreamId};
+
+/// Most bytes of frames held back while the log window is full.
+const STALLED_BYTES_MAX: usize = 64 << 20;
+
+/// Mail between shards: the application's own, and bytes for connections of the receiver.
+pub(crate) enum ShardMail<M> {
+    /// For the application.
+    App(M),
+    /// Frames for a connection.
+    Bytes(ConnId, Vec<u8>),
+    /// Close a connection.
+    Close(ConnId),
+}
+
+/// A job for the background thread.
+pub type Job<D> = Box<dyn FnOnce() -> D + Send>;
+
+/// What the application asked for during this turn and the loop carries out at its end.
+pub(crate) struct Requests<A: App> {
+    pub(crate) mail: Vec<(ShardId, ShardMail<A::Mail>)>,
+    pub(crate) connects: Vec<(ConnId, SocketAddr)>,
+    pub(crate) jobs: Vec<Job<A::Done>>,
+    pub(crate) log_reads: Vec<LogRead>,
+    pub(crate) queue_reads: Vec<QueueRead>,
+    pub(crate) remote: Vec<(ConnId, Vec<u8>)>,
+}
+
+impl<A: App> Default for Requests<A> {
+    fn default() -> Self {
+        Requests {
+            mail: Vec::new(),
+            connects: Vec::new(),
+            jobs: Vec::new(),
+            log_reads: Vec::new(),
+            queue_reads: Vec::new(),
+            remote: Vec::new(),
+        }
+    }
+}
+
+pub(crate) struct LogRead {
+    pub(crate) phy: PhyOffset,
+    pub(crate) len: usize,
+    pub(crate) token: u64,
+}
+
+pub(crate) struct QueueRead {
+    pub(crate) topic: Vec<u8>,
+    pub(crate) queue: QueueId,
+    pub(crate) first: i64,
+    pub(crate) count: usize,
+    pub(crate) token: u64,
+}
+
+/// A frame held back because the log window is full.
+pub(crate) struct Stalled {
+    pub(crate) conn: ConnId,
+    pub(crate) frame: Vec<u8>,
+    pub(crate) deadline: MonoNs,
+}
+
+/// Frames held back, oldest first.
+#[derive(Default)]
+pub(crate) struct StalledFrames {
+    pub(crate) list: VecDeque<Stalled>,
+    pub(crate) bytes: usize,
+    /// Set while the loop offers held-back frames again.
+    pub(crate) retrying: bool,
+}
+
+/// The application's view of its shard for the length of one call.
+pub struct Cx<'s, A: App> {
+    /// Both clocks, read at the start of the turn.
+    pub now: Now,
+    /// The shard's part of the store; `None` where no broker runs.
+    pub store: Option<&'s mut Store>,
+    pub(crate) me: ShardId,
+    pub(crate) shards: usize,
+    pub(crate) conns: &'s mut Conns,
+    pub(crate) gates: &'s mut Vec<(StreamId, AckGate)>,
+    pub(crate) timers: &'s mut Wheel<u64>,
+    pub(crate) requests: &'s mut Requests<A>,
+    pub(crate) stalled: &'s mut StalledFrames,
+    pub(crate) sync_flush_timeout_ms: u64,
+}
+
+impl<A: App> Cx<'_, A> {
+    /// This shard.
+    pub fn me(&self) -> ShardId {
+        self.me
+    }
+
+    /// Number of shards in the process.
+    pub fn shard_count(&self) -> usize {
+        self.shards
+    }
+
+    /// The store of a shard that runs a broker.
+    pub fn store(&mut self) -> &mut Store {
+        self.store.as_deref_mut().expect("a broker's shard has a store")
+    }
+
+    // ---- connections ----
+
+    /// Where frames for `conn` are appended, on whatever shard it lives. Frames for a closed connection vanish.
+    pub fn output(&mut self, conn: ConnId) -> &mut Vec<u8> {
+        if conn.shard == self.me {
+            return self.conns.output(conn);
+        }
+        let at = match self.requests.remote.iter().rposition(|(c, _)| *c == conn) {
+            Some(at) => at,
+            None => {
+                self.requests.remote.push((conn, Vec::new()));
+                self.requests.remote.len() - 1
+            }
+        };
+        &mut self.requests.remote[at].1
+    }
+
+    /// Opens a connection; `on_connected` follows.
+    pub fn connect(&mut self, address: SocketAddr) -> ConnId {
+        let conn = self.conns.reserve_outgoing(self.me);
+        self.requests.connects.push((conn, address));
+        conn
+    }
+
+    /// Closes a connection after what was written to it this far has been sent.
+    pub fn close(&mut self, conn: ConnId) {
+        if conn.shard == self.me {
+            self.conns.close_after_output(conn);
+        } else {
+            self.requests.mail.push((conn.shard, ShardMail::Close(conn)));
+        }
+    }
+
+    // ---- other shards ----
+
+    /// Mails another shard's application. To itself: through the same call, at the end of the turn.
+    pub fn mail(&mut self, to: ShardId, mail: A::Mail) {
+        self.requests.mail.push((to, ShardMail::App(mail)));
+    }
+
+    // ---- acknowledgement ----
+
+    /// Sends the reply that `encode` writes once `appended` is as safe as the configuration asks; `wait` false: now.
+    pub fn acknowledge(
+        &mut self,
+        appended: Appended,
+        conn: ConnId,
+        wait: bool,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let safe = self.store().stream(appended.stream).acknowledged();
+        if !wait || appended.end <= safe {
+            encode(self.output(conn));
+            return;
+        }
+        let mut reply = std::mem::take(&mut self.conns.scratch);
+        reply.clear();
+        encode(&mut reply);
+        let deadline = self.now.mono.plus_ms(self.sync_flush_timeout_ms);
+        let gate = self.gates.iter_mut().find(|(stream, _)| *stream == appended.stream);
+        let (_, gate) = gate.expect("every stream of the shard has a gate");
+        if !reply.is_empty() {
+            gate.park(appended.end, conn, &reply, deadline);
+        }
+        self.conns.scratch = reply;
+    }
+
+    /// Holds a frame back until the log window has room; false when too much is held already: then refuse it.
+    ///
+    /// Asked before an append: `must_stall` keeps the order behind frames that already wait.
+    pub fn stall(&mut self, conn: ConnId, frame: &Frame<'_>) -> bool {
+        if self.stalled.bytes + frame.bytes.len() > STALLED_BYTES_MAX {
+            return false;
+        }
+        let deadline = self.now.mono.plus_ms(1000);
+        self.stalled.bytes += frame.bytes.len();
+        let stalled = Stalled { conn, frame: frame.bytes.to_vec(), deadline };
+        if self.stalled.retrying {
+            self.stalled.list.push_front(stalled);
+        } else {
+            self.stalled.list.push_back(stalled);
+        }
+        true
+    }
+
+    /// Whether older frames wait for the window, so that this one has to wait too.
+    pub fn must_stall(&self) -> bool {
+        !self.stalled.retrying && !self.stalled.list.is_empty()
+    }
+
+    // ---- time ----
+
+    /// Sets a timer; `on_timer` gets `key`. Precision about 10 ms, never early.
+    pub fn set_timer(&mut self, deadline: MonoNs, key: u64) -> TimerId {
+        self.timers.set(deadline, key)
+    }
+
+    /// Cancels a timer that may have fired already.
+    pub fn cancel_timer(&mut self, timer: TimerId) {
+        self.timers.cancel(timer);
+    }
+
+    // ---- work that waits ----
+
+    /// Runs a job on the shard's background thread, after those before it; `on_done` gets the answer.
+    pub fn job(&mut self, job: Job<A::Done>) {
+        self.requests.jobs.push(job);
+    }
+
+    /// Reads log bytes of one segment from its file; `on_read` gets them with `token`.
+    pub fn read_log(&mut self, phy: PhyOffset, len: usize, token: u64) {
+        self.requests.log_reads.push(LogRead { phy, len, token });
+    }
+
+    /// Reads up to `count` 20-byte entries of a queue from its files; `on_read` gets them with `token`.
+    pub fn read_queue(&mut self, topic: &[u8], queue: QueueId, first: i64, count: usize, token: u64) {
+        let topic = topic.to_vec();
+        self.requests.queue_reads.push(QueueRead { topic, queue, first, count, token });
+    }
+}
