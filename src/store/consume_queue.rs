@@ -1,0 +1,206 @@
+//! One queue's index: offsets, and the newest entries in memory.
+//!
+//! Entries below `persisted` are in the queue's files; the newest ones are also here, the others only there. An
+//! entry goes to the files no earlier than the log is durable behind it. Java counterpart: ConsumeQueue.
+
+use crate::layout::consume_queue::CqEntry;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use wire::ids::{QueueId, StreamId};
+
+/// Persisted entries kept in memory for consumers that are a little behind.
+pub const TAIL_ENTRIES_KEPT: usize = 4096;
+
+/// A queue of a topic.
+pub struct ConsumeQueue {
+    /// Topic name.
+    pub topic: Arc<[u8]>,
+    /// Number of the queue.
+    pub id: QueueId,
+    /// Stream its new messages go to.
+    pub stream: StreamId,
+    min: i64,
+    next: i64,
+    visible: i64,
+    persisted: i64,
+    tail: VecDeque<CqEntry>,
+    /// Set while the queue is in the engine's list of queues with unpersisted entries.
+    pub(crate) dirty: bool,
+    /// Set while the queue is in the engine's list of queues with news for readers.
+    pub(crate) announced: bool,
+}
+
+impl ConsumeQueue {
+    /// A queue whose files hold the entries `[min, next)`.
+    pub fn new(
+        topic: Arc<[u8]>,
+        id: QueueId,
+        stream: StreamId,
+        min: i64,
+        next: i64,
+    ) -> ConsumeQueue {
+        assert!(0 <= min && min <= next, "offsets {min} to {next} of a queue");
+        ConsumeQueue {
+            topic,
+            id,
+            stream,
+            min,
+            next,
+            visible: next,
+            persisted: next,
+            tail: VecDeque::new(),
+            dirty: false,
+            announced: false,
+        }
+    }
+
+    /// First offset that can be read.
+    pub fn min(&self) -> i64 {
+        self.min
+    }
+
+    /// Offset of the next message.
+    pub fn next(&self) -> i64 {
+        self.next
+    }
+
+    /// Readers see offsets below.
+    pub fn visible(&self) -> i64 {
+        self.visible
+    }
+
+    /// Entries below are in the files.
+    pub fn persisted(&self) -> i64 {
+        self.persisted
+    }
+
+    /// Offset of the first entry in memory.
+    pub fn tail_start(&self) -> i64 {
+        self.next - i64::try_from(self.tail.len()).expect("entries in memory")
+    }
+
+    /// Adds the entry of the next message.
+    pub fn push(&mut self, entry: CqEntry) {
+        self.tail.push_back(entry);
+        self.next += 1;
+    }
+
+    /// Shows readers everything below `offset`.
+    pub fn show(&mut self, offset: i64) {
+        assert!(offset <= self.next, "only what was appended is shown");
+        self.visible = self.visible.max(offset);
+    }
+
+    /// The entry at `offset`, `None` when only the files have it.
+    pub fn entry(&self, offset: i64) -> Option<CqEntry> {
+        let at = usize::try_from(offset.checked_sub(self.tail_start())?).ok()?;
+        self.tail.get(at).copied()
+    }
+
+    /// Entries in memory from `offset` on that readers may see.
+    pub fn visible_from(&self, offset: i64) -> impl Iterator<Item = CqEntry> + '_ {
+        let skip = usize::try_from(offset - self.tail_start()).unwrap_or(usize::MAX);
+        let count = usize::try_from(self.visible - offset).unwrap_or(0);
+        self.tail.iter().skip(skip).take(count).copied()
+    }
+
+    /// Encodes unpersisted entries whose records end at or below `durable` into `out`, about `bytes_max` at most;
+    /// returns the first offset and the number of entries. Call `set_persisted` when they are written.
+    pub fn encode_unpersisted(
+        &self,
+        durable: u64,
+        bytes_max: usize,
+        out: &mut Vec<u8>,
+    ) -> (i64, i64) {
+        let skip =
+            usize::try_from(self.persisted - self.tail_start()).expect("kept until persisted");
+        let mut count = 0;
+        for entry in self.tail.iter().skip(skip).take_while(|e| e.end() <= durable) {
+            if out.len() >= bytes_max {
+                break;
+            }
+            out.extend_from_slice(&entry.encode());
+            count += 1;
+        }
+        (self.persisted, count)
+    }
+
+    /// Entries below `offset` are in the files; the oldest ones leave memory.
+    pub fn set_persisted(&mut self, offset: i64) {
+        assert!(self.persisted <= offset && offset <= self.next, "files hold what was appended");
+        self.persisted = offset;
+        let persisted_kept = usize::try_from(offset - self.tail_start()).expect("in memory");
+        let surplus = persisted_kept.saturating_sub(TAIL_ENTRIES_KEPT);
+        self.tail.drain(..surplus);
+        if self.tail.capacity() > 8 * TAIL_ENTRIES_KEPT && self.tail.len() < TAIL_ENTRIES_KEPT {
+            self.tail.shrink_to(TAIL_ENTRIES_KEPT);
+        }
+    }
+
+    /// Whether some entries are not in the files.
+    pub fn has_unpersisted(&self) -> bool {
+        self.persisted < self.next
+    }
+
+    /// What must hold after every step.
+    pub fn check_invariants(&self) {
+        assert!(self.min <= self.visible && self.visible <= self.next);
+        assert!(self.tail_start() <= self.persisted && self.persisted <= self.next);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::ids::PhyOffset;
+
+    fn queue() -> ConsumeQueue {
+        ConsumeQueue::new(Arc::from(&b"T"[..]), QueueId(0), StreamId(0), 0, 0)
+    }
+
+    fn entry(at: u64) -> CqEntry {
+        CqEntry { phy: PhyOffset(at * 100), size: 100, tags_code: 0 }
+    }
+
+    #[test]
+    fn readers_see_what_was_shown() {
+        let mut q = queue();
+        q.push(entry(0));
+        q.push(entry(1));
+        assert_eq!(q.visible_from(0).count(), 0);
+        q.show(1);
+        assert_eq!(q.visible_from(0).collect::<Vec<_>>(), [entry(0)]);
+        assert_eq!(q.entry(1), Some(entry(1)));
+        q.check_invariants();
+    }
+
+    #[test]
+    fn only_entries_of_durable_records_go_to_the_files() {
+        let mut q = queue();
+        for i in 0..3 {
+            q.push(entry(i));
+        }
+        let mut bytes = Vec::new();
+        assert_eq!(q.encode_unpersisted(250, 1000, &mut bytes), (0, 2));
+        assert_eq!(bytes.len(), 40);
+        q.set_persisted(2);
+        assert!(q.has_unpersisted());
+        bytes.clear();
+        assert_eq!(q.encode_unpersisted(300, 1000, &mut bytes), (2, 1));
+        q.check_invariants();
+    }
+
+    #[test]
+    fn old_entries_leave_memory_once_they_are_in_the_files() {
+        let mut q = queue();
+        let count = TAIL_ENTRIES_KEPT as u64 + 10;
+        for i in 0..count {
+            q.push(entry(i));
+        }
+        q.set_persisted(q.next());
+        assert_eq!(q.tail_start(), 10);
+        assert_eq!(q.entry(9), None);
+        assert_eq!(q.entry(10), Some(entry(10)));
+        q.check_invariants();
+    }
+}

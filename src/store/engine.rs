@@ -1,0 +1,472 @@
+//! The engine: a shard's streams and queues together, from append to what readers see.
+
+use crate::consume_queue::ConsumeQueue;
+use crate::layout::checkpoint::Checkpoint;
+use crate::layout::consume_queue::CqEntry;
+use crate::op::{OpTag, QueueWrite, StoreOp};
+use crate::persist::{Marks, Round, RoundStep};
+use crate::queues::{QueueNo, Queues};
+use crate::stream::Stream;
+use base::time::{MonoNs, Now};
+use std::collections::VecDeque;
+use std::fmt;
+use wire::ids::{PhyOffset, QueueOffset, StreamId};
+use wire::message::{NewMessage, Place};
+
+/// Settings of an engine.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreConfig {
+    /// Pause between two rounds of writing queue entries to their files, ns.
+    pub queue_flush_interval_ns: u64,
+    /// Pause between two checkpoints, ns.
+    pub checkpoint_interval_ns: u64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        StoreConfig {
+            queue_flush_interval_ns: 1_000_000_000,
+            checkpoint_interval_ns: 10_000_000_000,
+        }
+    }
+}
+
+/// Why a message was not stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AppendError {
+    /// The device is behind by a whole window: try again after a completion.
+    WindowFull,
+    /// The message can never fit.
+    TooLarge {
+        /// Bytes of the record or batch.
+        bytes: u64,
+        /// Most that fit a segment and the window.
+        bytes_max: u64,
+    },
+    /// The store stopped after a failed write or sync, or is being closed.
+    Stopped,
+}
+
+/// A stored message or batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Appended {
+    /// Offset of the first message in its queue.
+    pub first: QueueOffset,
+    /// Stream and position behind the last byte: it counts when `acknowledged` of the stream is there.
+    pub stream: StreamId,
+    /// See `stream`.
+    pub end: u64,
+}
+
+/// A write or sync that failed; the store accepts nothing afterwards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// Stream whose operation failed.
+    pub stream: StreamId,
+    /// `errno`.
+    pub error: i32,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = std::io::Error::from_raw_os_error(self.error);
+        write!(f, "stream {}: {error}", self.stream.0)
+    }
+}
+
+struct Hidden {
+    end: u64,
+    queue: QueueNo,
+    next: i64,
+}
+
+struct StreamState {
+    stream: Stream,
+    /// Messages that readers may not see yet, in log order.
+    hidden: VecDeque<Hidden>,
+    checkpoint: Checkpoint,
+    /// Store time of the newest message, ms.
+    last_timestamp: i64,
+}
+
+/// A shard's part of the store.
+pub struct Store {
+    config: StoreConfig,
+    streams: Vec<StreamState>,
+    queues: Queues,
+    news: Vec<QueueNo>,
+    dirty: Vec<QueueNo>,
+    round: Round,
+    next_checkpoint_at: MonoNs,
+    failure: Option<Failure>,
+    closing: bool,
+}
+
+impl Store {
+    /// An engine over recovered streams and queues. `queues` with unpersisted entries are written soon.
+    pub fn new(config: StoreConfig, streams: Vec<(Stream, Checkpoint)>, queues: Queues) -> Store {
+        let mut store = Store {
+            config,
+            streams: streams
+                .into_iter()
+                .map(|(stream, checkpoint)| StreamState {
+                    stream,
+                    hidden: VecDeque::new(),
+                    checkpoint,
+                    last_timestamp: checkpoint.log_timestamp,
+                })
+                .collect(),
+            queues,
+            news: Vec::new(),
+            dirty: Vec::new(),
+            round: Round::default(),
+            next_checkpoint_at: MonoNs(0),
+            failure: None,
+            closing: false,
+        };
+        let unpersisted: Vec<QueueNo> =
+            store.queues.iter().filter(|(_, q)| q.has_unpersisted()).map(|(no, _)| no).collect();
+        for no in unpersisted {
+            store.mark_dirty(no);
+        }
+        store
+    }
+
+    /// The queues.
+    pub fn queues(&self) -> &Queues {
+        &self.queues
+    }
+
+    /// A queue.
+    pub fn queue(&self, no: QueueNo) -> &ConsumeQueue {
+        self.queues.get(no)
+    }
+
+    /// The queue's number, made empty if it is new; `stream` is where its messages go.
+    pub fn find_or_create(
+        &mut self,
+        topic: &[u8],
+        id: wire::ids::QueueId,
+        stream: StreamId,
+    ) -> QueueNo {
+        self.queues.find_or_create(topic, id, stream)
+    }
+
+    /// Forgets a deleted topic's queues.
+    pub fn remove_topic(&mut self, topic: &[u8]) {
+        self.queues.remove_topic(topic);
+    }
+
+    /// A stream of this shard.
+    pub fn stream(&self, id: StreamId) -> &Stream {
+        &self.state(id).stream
+    }
+
+    /// The streams of this shard.
+    pub fn streams(&self) -> impl Iterator<Item = &Stream> {
+        self.streams.iter().map(|s| &s.stream)
+    }
+
+    /// The failure that stopped the store.
+    pub fn failure(&self) -> Option<Failure> {
+        self.failure
+    }
+
+    fn state(&self, id: StreamId) -> &StreamState {
+        let found = self.streams.iter().find(|s| s.stream.id() == id);
+        found.expect("a stream is asked of the shard that serves it")
+    }
+
+    fn state_mut(&mut self, id: StreamId) -> &mut StreamState {
+        let found = self.streams.iter_mut().find(|s| s.stream.id() == id);
+        found.expect("a stream is asked of the shard that serves it")
+    }
+
+    // ---- append ----
+
+    /// Begins an append of records with `total` bytes together, which stay in one segment.
+    pub fn begin(
+        &mut self,
+        queue: QueueNo,
+        total: usize,
+        now: Now,
+    ) -> Result<Batch<'_>, AppendError> {
+        if self.failure.is_some() || self.closing {
+            return Err(AppendError::Stopped);
+        }
+        let stream = self.queues.get(queue).stream;
+        let state = self.state_mut(stream);
+        let bytes = total as u64;
+        let bytes_max = state.stream.record_bytes_max();
+        if bytes > bytes_max {
+            return Err(AppendError::TooLarge { bytes, bytes_max });
+        }
+        let start = state.stream.reserve(bytes).map_err(|_full| AppendError::WindowFull)?;
+        let first = self.queues.get(queue).next();
+        Ok(Batch { store: self, queue, stream, now, first, cursor: start, end: start + bytes })
+    }
+
+    // ---- reading ----
+
+    /// Bytes of a record from memory.
+    pub fn tail(&self, phy: PhyOffset, len: usize) -> Option<&[u8]> {
+        self.stream(phy.stream()).tail(phy.position(), len)
+    }
+
+    /// Queues with news for readers since the last call; `out` is cleared first.
+    pub fn take_news(&mut self, out: &mut Vec<QueueNo>) {
+        out.clear();
+        std::mem::swap(out, &mut self.news);
+        for no in out.iter() {
+            self.queues.get_mut(*no).announced = false;
+        }
+    }
+
+    /// Whether `take_news` has something.
+    pub fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
+    fn announce(&mut self, no: QueueNo) {
+        let queue = self.queues.get_mut(no);
+        if !queue.announced {
+            queue.announced = true;
+            self.news.push(no);
+        }
+    }
+
+    fn mark_dirty(&mut self, no: QueueNo) {
+        let queue = self.queues.get_mut(no);
+        if !queue.dirty {
+            queue.dirty = true;
+            self.dirty.push(no);
+        }
+    }
+
+    fn show_hidden(&mut self, id: StreamId) {
+        loop {
+            let state = self.state_mut(id);
+            let visible = state.stream.visible();
+            let Some(hidden) = state.hidden.pop_front_if(|h| h.end <= visible) else { return };
+            self.queues.get_mut(hidden.queue).show(hidden.next);
+            self.announce(hidden.queue);
+        }
+    }
+
+    // ---- driving ----
+
+    /// End of turn: what the device should do now.
+    pub fn plan(&mut self, now: Now, ops: &mut Vec<StoreOp>) {
+        if self.failure.is_some() {
+            return;
+        }
+        for state in &mut self.streams {
+            state.stream.plan(now, ops);
+        }
+    }
+
+    /// When `plan` or `plan_queues` wants to be called again; `None`: after the next append or completion.
+    pub fn next_deadline(&self) -> Option<MonoNs> {
+        let streams = self.streams.iter().filter_map(|s| s.stream.next_deadline()).min();
+        let queues = (!self.dirty.is_empty()).then(|| self.round.next_at());
+        [streams, queues].into_iter().flatten().min()
+    }
+
+    /// A requested segment exists, or could not be made.
+    pub fn on_segment(&mut self, stream: StreamId, base: u64, error: Option<i32>) {
+        match error {
+            None => self.state_mut(stream).stream.on_segment(base),
+            Some(error) => self.fail(Failure { stream, error }),
+        }
+    }
+
+    /// An operation has completed.
+    pub fn on_done(&mut self, tag: OpTag, error: Option<i32>) {
+        let stream = tag.stream();
+        if let Some(error) = error {
+            self.fail(Failure { stream, error });
+        }
+        if self.failure.is_some() {
+            return;
+        }
+        self.state_mut(stream).stream.on_done(tag);
+        self.show_hidden(stream);
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.failure.get_or_insert(failure);
+    }
+
+    // ---- queue files ----
+
+    /// The next batch of queue entries for the background to write, or a checkpoint, when one is due.
+    pub fn plan_queues(&mut self, now: MonoNs) -> Option<QueueStep> {
+        if self.failure.is_some() {
+            return None;
+        }
+        let work = !self.dirty.is_empty() || self.closing && !self.is_closed();
+        if work && self.round.may_begin(now, self.closing) {
+            let marks = self.streams.iter().map(|s| (s.stream.id(), s.stream.flushed())).collect();
+            let dirty = std::mem::take(&mut self.dirty);
+            for no in &dirty {
+                self.queues.get_mut(*no).dirty = false;
+            }
+            self.round.begin(dirty, marks);
+        }
+        let mut later = Vec::new();
+        let step = self.round.step(&self.queues, &mut later);
+        for no in later {
+            self.mark_dirty(no);
+        }
+        match step? {
+            RoundStep::Write(writes) => Some(QueueStep::Write(writes)),
+            RoundStep::Complete(marks) => self.complete_round(marks, now),
+        }
+    }
+
+    fn complete_round(&mut self, marks: Marks, now: MonoNs) -> Option<QueueStep> {
+        let settled = self.streams.iter().all(|s| s.stream.is_settled());
+        let moved = marks.iter().any(|(id, at)| self.state(*id).checkpoint.dispatched != Some(*at));
+        let checkpoint =
+            if self.closing { settled } else { moved && now >= self.next_checkpoint_at };
+        self.round.end(checkpoint, MonoNs(now.0 + self.config.queue_flush_interval_ns));
+        if !checkpoint {
+            return None;
+        }
+        self.next_checkpoint_at = MonoNs(now.0 + self.config.checkpoint_interval_ns);
+        Some(QueueStep::Checkpoint(self.checkpoints(&marks)))
+    }
+
+    fn checkpoints(&mut self, marks: &[(StreamId, u64)]) -> Vec<(StreamId, Checkpoint)> {
+        let closing = self.closing;
+        let mut list = Vec::new();
+        for (id, flushed) in marks {
+            let state = self.state_mut(*id);
+            let time = state.last_timestamp;
+            let settled =
+                closing && state.stream.is_settled() && state.stream.flushed() == *flushed;
+            state.checkpoint = Checkpoint {
+                log_timestamp: time,
+                queue_timestamp: time,
+                dispatched: Some(*flushed),
+                clean_end: settled.then_some(*flushed),
+                ..state.checkpoint
+            };
+            list.push((*id, state.checkpoint));
+        }
+        list
+    }
+
+    /// What `plan_queues` asked for is done.
+    pub fn on_queues(&mut self, error: Option<i32>) {
+        if let Some(error) = error {
+            let stream = self.streams.first().map_or(StreamId(0), |s| s.stream.id());
+            self.fail(Failure { stream, error });
+            return;
+        }
+        for (no, offset) in self.round.done() {
+            let queue = self.queues.get_mut(no);
+            // The topic may have been deleted meanwhile: then the queue began anew.
+            if queue.persisted() <= offset && offset <= queue.next() {
+                queue.set_persisted(offset);
+            }
+            if queue.has_unpersisted() {
+                self.round.again(no);
+            }
+        }
+    }
+
+    // ---- closing ----
+
+    /// Refuses appends from now on and asks for everything to become durable.
+    pub fn close(&mut self) {
+        self.closing = true;
+        for state in &mut self.streams {
+            state.stream.flush_now();
+        }
+    }
+
+    /// Whether everything is durable, with its queue entries and a checkpoint that says so.
+    pub fn is_closed(&self) -> bool {
+        let settled = self.streams.iter().all(|s| {
+            s.stream.is_settled()
+                && !s.stream.is_zeroing()
+                && s.checkpoint.clean_end.unwrap_or(0) == s.stream.flushed()
+        });
+        self.failure.is_some() || (settled && self.dirty.is_empty() && self.round.is_resting())
+    }
+
+    /// What must hold after every step.
+    pub fn check_invariants(&self) {
+        for state in &self.streams {
+            state.stream.check_invariants();
+        }
+        for (_, queue) in self.queues.iter() {
+            queue.check_invariants();
+        }
+    }
+}
+
+/// Work for the background thread.
+#[derive(Debug)]
+pub enum QueueStep {
+    /// Write these entries to their queues' files.
+    Write(Vec<QueueWrite>),
+    /// Make all queue files written so far durable, then write these checkpoints.
+    Checkpoint(Vec<(StreamId, Checkpoint)>),
+}
+
+/// Records that are appended together. Once pushed to, it must be finished.
+pub struct Batch<'s> {
+    store: &'s mut Store,
+    queue: QueueNo,
+    stream: StreamId,
+    now: Now,
+    first: i64,
+    cursor: u64,
+    end: u64,
+}
+
+impl Batch<'_> {
+    /// Encodes the next message. The lengths of all add up to the total given to `begin`.
+    pub fn push(&mut self, message: &NewMessage<'_>, tags_code: i64) -> PhyOffset {
+        let len = message.encoded_len();
+        assert!(self.cursor + len as u64 <= self.end, "a batch is as long as announced");
+        let phy = PhyOffset::new(self.stream, self.cursor);
+        let offset = self.store.queues.get(self.queue).next();
+        let place = Place {
+            queue_offset: QueueOffset(offset),
+            phy_offset: phy,
+            store_timestamp: self.now.wall,
+        };
+        let state = self.store.state_mut(self.stream);
+        message.encode(state.stream.record_mut(self.cursor, len), place);
+        self.cursor += len as u64;
+        let size = u32::try_from(len).expect("bounded by the segment");
+        self.store.queues.get_mut(self.queue).push(CqEntry { phy, size, tags_code });
+        phy
+    }
+
+    /// Makes the records part of the log.
+    pub fn finish(self) -> Appended {
+        assert_eq!(self.cursor, self.end, "a batch is as long as announced");
+        let next = self.store.queues.get(self.queue).next();
+        let timestamp = self.now.wall.0;
+        let state = self.store.state_mut(self.stream);
+        state.stream.commit(self.end);
+        state.last_timestamp = timestamp;
+        let shown = state.stream.visible() >= self.end;
+        if !shown {
+            state.hidden.push_back(Hidden { end: self.end, queue: self.queue, next });
+        }
+        self.store.mark_dirty(self.queue);
+        if shown {
+            self.store.queues.get_mut(self.queue).show(next);
+            self.store.announce(self.queue);
+        }
+        Appended { first: QueueOffset(self.first), stream: self.stream, end: self.end }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,323 @@
+//! The engine on a disk of bytes: what is acknowledged is found again after any crash, in order, at its offset.
+//!
+//! The driver below executes operations late and out of order; a crash keeps the completed writes and a random
+//! part of those in flight (blocks may be torn at sectors). With SYNC_FLUSH everything acknowledged must be there.
+
+use super::*;
+use crate::layout::consume_queue::ENTRY_BYTES;
+use crate::recovery::{ScanRange, scan};
+use crate::segments::Segments;
+use crate::stream::{FlushMode, StreamConfig};
+use base::time::WallMs;
+use buf::window::{Window, WindowIdentity};
+use std::collections::HashMap;
+use wire::ids::QueueId;
+
+const SEGMENT: u64 = 256 << 10;
+const RING: usize = 128 << 10;
+const SECTOR: usize = 512;
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % n as u64).unwrap()
+    }
+}
+
+struct Write {
+    tag: OpTag,
+    position: u64,
+    bytes: Vec<u8>,
+}
+
+/// A disk with writes in flight.
+struct World {
+    store: Store,
+    disk: Vec<u8>,
+    in_flight: Vec<Write>,
+    syncs: Vec<OpTag>,
+    files: HashMap<(Vec<u8>, i32), Vec<u8>>,
+    now: Now,
+    random: Random,
+}
+
+fn identity() -> WindowIdentity {
+    WindowIdentity { store_id: 1, boot_id: 1, stream: 0 }
+}
+
+fn config(flush: FlushMode) -> StreamConfig {
+    StreamConfig {
+        stream: StreamId(0),
+        segment_bytes: SEGMENT,
+        flush,
+        flush_interval_ns: 1_000_000,
+        write_batch_bytes: 16 << 10,
+        read_uncommitted: false,
+    }
+}
+
+fn message<'a>(topic: &'a [u8], body: &'a [u8], properties: &'a [u8]) -> NewMessage<'a> {
+    let host = "127.0.0.1:10911".parse().unwrap();
+    NewMessage {
+        queue_id: QueueId(0),
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: 1,
+        born_host: host,
+        store_host: host,
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body,
+        topic,
+        properties,
+    }
+}
+
+impl World {
+    fn new(flush: FlushMode, seed: u64) -> World {
+        let window = Window::anonymous(RING, identity(), 0).unwrap();
+        let stream = Stream::new(config(flush), window, Segments::new(SEGMENT, &[], 0), 0);
+        let config = StoreConfig { queue_flush_interval_ns: 0, checkpoint_interval_ns: 0 };
+        World {
+            store: Store::new(config, vec![(stream, Checkpoint::default())], Queues::default()),
+            disk: Vec::new(),
+            in_flight: Vec::new(),
+            syncs: Vec::new(),
+            files: HashMap::new(),
+            now: Now { wall: WallMs(1000), mono: MonoNs(1) },
+            random: Random(seed | 1),
+        }
+    }
+
+    fn append(&mut self, topic: &[u8], body: &[u8]) -> Result<Appended, AppendError> {
+        let queue = self.store.find_or_create(topic, QueueId(0), StreamId(0));
+        let message = message(topic, body, b"KEYS\x01k\x02");
+        let mut batch = self.store.begin(queue, message.encoded_len(), self.now)?;
+        batch.push(&message, 0);
+        Ok(batch.finish())
+    }
+
+    fn plan(&mut self) {
+        self.now = Now { wall: WallMs(self.now.wall.0 + 1), mono: self.now.mono.plus_ms(1) };
+        let mut ops = Vec::new();
+        self.store.plan(self.now, &mut ops);
+        for op in ops {
+            self.start(op);
+        }
+        if let Some(step) = self.store.plan_queues(self.now.mono) {
+            if let QueueStep::Write(writes) = step {
+                for write in writes {
+                    let at = usize::try_from(write.first).unwrap() * ENTRY_BYTES;
+                    let file = self.files.entry((write.topic.to_vec(), write.queue.0)).or_default();
+                    file.resize(file.len().max(at + write.bytes.len()), 0);
+                    file[at..at + write.bytes.len()].copy_from_slice(&write.bytes);
+                }
+            }
+            self.store.on_queues(None);
+        }
+        self.store.check_invariants();
+    }
+
+    fn start(&mut self, op: StoreOp) {
+        let window = |store: &Store, position, len| {
+            store.stream(StreamId(0)).window().slice(position, len).to_vec()
+        };
+        match op {
+            StoreOp::CreateSegment { stream, base } => {
+                let end = usize::try_from(base + SEGMENT).unwrap();
+                self.disk.resize(self.disk.len().max(end), 0);
+                self.store.on_segment(stream, base, None);
+            }
+            StoreOp::WriteLog { position, len, tag, .. } => {
+                let bytes = window(&self.store, position, len);
+                self.in_flight.push(Write { tag, position, bytes });
+            }
+            StoreOp::WritePartial { position, len, tag, .. } => {
+                let mut bytes = window(&self.store, position, len);
+                bytes.resize(4096, 0);
+                self.in_flight.push(Write { tag, position, bytes });
+            }
+            StoreOp::ZeroLog { position, len, tag, .. } => {
+                self.in_flight.push(Write { tag, position, bytes: vec![0; len] });
+            }
+            StoreOp::SyncLog { tag, .. } => self.syncs.push(tag),
+        }
+    }
+
+    fn complete_one(&mut self) {
+        if self.in_flight.is_empty() {
+            if let Some(tag) = self.syncs.pop() {
+                self.store.on_done(tag, None);
+            }
+            return;
+        }
+        let at = self.random.below(self.in_flight.len());
+        let write = self.in_flight.swap_remove(at);
+        put(&mut self.disk, write.position, &write.bytes);
+        self.store.on_done(write.tag, None);
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..10_000 {
+            self.plan();
+            self.complete_one();
+        }
+    }
+
+    /// The disk a power cut could leave: some sectors of what was in flight.
+    fn crash(&mut self) -> Vec<u8> {
+        let mut disk = self.disk.clone();
+        for write in &self.in_flight {
+            for (i, sector) in write.bytes.chunks(SECTOR).enumerate() {
+                if self.random.below(2) == 0 {
+                    put(&mut disk, write.position + (i * SECTOR) as u64, sector);
+                }
+            }
+        }
+        disk
+    }
+}
+
+fn put(disk: &mut [u8], position: u64, bytes: &[u8]) {
+    let at = usize::try_from(position).unwrap();
+    disk[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+/// Topic, queue offset and body of a recovered record.
+type Found = (Vec<u8>, i64, Vec<u8>);
+
+/// Every record the disk proves, and the end.
+fn recover(disk: &[u8]) -> (Vec<Found>, u64) {
+    let mut found = Vec::new();
+    let range = ScanRange {
+        stream: StreamId(0),
+        segment_bytes: SEGMENT,
+        from: 0,
+        limit: disk.len() as u64,
+    };
+    let end = scan(
+        range,
+        &mut |position, buffer| {
+            let at = usize::try_from(position).unwrap();
+            let len = buffer.len().min(disk.len() - at);
+            buffer[..len].copy_from_slice(&disk[at..at + len]);
+            Ok(len)
+        },
+        &mut |view, _, _| {
+            assert_eq!(view.properties(), b"KEYS\x01k\x02", "a recovered record is whole");
+            found.push((view.topic().to_vec(), view.queue_offset().0, view.body().to_vec()));
+        },
+    )
+    .unwrap();
+    (found, end.end)
+}
+
+#[test]
+fn with_sync_flush_every_crash_keeps_what_was_acknowledged() {
+    for seed in 1..150u64 {
+        let mut world = World::new(FlushMode::Sync, seed * 7919);
+        let mut sent = Vec::new();
+        let steps = 20 + world.random.below(300);
+        for i in 0..steps {
+            let body = vec![u8::try_from(i % 251).unwrap() | 1; 1 + world.random.below(9000)];
+            let topic: &[u8] = if world.random.below(2) == 0 { b"A" } else { b"B" };
+            match world.append(topic, &body) {
+                Ok(appended) => sent.push((topic.to_vec(), appended, body)),
+                Err(AppendError::WindowFull) => {}
+                Err(other) => panic!("{other:?}"),
+            }
+            if world.random.below(3) == 0 {
+                world.plan();
+            }
+            for _ in 0..world.random.below(3) {
+                world.complete_one();
+            }
+        }
+        let acknowledged = world.store.stream(StreamId(0)).acknowledged();
+        let (found, end) = recover(&world.crash());
+        let owed = sent.iter().map(|(_, a, _)| a.end).filter(|end| *end <= acknowledged).max();
+        assert!(Some(end) >= owed, "seed {seed}: the log ends at {end}, {owed:?} is owed");
+        let wanted = sent.iter().filter(|(_, a, _)| a.end <= end);
+        let wanted: Vec<_> = wanted.map(|(t, a, b)| (t.clone(), a.first.0, b.clone())).collect();
+        assert_eq!(found, wanted, "seed {seed}");
+    }
+}
+
+#[test]
+fn consumers_see_flushed_messages_only_with_sync_flush() {
+    let mut world = World::new(FlushMode::Sync, 1);
+    world.append(b"A", b"x").unwrap();
+    let no = world.store.queues().find(b"A", QueueId(0)).unwrap();
+    assert_eq!((world.store.queue(no).visible(), world.store.has_news()), (0, false));
+    world.settle();
+    assert_eq!(world.store.queue(no).visible(), 1);
+    let mut news = Vec::new();
+    world.store.take_news(&mut news);
+    assert_eq!(news, [no]);
+
+    let mut world = World::new(FlushMode::Async, 1);
+    world.append(b"A", b"x").unwrap();
+    let no = world.store.queues().find(b"A", QueueId(0)).unwrap();
+    assert_eq!((world.store.queue(no).visible(), world.store.has_news()), (1, true));
+}
+
+#[test]
+fn an_orderly_close_leaves_everything_on_the_disk_and_in_the_queue_files() {
+    for flush in [FlushMode::Sync, FlushMode::Async] {
+        let mut world = World::new(flush, 3);
+        for i in 0..500u32 {
+            while world.append(b"A", &[7; 1000]) == Err(AppendError::WindowFull) {
+                world.plan();
+                world.complete_one();
+            }
+            if i.is_multiple_of(50) {
+                world.plan();
+            }
+        }
+        world.store.close();
+        assert_eq!(world.append(b"A", b"late"), Err(AppendError::Stopped));
+        world.settle();
+        assert!(world.store.is_closed());
+        assert_eq!(recover(&world.disk).0.len(), 500);
+        let file = &world.files[&(b"A".to_vec(), 0)];
+        assert_eq!(file.len(), 500 * ENTRY_BYTES);
+        let last = CqEntry::decode(&file[499 * ENTRY_BYTES..]).unwrap();
+        assert_eq!(last.end(), world.store.stream(StreamId(0)).flushed());
+    }
+}
+
+#[test]
+fn a_failed_write_stops_the_store() {
+    let mut world = World::new(FlushMode::Sync, 5);
+    let appended = world.append(b"A", b"x").unwrap();
+    world.plan();
+    world.plan();
+    let is_write = |w: &Write| w.tag.kind() == Some(crate::op::OpKind::Write);
+    let at = world.in_flight.iter().position(is_write).unwrap();
+    let write = world.in_flight.swap_remove(at);
+    world.store.on_done(write.tag, Some(5));
+    assert_eq!(world.store.failure(), Some(Failure { stream: StreamId(0), error: 5 }));
+    assert!(world.store.stream(StreamId(0)).acknowledged() < appended.end);
+    assert_eq!(world.append(b"A", b"y"), Err(AppendError::Stopped));
+}
+
+#[test]
+fn a_full_window_refuses_until_the_device_catches_up() {
+    let mut world = World::new(FlushMode::Async, 5);
+    let body = vec![1; 10_000];
+    let mut count = 0;
+    while world.append(b"A", &body).is_ok() {
+        count += 1;
+    }
+    assert!(count >= 10, "the window holds at least {count} messages");
+    assert_eq!(world.append(b"A", &body), Err(AppendError::WindowFull));
+    world.settle();
+    world.append(b"A", &body).unwrap();
+    let bytes_max = world.store.stream(StreamId(0)).record_bytes_max();
+    let huge = vec![1; usize::try_from(bytes_max).unwrap()];
+    assert!(matches!(world.append(b"A", &huge), Err(AppendError::TooLarge { .. })));
+}

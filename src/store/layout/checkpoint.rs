@@ -1,0 +1,120 @@
+//! The checkpoint file: Java's 4096 bytes (store.md 5.4), with our log positions where Java keeps zeros.
+//!
+//! Map, big-endian: 0 store time of the last durable record, 8 of the last record whose queue entry is durable,
+//! 16 of the index, 24 and 32 Java's replication positions (kept as found). Ours, from 512: magic, the three
+//! times again, `dispatched` (queue entries of all records below it are durable), `log end` of an orderly stop or
+//! 0, CRC-32 of bytes 512 to 559. When Java has written the file since, its times differ from our copies and our
+//! part counts for nothing.
+
+/// Size of the file.
+pub const FILE_BYTES: usize = 4096;
+const OURS_AT: usize = 512;
+const OURS_BYTES: usize = 56;
+const MAGIC: u64 = 0x5249_4e47_4d51_4350; // "RINGMQCP"
+
+/// Content of a checkpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Checkpoint {
+    /// Store time of the last durable record, ms.
+    pub log_timestamp: i64,
+    /// Store time of the last record with a durable queue entry, ms.
+    pub queue_timestamp: i64,
+    /// Store time of the last durable index item, ms.
+    pub index_timestamp: i64,
+    /// Java's replication fields, kept as found.
+    pub replication: [i64; 2],
+    /// Queue entries of all records below this stream position are durable. `None`: not known, Java's rules apply.
+    pub dispatched: Option<u64>,
+    /// End of the log at an orderly stop.
+    pub clean_end: Option<u64>,
+}
+
+impl Checkpoint {
+    /// The file's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![0; FILE_BYTES];
+        let times = [self.log_timestamp, self.queue_timestamp, self.index_timestamp];
+        for (at, value) in times.iter().chain(&self.replication).enumerate() {
+            put(&mut bytes, at * 8, &value.to_be_bytes());
+        }
+        if let Some(dispatched) = self.dispatched {
+            put(&mut bytes, OURS_AT, &MAGIC.to_be_bytes());
+            for (at, value) in times.iter().enumerate() {
+                put(&mut bytes, OURS_AT + 8 + at * 8, &value.to_be_bytes());
+            }
+            put(&mut bytes, OURS_AT + 32, &dispatched.to_be_bytes());
+            put(&mut bytes, OURS_AT + 40, &self.clean_end.unwrap_or(0).to_be_bytes());
+            let crc = crc32fast::hash(bytes.get(OURS_AT..OURS_AT + 48).expect("inside the file"));
+            put(&mut bytes, OURS_AT + 48, &u64::from(crc).to_be_bytes());
+        }
+        bytes
+    }
+
+    /// Reads a checkpoint; missing bytes count as zero, as in Java.
+    pub fn decode(bytes: &[u8]) -> Checkpoint {
+        let word = |at: usize| {
+            let eight = bytes.get(at..at + 8).and_then(|b| <[u8; 8]>::try_from(b).ok());
+            i64::from_be_bytes(eight.unwrap_or_default())
+        };
+        let mut checkpoint = Checkpoint {
+            log_timestamp: word(0),
+            queue_timestamp: word(8),
+            index_timestamp: word(16),
+            replication: [word(24), word(32)],
+            dispatched: None,
+            clean_end: None,
+        };
+        let ours = bytes.get(OURS_AT..OURS_AT + OURS_BYTES);
+        let crc = ours.and_then(|b| b.get(..48)).map(|b| i64::from(crc32fast::hash(b)));
+        let proven = word(OURS_AT) == i64::from_be_bytes(MAGIC.to_be_bytes())
+            && crc == Some(word(OURS_AT + 48))
+            && [8, 16, 24]
+                .iter()
+                .zip([0, 8, 16])
+                .all(|(ours, java)| word(OURS_AT + ours) == word(java));
+        if proven {
+            checkpoint.dispatched = u64::try_from(word(OURS_AT + 32)).ok();
+            checkpoint.clean_end = u64::try_from(word(OURS_AT + 40)).ok().filter(|end| *end > 0);
+        }
+        checkpoint
+    }
+}
+
+fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
+    bytes[at..at + value.len()].copy_from_slice(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Checkpoint {
+        Checkpoint {
+            log_timestamp: 5,
+            queue_timestamp: 4,
+            index_timestamp: 3,
+            replication: [9, 8],
+            dispatched: Some(77),
+            clean_end: Some(100),
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_comes_back() {
+        let bytes = sample().encode();
+        assert_eq!(bytes.len(), FILE_BYTES);
+        assert_eq!(Checkpoint::decode(&bytes), sample());
+        assert_eq!(Checkpoint::decode(&[]), Checkpoint::default());
+    }
+
+    #[test]
+    fn our_part_counts_for_nothing_after_java_wrote_or_a_bit_flipped() {
+        let mut bytes = sample().encode();
+        bytes[7] = 6;
+        assert_eq!(Checkpoint::decode(&bytes).dispatched, None);
+        let mut bytes = sample().encode();
+        bytes[OURS_AT + 39] ^= 1;
+        assert_eq!(Checkpoint::decode(&bytes).dispatched, None);
+        assert_eq!(Checkpoint::decode(&bytes).log_timestamp, 5);
+    }
+}

@@ -1,0 +1,6 @@
+//! On-disk formats: one file per format, each with its byte map and named offsets.
+
+pub mod checkpoint;
+pub mod consume_queue;
+pub mod identity;
+pub mod segment;

@@ -1,0 +1,129 @@
+//! Rounds of writing queue entries to their files, small batches at a time, and checkpoints behind them.
+//!
+//! A round takes the queues that have unpersisted entries and the flushed frontiers of that moment. When all of
+//! the round is written, every record below those frontiers has its entry in a file; the checkpoint that says so
+//! is written after those files are synced.
+
+use crate::op::QueueWrite;
+use crate::queues::{QueueNo, Queues};
+use base::time::MonoNs;
+use std::sync::Arc;
+use wire::ids::StreamId;
+
+/// Entries' bytes per batch: encoding them is one small part of a turn.
+const BATCH_BYTES: usize = 128 << 10;
+/// Queues per batch.
+const BATCH_QUEUES: usize = 512;
+
+/// Frontiers of the streams when a round began.
+pub(crate) type Marks = Vec<(StreamId, u64)>;
+
+/// What the background does next.
+#[derive(Debug)]
+pub(crate) enum RoundStep {
+    /// Write these entries.
+    Write(Vec<QueueWrite>),
+    /// The round is complete up to these frontiers.
+    Complete(Marks),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum State {
+    #[default]
+    Resting,
+    /// A batch may be planned.
+    Planning,
+    /// A batch or checkpoint is with the background.
+    Busy { checkpoint: bool },
+}
+
+/// The current round.
+#[derive(Default)]
+pub(crate) struct Round {
+    state: State,
+    waiting: Vec<QueueNo>,
+    marks: Marks,
+    in_flight: Vec<(QueueNo, i64)>,
+    next_at: MonoNs,
+}
+
+impl Round {
+    /// Whether a new round may begin; `hurry` does not wait for its time.
+    pub(crate) fn may_begin(&self, now: MonoNs, hurry: bool) -> bool {
+        self.state == State::Resting && (hurry || now >= self.next_at)
+    }
+
+    /// Begins a round over `queues`, complete up to `marks`.
+    pub(crate) fn begin(&mut self, queues: Vec<QueueNo>, marks: Marks) {
+        assert_eq!(self.state, State::Resting, "one round at a time");
+        self.state = State::Planning;
+        self.waiting = queues;
+        self.marks = marks;
+    }
+
+    /// The next step; `None` while one is in flight or between rounds. Queues without a durable entry go to `later`.
+    pub(crate) fn step(&mut self, queues: &Queues, later: &mut Vec<QueueNo>) -> Option<RoundStep> {
+        if self.state != State::Planning {
+            return None;
+        }
+        let writes = self.next_writes(queues, later);
+        if writes.is_empty() {
+            return Some(RoundStep::Complete(std::mem::take(&mut self.marks)));
+        }
+        self.state = State::Busy { checkpoint: false };
+        Some(RoundStep::Write(writes))
+    }
+
+    /// After `Complete`: a checkpoint is on its way, or the round ends here.
+    pub(crate) fn end(&mut self, checkpoint: bool, next_at: MonoNs) {
+        assert_eq!(self.state, State::Planning, "a round ends once");
+        self.next_at = next_at;
+        self.state = if checkpoint { State::Busy { checkpoint } } else { State::Resting };
+    }
+
+    fn next_writes(&mut self, queues: &Queues, later: &mut Vec<QueueNo>) -> Vec<QueueWrite> {
+        let mut writes = Vec::new();
+        let mut total = 0;
+        while total < BATCH_BYTES && writes.len() < BATCH_QUEUES {
+            let Some(no) = self.waiting.pop() else { break };
+            let queue = queues.get(no);
+            let mark = self.marks.iter().find(|(stream, _)| *stream == queue.stream);
+            let durable = mark.map_or(0, |(_, position)| *position);
+            let mut bytes = Vec::new();
+            let (first, count) = queue.encode_unpersisted(durable, BATCH_BYTES, &mut bytes);
+            if count == 0 {
+                later.push(no);
+                continue;
+            }
+            total += bytes.len();
+            self.in_flight.push((no, first + count));
+            writes.push(QueueWrite {
+                topic: Arc::clone(&queue.topic),
+                queue: queue.id,
+                first,
+                bytes,
+            });
+        }
+        writes
+    }
+
+    /// The batch or checkpoint in flight is done; returns how far each queue's files are now.
+    pub(crate) fn done(&mut self) -> Vec<(QueueNo, i64)> {
+        let State::Busy { checkpoint } = self.state else { unreachable!("nothing was in flight") };
+        self.state = if checkpoint { State::Resting } else { State::Planning };
+        std::mem::take(&mut self.in_flight)
+    }
+
+    /// A queue of this round has more: it is looked at again before the round ends.
+    pub(crate) fn again(&mut self, no: QueueNo) {
+        self.waiting.push(no);
+    }
+
+    pub(crate) fn next_at(&self) -> MonoNs {
+        self.next_at
+    }
+
+    pub(crate) fn is_resting(&self) -> bool {
+        self.state == State::Resting
+    }
+}

@@ -1,0 +1,90 @@
+//! The queues of a shard: found by topic and number, named by a dense `QueueNo` afterwards.
+
+use crate::consume_queue::ConsumeQueue;
+use hashbrown::HashMap;
+use std::sync::Arc;
+use wire::ids::{QueueId, StreamId};
+
+/// Index of a queue on its shard. Stable until the process ends.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct QueueNo(pub u32);
+
+#[derive(Default)]
+struct TopicQueues {
+    by_id: Vec<Option<QueueNo>>,
+}
+
+/// All queues of a shard.
+#[derive(Default)]
+pub struct Queues {
+    topics: HashMap<Arc<[u8]>, TopicQueues, foldhash::fast::RandomState>,
+    list: Vec<ConsumeQueue>,
+}
+
+/// Queue numbers of a topic are below this, whatever a client asks for.
+pub const QUEUE_ID_MAX: i32 = 65_535;
+
+impl Queues {
+    /// The queue, if it has (or had) messages.
+    pub fn find(&self, topic: &[u8], id: QueueId) -> Option<QueueNo> {
+        let at = usize::try_from(id.0).ok()?;
+        *self.topics.get(topic)?.by_id.get(at)?
+    }
+
+    /// The queue, made empty if it is new. `id` is within `0..=QUEUE_ID_MAX`.
+    pub fn find_or_create(&mut self, topic: &[u8], id: QueueId, stream: StreamId) -> QueueNo {
+        match self.find(topic, id) {
+            Some(no) => no,
+            None => self.insert(ConsumeQueue::new(Arc::from(topic), id, stream, 0, 0)),
+        }
+    }
+
+    /// Adds a queue that is not there yet.
+    pub fn insert(&mut self, queue: ConsumeQueue) -> QueueNo {
+        assert!((0..=QUEUE_ID_MAX).contains(&queue.id.0), "queue number {}", queue.id.0);
+        let at = usize::try_from(queue.id.0).expect("checked above");
+        let no = QueueNo(u32::try_from(self.list.len()).expect("fewer than 2^32 queues"));
+        let topic = self.topics.entry(Arc::clone(&queue.topic)).or_default();
+        if topic.by_id.len() <= at {
+            topic.by_id.resize(at + 1, None);
+        }
+        assert!(topic.by_id[at].is_none(), "a queue is inserted once");
+        topic.by_id[at] = Some(no);
+        self.list.push(queue);
+        no
+    }
+
+    /// Forgets a deleted topic's queues; their numbers stay used, their memory goes.
+    pub fn remove_topic(&mut self, topic: &[u8]) {
+        let Some(queues) = self.topics.remove(topic) else { return };
+        for no in queues.by_id.into_iter().flatten() {
+            let queue = self.get_mut(no);
+            *queue = ConsumeQueue::new(Arc::clone(&queue.topic), queue.id, queue.stream, 0, 0);
+        }
+    }
+
+    /// A queue by number.
+    pub fn get(&self, no: QueueNo) -> &ConsumeQueue {
+        self.list.get(no.0 as usize).expect("a queue number names a queue")
+    }
+
+    /// A queue by number.
+    pub fn get_mut(&mut self, no: QueueNo) -> &mut ConsumeQueue {
+        self.list.get_mut(no.0 as usize).expect("a queue number names a queue")
+    }
+
+    /// Every queue.
+    pub fn iter(&self) -> impl Iterator<Item = (QueueNo, &ConsumeQueue)> {
+        (0u32..).map(QueueNo).zip(self.list.iter())
+    }
+
+    /// Number of queues.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there is no queue.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}

@@ -1,0 +1,152 @@
+//! Start-up scan of a stream: from a known position, record by record, to the end of what is provable.
+//!
+//! A record counts when magic, lengths and body CRC are right and it names its own position, so a stale record
+//! that a truncation left behind never comes back. The last record must not end in the zeros of a block that was
+//! never written. The reader is injected; this module does no I/O.
+
+use crate::layout::segment::BLANK_BYTES;
+use wire::ids::{PhyOffset, StreamId};
+use wire::message::{MessageView, Probe, declared_size, probe};
+
+/// Bytes read at a time.
+const CHUNK_BYTES: usize = 4 << 20;
+/// No record is larger than this: the frame limit bounds what a client can send.
+const RECORD_BYTES_MAX: usize = 32 << 20;
+
+/// Where a scan runs.
+#[derive(Clone, Copy, Debug)]
+pub struct ScanRange {
+    /// Stream, whose number the records' own offsets carry.
+    pub stream: StreamId,
+    /// Segment size in bytes.
+    pub segment_bytes: u64,
+    /// First position, the start of a record or of a segment.
+    pub from: u64,
+    /// End of the last segment file.
+    pub limit: u64,
+}
+
+/// How a scan ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScanEnd {
+    /// Behind the last provable record (or filler).
+    pub end: u64,
+    /// Records seen.
+    pub records: u64,
+    /// Store time of the last record, ms; 0 when there was none.
+    pub last_timestamp: i64,
+    /// What stood at `end`, for the log.
+    pub why: String,
+}
+
+/// Fills `buffer` with the bytes at a stream position, all inside one segment. Short only at the end of a file.
+pub type ReadLog<'r> = dyn FnMut(u64, &mut [u8]) -> std::io::Result<usize> + 'r;
+
+struct Cursor<'r, 'f> {
+    read: &'f mut ReadLog<'r>,
+    range: ScanRange,
+    buffer: Vec<u8>,
+    start: u64,
+    filled: usize,
+}
+
+impl Cursor<'_, '_> {
+    /// At least `want` bytes at `position`, or as many as the segment has.
+    fn bytes(&mut self, position: u64, want: usize) -> std::io::Result<&[u8]> {
+        let segment_end = position - position % self.range.segment_bytes + self.range.segment_bytes;
+        let left = usize::try_from(segment_end - position).unwrap_or(usize::MAX);
+        let want = want.min(left);
+        let held =
+            self.start <= position && position + want as u64 <= self.start + self.filled as u64;
+        if !held {
+            let size = want.max(CHUNK_BYTES.min(left));
+            self.buffer.resize(size, 0);
+            self.filled = (self.read)(position, &mut self.buffer)?;
+            self.start = position;
+        }
+        let at = usize::try_from(position - self.start).unwrap_or(usize::MAX);
+        Ok(self.buffer.get(at..self.filled).unwrap_or_default())
+    }
+}
+
+/// Walks the log and hands every provable record to `on_record` (view, position, size). Errors are read errors.
+pub fn scan(
+    range: ScanRange,
+    read: &mut ReadLog<'_>,
+    on_record: &mut dyn FnMut(&MessageView<'_>, u64, u32),
+) -> std::io::Result<ScanEnd> {
+    let mut cursor = Cursor { read, range, buffer: Vec::new(), start: 0, filled: 0 };
+    let mut end = ScanEnd { end: range.from, records: 0, last_timestamp: 0, why: String::new() };
+    loop {
+        let position = end.end;
+        if position >= range.limit {
+            end.why = "the last segment is full".to_string();
+            return Ok(end);
+        }
+        let left = range.segment_bytes - position % range.segment_bytes;
+        let Some(size) = record_size(&mut cursor, position, left)? else {
+            end.why = "no record begins there".to_string();
+            return Ok(end);
+        };
+        let torn = looks_torn(&mut cursor, position, size)?;
+        let bytes = cursor.bytes(position, size)?;
+        match probe(bytes, PhyOffset::new(range.stream, position)) {
+            Probe::Blank { size } if size as u64 == left => end.end += left,
+            Probe::Blank { size } => {
+                end.why = format!("a filler of {size} bytes where {left} are left of the segment");
+                return Ok(end);
+            }
+            Probe::Bad(error) => {
+                end.why = error.to_string();
+                return Ok(end);
+            }
+            Probe::Message { .. } if torn => {
+                end.why = "the last record is not complete".to_string();
+                return Ok(end);
+            }
+            Probe::Message { size } => {
+                let (view, _) = MessageView::parse(bytes).expect("probe has parsed it");
+                on_record(&view, position, u32::try_from(size).unwrap_or(u32::MAX));
+                end.records += 1;
+                end.last_timestamp = view.store_timestamp().0;
+                end.end += size as u64;
+            }
+        }
+    }
+}
+
+/// Size of what begins at `position`; `None` when it cannot be a record or filler.
+fn record_size(
+    cursor: &mut Cursor<'_, '_>,
+    position: u64,
+    left: u64,
+) -> std::io::Result<Option<usize>> {
+    let head = cursor.bytes(position, 8)?;
+    let size = declared_size(head).filter(|size| *size >= 8 && *size as u64 <= left);
+    Ok(size.filter(|size| *size as u64 == left || *size <= RECORD_BYTES_MAX).map(|size| {
+        // A filler needs only its two words.
+        if size as u64 == left && size > RECORD_BYTES_MAX { 8 } else { size }
+    }))
+}
+
+/// Whether the record's end is zeros with nothing behind it: a block that never reached the disk.
+fn looks_torn(cursor: &mut Cursor<'_, '_>, position: u64, size: usize) -> std::io::Result<bool> {
+    let bytes = cursor.bytes(position, size)?;
+    let Some(record) = bytes.get(..size) else { return Ok(false) };
+    if record.last() != Some(&0) {
+        return Ok(false);
+    }
+    let empty = MessageView::parse(record).is_ok_and(|(view, _)| view.properties().is_empty());
+    if empty {
+        return Ok(false);
+    }
+    let next = position + size as u64;
+    if next % cursor.range.segment_bytes + BLANK_BYTES > cursor.range.segment_bytes {
+        return Ok(true);
+    }
+    let behind = cursor.bytes(next, 8)?;
+    Ok(behind.iter().take(8).all(|b| *b == 0))
+}
+
+#[cfg(test)]
+mod tests;

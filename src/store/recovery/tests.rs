@@ -1,0 +1,106 @@
+//! The scan against damage: stale records, torn ends, bad fillers, arbitrary bytes.
+
+use super::*;
+use base::time::WallMs;
+use wire::ids::{QueueId, QueueOffset};
+use wire::message::{NewMessage, Place};
+
+const SEGMENT: u64 = 64 << 10;
+
+fn record(position: u64, body: &[u8], properties: &[u8]) -> Vec<u8> {
+    let host = "127.0.0.1:10911".parse().unwrap();
+    let message = NewMessage {
+        queue_id: QueueId(0),
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: 1,
+        born_host: host,
+        store_host: host,
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body,
+        topic: b"T",
+        properties,
+    };
+    let mut bytes = vec![0; message.encoded_len()];
+    let phy_offset = PhyOffset::new(StreamId(0), position);
+    message.encode(
+        &mut bytes,
+        Place { queue_offset: QueueOffset(0), phy_offset, store_timestamp: WallMs(9) },
+    );
+    bytes
+}
+
+fn scan_disk(disk: &[u8]) -> ScanEnd {
+    let range = ScanRange {
+        stream: StreamId(0),
+        segment_bytes: SEGMENT,
+        from: 0,
+        limit: disk.len() as u64,
+    };
+    let mut read = |position: u64, buffer: &mut [u8]| {
+        let at = usize::try_from(position).unwrap();
+        let len = buffer.len().min(disk.len() - at);
+        buffer[..len].copy_from_slice(&disk[at..at + len]);
+        Ok(len)
+    };
+    scan(range, &mut read, &mut |_, _, _| {}).unwrap()
+}
+
+fn disk(records: &[Vec<u8>]) -> Vec<u8> {
+    let mut disk = records.concat();
+    disk.resize(usize::try_from(SEGMENT).unwrap(), 0);
+    disk
+}
+
+#[test]
+fn a_stale_record_behind_the_end_never_comes_back() {
+    let first = record(0, b"one", b"a\x01b\x02");
+    // A whole record of an earlier life of the file: it names another position.
+    let stale = record(5000, b"old", b"a\x01b\x02");
+    let end = scan_disk(&disk(&[first.clone(), stale]));
+    assert_eq!((end.end, end.records), (first.len() as u64, 1));
+}
+
+#[test]
+fn a_last_record_that_ends_in_unwritten_zeros_is_torn() {
+    let first = record(0, b"one", b"a\x01b\x02");
+    let mut second = record(first.len() as u64, b"two", b"a\x01bbbbbbbb\x02");
+    let end = scan_disk(&disk(&[first.clone(), second.clone()]));
+    assert_eq!(end.records, 2);
+    let len = second.len();
+    second[len - 4..].fill(0);
+    let end = scan_disk(&disk(&[first.clone(), second]));
+    assert_eq!((end.end, end.records), (first.len() as u64, 1));
+    let bare = record(first.len() as u64, b"no properties", b"");
+    assert_eq!(scan_disk(&disk(&[first, bare])).records, 2);
+}
+
+#[test]
+fn a_filler_leads_to_the_next_segment_and_a_wrong_one_ends_the_log() {
+    let first = record(0, b"one", b"");
+    let mut disk = disk(std::slice::from_ref(&first));
+    message::encode_blank(&mut disk[first.len()..]);
+    disk.extend_from_slice(&record(SEGMENT, b"two", b""));
+    disk.resize(2 * usize::try_from(SEGMENT).unwrap(), 0);
+    assert_eq!(scan_disk(&disk).records, 2);
+    disk[first.len() + 3] ^= 1;
+    assert_eq!(scan_disk(&disk).records, 1);
+}
+
+#[test]
+fn arbitrary_bytes_end_the_log_and_nothing_else() {
+    let mut state = 88_172_645_463_325_252u64;
+    for _ in 0..300 {
+        let mut bytes = vec![0u8; usize::try_from(SEGMENT).unwrap()];
+        for byte in bytes.iter_mut().take(2000) {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            *byte = state.to_be_bytes()[0];
+        }
+        assert_eq!(scan_disk(&bytes).records, 0);
+    }
+}
+
+use wire::message;

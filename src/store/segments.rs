@@ -1,0 +1,214 @@
+//! The segment files of a stream: which exist, and how far the newest are filled with zeros ahead of the log.
+//!
+//! Zeros are written ahead at a bounded rate, so that synced writes meet written extents (a write into merely
+//! allocated ones costs a journal commit). A log that outruns the zeros simply writes into allocated extents.
+
+use crate::writes::BLOCK;
+use base::time::MonoNs;
+use std::collections::VecDeque;
+
+/// Zeros are kept this far ahead of the log.
+pub const ZERO_AHEAD_BYTES: u64 = 64 << 20;
+/// Bytes per write of zeros.
+pub const ZERO_CHUNK_BYTES: u64 = 512 << 10;
+/// Pause between two such writes while the log is far from them: 256 MB/s at most.
+const ZERO_PAUSE_NS: u64 = 2_000_000;
+
+const _: () = assert!(ZERO_CHUNK_BYTES.is_multiple_of(BLOCK));
+
+/// One file of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Segment {
+    /// Stream position of its first byte.
+    pub base: u64,
+    /// The file exists at full size and its name is durable.
+    pub ready: bool,
+    /// Stream position up to which the file holds written blocks (records or zeros).
+    zeroed: u64,
+}
+
+/// The files of a stream, oldest first, contiguous.
+pub struct Segments {
+    segment_bytes: u64,
+    list: VecDeque<Segment>,
+    zeroing: Option<(u64, u64)>,
+    next_zero_at: MonoNs,
+    zero_sequence: u64,
+}
+
+/// A write of zeros to submit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ZeroWrite {
+    /// Start of the segment.
+    pub base: u64,
+    /// Stream position of the first zero.
+    pub position: u64,
+    /// Bytes.
+    pub len: u64,
+    /// Number for the tag.
+    pub sequence: u64,
+}
+
+impl Segments {
+    /// The files found on disk, by start position; `zeroed`: the newest is written (or zero) up to there.
+    pub fn new(segment_bytes: u64, bases: &[u64], zeroed: u64) -> Segments {
+        let segment = |base: &u64| {
+            let zeroed = zeroed.clamp(*base, *base + segment_bytes);
+            Segment { base: *base, ready: true, zeroed }
+        };
+        let list = bases.iter().map(segment).collect();
+        let segments = Segments {
+            segment_bytes,
+            list,
+            zeroing: None,
+            next_zero_at: MonoNs(0),
+            zero_sequence: 0,
+        };
+        segments.check_invariants();
+        segments
+    }
+
+    /// Start position of the oldest file, `None` when there is none.
+    pub fn first(&self) -> Option<u64> {
+        self.list.front().map(|s| s.base)
+    }
+
+    /// Start of the segment that holds `position`.
+    pub fn base_of(&self, position: u64) -> u64 {
+        position - position % self.segment_bytes
+    }
+
+    /// The next file to create so that the log at `position` has its segment and one ahead.
+    pub fn wanted(&mut self, position: u64) -> Option<u64> {
+        let last = self.base_of(position) + self.segment_bytes;
+        let next = self.list.back().map_or(self.base_of(position), |s| s.base + self.segment_bytes);
+        if next > last {
+            return None;
+        }
+        self.list.push_back(Segment { base: next, ready: false, zeroed: next });
+        Some(next)
+    }
+
+    /// A requested file exists.
+    pub fn created(&mut self, base: u64) {
+        let segment = self.list.iter_mut().find(|s| s.base == base);
+        segment.expect("only requested segments are created").ready = true;
+    }
+
+    /// Whether a write to `[position, end)` may be submitted: the file exists and no zeros are on their way there.
+    pub fn admits(&self, position: u64, end: u64) -> bool {
+        let base = self.base_of(position);
+        let ready = self.list.iter().rev().any(|s| s.base == base && s.ready);
+        let collides = self.zeroing.is_some_and(|(start, stop)| position < stop && start < end);
+        ready && !collides
+    }
+
+    /// Notes that blocks up to `end` are being written.
+    pub fn wrote(&mut self, end: u64) {
+        let base = self.base_of(end - 1);
+        let segment = self.list.iter_mut().rev().find(|s| s.base == base);
+        let segment = segment.expect("a write goes into a known segment");
+        segment.zeroed = segment.zeroed.max(end.next_multiple_of(BLOCK));
+    }
+
+    /// The next write of zeros, when one is due for a log that ends at `appended`.
+    pub fn plan_zeros(&mut self, appended: u64, now: MonoNs) -> Option<ZeroWrite> {
+        if self.zeroing.is_some() {
+            return None;
+        }
+        let from = appended.next_multiple_of(BLOCK);
+        let target = from + ZERO_AHEAD_BYTES;
+        let size = self.segment_bytes;
+        let segment = self.list.iter_mut().find(|s| {
+            s.ready && s.base + size > from && s.base < target && s.zeroed < s.base + size
+        })?;
+        let position = segment.zeroed.max(from);
+        let end = (position + ZERO_CHUNK_BYTES).min(segment.base + size);
+        if position >= target || position >= end {
+            return None;
+        }
+        if position > from + ZERO_AHEAD_BYTES / 2 && now < self.next_zero_at {
+            return None;
+        }
+        self.next_zero_at = MonoNs(now.0 + ZERO_PAUSE_NS);
+        self.zeroing = Some((position, end));
+        let sequence = self.zero_sequence;
+        self.zero_sequence += 1;
+        Some(ZeroWrite { base: segment.base, position, len: end - position, sequence })
+    }
+
+    /// Whether some zeros are missing ahead of a log that ends at `appended`.
+    pub fn wants_zeros(&self, appended: u64) -> bool {
+        let from = appended.next_multiple_of(BLOCK);
+        let target = from + ZERO_AHEAD_BYTES;
+        self.list.iter().any(|s| {
+            let end = s.base + self.segment_bytes;
+            s.ready && end > from && s.base < target && s.zeroed.max(from) < end.min(target)
+        })
+    }
+
+    /// The zeros in flight have arrived.
+    pub fn zeroed(&mut self) {
+        let (_, end) = self.zeroing.take().expect("zeros were in flight");
+        self.wrote(end);
+    }
+
+    /// Whether `plan_zeros` may answer later without another append.
+    pub fn next_zero_at(&self) -> MonoNs {
+        self.next_zero_at
+    }
+
+    /// Whether zeros are being written now.
+    pub fn is_zeroing(&self) -> bool {
+        self.zeroing.is_some()
+    }
+
+    /// What must hold after every step.
+    pub fn check_invariants(&self) {
+        for (a, b) in self.list.iter().zip(self.list.iter().skip(1)) {
+            assert_eq!(a.base + self.segment_bytes, b.base, "segments are contiguous");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: u64 = 1 << 20;
+
+    #[test]
+    fn the_log_has_its_segment_and_one_ahead() {
+        let mut s = Segments::new(SIZE, &[], 0);
+        assert_eq!(s.wanted(0), Some(0));
+        assert_eq!(s.wanted(0), Some(SIZE));
+        assert_eq!(s.wanted(0), None);
+        assert!(!s.admits(0, 4096));
+        s.created(0);
+        assert!(s.admits(0, 4096));
+        assert_eq!(s.wanted(SIZE), Some(2 * SIZE));
+        s.check_invariants();
+    }
+
+    #[test]
+    fn zeros_go_ahead_of_the_log_and_hold_writes_that_would_meet_them() {
+        let mut s = Segments::new(SIZE, &[0], 0);
+        let zeros = s.plan_zeros(100, MonoNs(0)).unwrap();
+        assert_eq!((zeros.position, zeros.len), (4096, ZERO_CHUNK_BYTES));
+        assert_eq!(s.plan_zeros(100, MonoNs(0)), None, "one at a time");
+        assert!(s.admits(0, 4096));
+        assert!(!s.admits(0, 8192));
+        s.zeroed();
+        assert!(s.admits(0, 8192));
+        let zeros = s.plan_zeros(100, MonoNs(0)).unwrap();
+        assert_eq!(zeros.position + zeros.len, SIZE, "up to the end of the segment");
+    }
+
+    #[test]
+    fn a_log_that_outruns_the_zeros_leaves_them_behind() {
+        let mut s = Segments::new(SIZE, &[0], 0);
+        s.wrote(8 * 4096);
+        let zeros = s.plan_zeros(8 * 4096 + 1, MonoNs(0)).unwrap();
+        assert_eq!(zeros.position, 9 * 4096);
+    }
+}

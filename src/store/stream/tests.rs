@@ -1,0 +1,98 @@
+//! One stream without queues: rolls, deadlines, what memory still has.
+
+use super::*;
+use base::time::WallMs;
+use buf::window::WindowIdentity;
+
+const SEGMENT: u64 = 64 << 10;
+
+fn stream(flush: FlushMode) -> Stream {
+    let identity = WindowIdentity { store_id: 1, boot_id: 1, stream: 0 };
+    let dir = tempfile::tempdir().unwrap();
+    let window = Window::create(&dir.path().join("w"), 64 << 10, identity, 0).unwrap();
+    let config = StreamConfig {
+        stream: StreamId(0),
+        segment_bytes: SEGMENT,
+        flush,
+        flush_interval_ns: 500_000_000,
+        write_batch_bytes: 16 << 10,
+        read_uncommitted: false,
+    };
+    Stream::new(config, window, Segments::new(SEGMENT, &[0, SEGMENT], 0), 0)
+}
+
+fn at(ms: i64) -> Now {
+    Now { wall: WallMs(ms), mono: MonoNs(u64::try_from(ms).unwrap() * 1_000_000) }
+}
+
+fn append(stream: &mut Stream, len: usize) -> u64 {
+    let position = stream.reserve(len as u64).unwrap();
+    stream.record_mut(position, len).fill(1);
+    stream.commit(position + len as u64);
+    position
+}
+
+fn finish(stream: &mut Stream, ops: &mut Vec<StoreOp>) {
+    for op in ops.drain(..) {
+        match op {
+            StoreOp::WriteLog { tag, .. }
+            | StoreOp::WritePartial { tag, .. }
+            | StoreOp::ZeroLog { tag, .. }
+            | StoreOp::SyncLog { tag, .. } => stream.on_done(tag),
+            StoreOp::CreateSegment { base, .. } => stream.on_segment(base),
+        }
+    }
+}
+
+#[test]
+fn async_flush_writes_when_it_is_worth_it_and_syncs_when_it_is_time() {
+    let mut s = stream(FlushMode::Async);
+    let mut ops = Vec::new();
+    s.plan(at(1), &mut ops);
+    finish(&mut s, &mut ops);
+    append(&mut s, 5000);
+    s.plan(at(2), &mut ops);
+    assert!(!ops.iter().any(|op| matches!(op, StoreOp::WriteLog { .. })), "not yet: {ops:?}");
+    finish(&mut s, &mut ops);
+    let due = s.next_deadline().expect("something is not durable");
+    assert!(due <= MonoNs(600_000_000));
+    for ms in 501..520 {
+        s.plan(at(ms), &mut ops);
+        finish(&mut s, &mut ops);
+    }
+    assert_eq!((s.written(), s.flushed()), (5000, 5000));
+}
+
+#[test]
+fn a_record_that_does_not_fit_begins_the_next_segment() {
+    let mut s = stream(FlushMode::Sync);
+    let mut ops = Vec::new();
+    assert_eq!(append(&mut s, 20_000), 0);
+    assert_eq!(append(&mut s, 20_000), 20_000);
+    for ms in 1..9 {
+        s.plan(at(ms), &mut ops);
+        finish(&mut s, &mut ops);
+    }
+    assert_eq!(append(&mut s, 30_000), SEGMENT);
+    for ms in 9..20 {
+        s.plan(at(ms), &mut ops);
+        finish(&mut s, &mut ops);
+    }
+    assert_eq!(s.flushed(), SEGMENT + 30_000);
+    assert!(s.tail(SEGMENT, 30_000).is_some());
+    assert!(s.tail(0, 100).is_none(), "the window has moved on");
+}
+
+#[test]
+fn the_largest_record_fits_and_leaves_room_for_the_filler() {
+    let mut s = stream(FlushMode::Sync);
+    let max = usize::try_from(s.record_bytes_max()).unwrap();
+    let mut ops = Vec::new();
+    for ms in 0..8 {
+        append(&mut s, max);
+        s.plan(at(ms), &mut ops);
+        finish(&mut s, &mut ops);
+        s.plan(at(ms), &mut ops);
+        finish(&mut s, &mut ops);
+    }
+}
