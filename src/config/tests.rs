@@ -223,6 +223,15 @@ fn secrets_are_not_listed() {
 }
 
 #[test]
+fn keys_of_the_black_list_are_refused() {
+    let mut config = defaults(&namesrv::TABLE);
+    for key in ["kvConfigPath", "configStorePath", "configBlackList"] {
+        let error = apply_update(&mut config, format!("{key}=x").as_bytes()).unwrap_err();
+        assert_eq!(error, UpdateError::Forbidden { key: key.to_owned() });
+    }
+}
+
+#[test]
 fn updates_change_live_keys_only_and_all_or_nothing() {
     let mut config = defaults(&broker::TABLE);
     let update =
