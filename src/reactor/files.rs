@@ -21,7 +21,12 @@ pub enum WriteFrom<'a> {
     },
     /// Bytes copied now into a registered block and padded with zeros to its end.
     Copy(&'a [u8]),
+    /// This many zeros, at most `ZEROS_MAX`.
+    Zeros(usize),
 }
+
+/// Most bytes of one `WriteFrom::Zeros`.
+pub const ZEROS_MAX: usize = 512 << 10;
 
 pub(crate) enum FileOp {
     Write {

@@ -4,7 +4,7 @@
 //! deferred work and turns completions into events. Java counterpart: none (Netty's event loop plus the page
 //! cache).
 
-use crate::files::{FileId, FileOp, FileTable, WriteFrom};
+use crate::files::{FileId, FileOp, FileTable, WriteFrom, ZEROS_MAX};
 use crate::probe::{StartError, build_ring};
 use crate::receive::{BufferId, GROUP, ReceiveBuffers};
 use crate::sockets::{Receive, Sending, SocketId, SocketTable};
@@ -12,6 +12,7 @@ use crate::sys;
 use base::time::MonoNs;
 use buf::BLOCK_BYTES;
 use buf::block_pool::BlockPool;
+use buf::region::Region;
 use buf::window::WindowMemory;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use std::net::{SocketAddr, TcpListener};
@@ -112,6 +113,7 @@ pub struct Reactor {
     file_ops_free: Vec<u32>,
     scratch: BlockPool,
     scratch_registered: bool,
+    zeros: Region,
     windows: Vec<RegisteredWindow>,
     rearm: Vec<SocketId>,
     events: Vec<Event>,
@@ -158,6 +160,7 @@ impl Reactor {
             file_ops_free: Vec::new(),
             scratch,
             scratch_registered: false,
+            zeros: Region::new(ZEROS_MAX).map_err(memory("zeros"))?,
             windows: Vec::new(),
             rearm: Vec::new(),
             events: Vec::with_capacity(256),
@@ -388,6 +391,7 @@ impl Reactor {
                 assert!(len <= contiguous, "a write does not wrap around the window");
                 (start, len, window.buffer_index, None)
             }
+            WriteFrom::Zeros(len) => (self.zeros.slice(0, len).as_ptr(), len, None, None),
             WriteFrom::Copy(bytes) => {
                 assert!(!bytes.is_empty() && bytes.len() <= BLOCK_BYTES, "at most one block");
                 let block = self.scratch.take().expect("the caller asked has_scratch");

@@ -14,6 +14,8 @@ use wire::ids::{PhyOffset, QueueId, StreamId};
 
 /// Most bytes of frames held back while the log window is full.
 const STALLED_BYTES_MAX: usize = 64 << 20;
+/// Longest time a frame is held back; then its sender is told to slow down.
+pub(crate) const STALL_MS_MAX: u64 = 1000;
 
 /// Mail between shards: the application's own, and bytes for connections of the receiver.
 pub(crate) enum ShardMail<M> {
@@ -51,6 +53,17 @@ impl<A: App> Default for Requests<A> {
     }
 }
 
+impl<A: App> Requests<A> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.mail.is_empty()
+            && self.connects.is_empty()
+            && self.jobs.is_empty()
+            && self.log_reads.is_empty()
+            && self.queue_reads.is_empty()
+            && self.remote.is_empty()
+    }
+}
+
 pub(crate) struct LogRead {
     pub(crate) phy: PhyOffset,
     pub(crate) len: usize,
@@ -79,6 +92,8 @@ pub(crate) struct StalledFrames {
     pub(crate) bytes: usize,
     /// Set while the loop offers held-back frames again.
     pub(crate) retrying: bool,
+    /// Set while a frame is offered for the last time.
+    pub(crate) expired: bool,
 }
 
 /// The application's view of its shard for the length of one call.
@@ -184,10 +199,11 @@ impl<A: App> Cx<'_, A> {
     ///
     /// Asked before an append: `must_stall` keeps the order behind frames that already wait.
     pub fn stall(&mut self, conn: ConnId, frame: &Frame<'_>) -> bool {
-        if self.stalled.bytes + frame.bytes.len() > STALLED_BYTES_MAX {
+        let full = self.stalled.bytes + frame.bytes.len() > STALLED_BYTES_MAX;
+        if full || self.stalled.expired {
             return false;
         }
-        let deadline = self.now.mono.plus_ms(1000);
+        let deadline = self.now.mono.plus_ms(STALL_MS_MAX);
         self.stalled.bytes += frame.bytes.len();
         let stalled = Stalled { conn, frame: frame.bytes.to_vec(), deadline };
         if self.stalled.retrying {
@@ -228,7 +244,14 @@ impl<A: App> Cx<'_, A> {
     }
 
     /// Reads up to `count` 20-byte entries of a queue from its files; `on_read` gets them with `token`.
-    pub fn read_queue(&mut self, topic: &[u8], queue: QueueId, first: i64, count: usize, token: u64) {
+    pub fn read_queue(
+        &mut self,
+        topic: &[u8],
+        queue: QueueId,
+        first: i64,
+        count: usize,
+        token: u64,
+    ) {
         let topic = topic.to_vec();
         self.requests.queue_reads.push(QueueRead { topic, queue, first, count, token });
     }

@@ -24,6 +24,14 @@ pub struct Queues {
 /// Queue numbers of a topic are below this, whatever a client asks for.
 pub const QUEUE_ID_MAX: i32 = 65_535;
 
+/// The stream that new messages of a queue go to, in a store with `streams` of them. Part of the store's layout.
+pub fn stream_of(topic: &[u8], id: QueueId, streams: u16) -> StreamId {
+    let start = u64::from(crc32fast::hash(topic));
+    let number = start + u64::try_from(id.0).unwrap_or(0);
+    let stream = number % u64::from(streams.max(1));
+    StreamId(u16::try_from(stream).expect("less than the number of streams"))
+}
+
 impl Queues {
     /// The queue, if it has (or had) messages.
     pub fn find(&self, topic: &[u8], id: QueueId) -> Option<QueueNo> {

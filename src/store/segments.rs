@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 /// Zeros are kept this far ahead of the log.
 pub const ZERO_AHEAD_BYTES: u64 = 64 << 20;
 /// Bytes per write of zeros.
-pub const ZERO_CHUNK_BYTES: u64 = 512 << 10;
+pub const ZERO_CHUNK_BYTES: u64 = 512 << 10; // what the reactor takes in one write
 /// Pause between two such writes while the log is far from them: 256 MB/s at most.
 const ZERO_PAUSE_NS: u64 = 2_000_000;
 

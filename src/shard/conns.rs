@@ -1,0 +1,298 @@
+//! The connections of a shard: partial input, pending output, and the limits that keep one from hurting others.
+//!
+//! Input is buffered only while a frame is incomplete, and grows with what arrives, never with what is announced.
+//! Output of a slow reader first pauses its requests, then costs it the connection.
+
+use crate::app::Peer;
+use base::ids::{ConnId, ShardId};
+use base::time::MonoNs;
+use reactor::{Reactor, SocketId};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Unsent output above which a connection's requests are no longer read.
+pub(crate) const OUTPUT_PAUSE_BYTES: usize = 1 << 20;
+/// Unsent output above which the connection is closed.
+pub(crate) const OUTPUT_BYTES_MAX: usize = 64 << 20;
+/// Bytes of incomplete frames of all connections of a shard.
+pub(crate) const INPUT_BYTES_MAX: usize = 256 << 20;
+/// A buffer larger than this is not kept for reuse.
+const KEPT_BYTES_MAX: usize = 512 << 10;
+/// Send buffers kept for reuse.
+const POOL_BUFFERS: usize = 256;
+
+pub(crate) struct Conn {
+    generation: u32,
+    pub(crate) state: ConnState,
+    pub(crate) peer: Peer,
+    pub(crate) socket: Option<SocketId>,
+    pub(crate) input: Vec<u8>,
+    output: Vec<u8>,
+    sending: bool,
+    dirty: bool,
+    paused: bool,
+    pub(crate) last_active: MonoNs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ConnState {
+    Free,
+    /// Reserved for an outgoing connection that is not there yet.
+    Connecting,
+    Open,
+    /// To be closed when its output is sent.
+    Draining,
+    /// The socket is being closed; the slot is free when it is released.
+    Closing,
+}
+
+/// All connections of a shard.
+pub(crate) struct Conns {
+    me: ShardId,
+    slots: Vec<Conn>,
+    free: Vec<u32>,
+    by_socket: Vec<u32>,
+    dirty: Vec<u32>,
+    void: Vec<u8>,
+    pool: Vec<Vec<u8>>,
+    pub(crate) scratch: Vec<u8>,
+    pub(crate) input_bytes: usize,
+}
+
+const NO_CONN: u32 = u32::MAX;
+
+impl Conns {
+    pub(crate) fn new(me: ShardId) -> Conns {
+        Conns {
+            me,
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_socket: Vec::new(),
+            dirty: Vec::new(),
+            void: Vec::new(),
+            pool: Vec::new(),
+            scratch: Vec::new(),
+            input_bytes: 0,
+        }
+    }
+
+    fn take_slot(&mut self, peer: Peer) -> u32 {
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Conn {
+                generation: 0,
+                state: ConnState::Free,
+                peer,
+                socket: None,
+                input: Vec::new(),
+                output: Vec::new(),
+                sending: false,
+                dirty: false,
+                paused: false,
+                last_active: MonoNs(0),
+            });
+            u32::try_from(self.slots.len() - 1).expect("bounded by descriptors")
+        });
+        let conn = &mut self.slots[at as usize];
+        assert!(conn.state == ConnState::Free, "a slot is used once at a time");
+        conn.generation = conn.generation.wrapping_add(1);
+        conn.peer = peer;
+        at
+    }
+
+    fn id(&self, slot: u32) -> ConnId {
+        ConnId { shard: self.me, slot, generation: self.slots[slot as usize].generation }
+    }
+
+    /// A connection that is about to be opened from here.
+    pub(crate) fn reserve_outgoing(&mut self, me: ShardId) -> ConnId {
+        debug_assert_eq!(me, self.me);
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        let slot = self.take_slot(Peer { listener: None, address });
+        self.slots[slot as usize].state = ConnState::Connecting;
+        self.id(slot)
+    }
+
+    /// Binds a socket to a reserved connection.
+    pub(crate) fn bind(&mut self, conn: ConnId, socket: SocketId, address: SocketAddr) {
+        self.map_socket(socket, conn.slot);
+        let slot = &mut self.slots[conn.slot as usize];
+        slot.socket = Some(socket);
+        slot.peer.address = address;
+    }
+
+    /// An accepted socket.
+    pub(crate) fn accept(&mut self, socket: SocketId, peer: Peer, now: MonoNs) -> ConnId {
+        let slot = self.take_slot(peer);
+        self.map_socket(socket, slot);
+        let conn = &mut self.slots[slot as usize];
+        conn.socket = Some(socket);
+        conn.state = ConnState::Open;
+        conn.last_active = now;
+        self.id(slot)
+    }
+
+    fn map_socket(&mut self, socket: SocketId, slot: u32) {
+        let at = socket.0 as usize;
+        if self.by_socket.len() <= at {
+            self.by_socket.resize(at + 1, NO_CONN);
+        }
+        self.by_socket[at] = slot;
+    }
+
+    /// A reserved connection is established.
+    pub(crate) fn established(&mut self, conn: ConnId, now: MonoNs) {
+        let slot = &mut self.slots[conn.slot as usize];
+        slot.state = ConnState::Open;
+        slot.last_active = now;
+        if !slot.output.is_empty() {
+            slot.dirty = true;
+            self.dirty.push(conn.slot);
+        }
+    }
+
+    /// A reserved connection never got a socket.
+    pub(crate) fn abandon(&mut self, conn: ConnId) {
+        self.free_slot(conn.slot);
+    }
+
+    pub(crate) fn of_socket(&self, socket: SocketId) -> Option<ConnId> {
+        let slot = *self.by_socket.get(socket.0 as usize)?;
+        (slot != NO_CONN).then(|| self.id(slot))
+    }
+
+    pub(crate) fn get(&mut self, conn: ConnId) -> Option<&mut Conn> {
+        let slot = self.slots.get_mut(conn.slot as usize)?;
+        let same = slot.generation == conn.generation && slot.state != ConnState::Free;
+        same.then_some(slot)
+    }
+
+    /// Where output for a connection goes; a closed one's is thrown away.
+    pub(crate) fn output(&mut self, conn: ConnId) -> &mut Vec<u8> {
+        let slot = self.slots.get_mut(conn.slot as usize).filter(|s| {
+            s.generation == conn.generation
+                && matches!(s.state, ConnState::Open | ConnState::Connecting)
+        });
+        let Some(slot) = slot else {
+            self.void.clear();
+            return &mut self.void;
+        };
+        if !slot.dirty && slot.state == ConnState::Open {
+            slot.dirty = true;
+            self.dirty.push(conn.slot);
+        }
+        &mut slot.output
+    }
+
+    /// Closes once the output is sent.
+    pub(crate) fn close_after_output(&mut self, conn: ConnId) {
+        let Some(slot) = self.get(conn) else { return };
+        if slot.state == ConnState::Open {
+            slot.state = ConnState::Draining;
+            if !slot.dirty {
+                slot.dirty = true;
+                self.dirty.push(conn.slot);
+            }
+        }
+    }
+
+    /// Closes now; true when the application has to be told.
+    pub(crate) fn close_now(&mut self, conn: ConnId, reactor: &mut Reactor) -> bool {
+        let Some(slot) = self.get(conn) else { return false };
+        let was_open = matches!(slot.state, ConnState::Open | ConnState::Draining);
+        if slot.state == ConnState::Closing {
+            return false;
+        }
+        slot.state = ConnState::Closing;
+        let held = std::mem::take(&mut slot.input).len();
+        slot.output = Vec::new();
+        let socket = slot.socket;
+        self.input_bytes -= held;
+        match socket {
+            Some(socket) => reactor.close(socket),
+            None => self.free_slot(conn.slot),
+        }
+        was_open
+    }
+
+    /// A socket's slot is free: so is its connection's.
+    pub(crate) fn released(&mut self, socket: SocketId) {
+        let slot = std::mem::replace(&mut self.by_socket[socket.0 as usize], NO_CONN);
+        assert!(slot != NO_CONN, "a released socket had a connection");
+        self.free_slot(slot);
+    }
+
+    fn free_slot(&mut self, slot: u32) {
+        let conn = &mut self.slots[slot as usize];
+        conn.state = ConnState::Free;
+        conn.socket = None;
+        conn.sending = false;
+        conn.paused = false;
+        conn.output = Vec::new();
+        self.free.push(slot);
+    }
+
+    /// A send has completed.
+    pub(crate) fn sent(&mut self, conn: ConnId, mut buffer: Vec<u8>, now: MonoNs) {
+        if self.pool.len() < POOL_BUFFERS && buffer.capacity() <= KEPT_BYTES_MAX {
+            buffer.clear();
+            self.pool.push(buffer);
+        }
+        let Some(slot) = self.get(conn) else { return };
+        slot.sending = false;
+        slot.last_active = now;
+        if !slot.dirty {
+            slot.dirty = true;
+            self.dirty.push(conn.slot);
+        }
+    }
+
+    /// End of turn: one send per connection with output. Connections to be closed now go to `ended`.
+    pub(crate) fn flush(&mut self, reactor: &mut Reactor, ended: &mut Vec<ConnId>) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for slot in dirty.drain(..) {
+            let id = self.id(slot);
+            let conn = &mut self.slots[slot as usize];
+            conn.dirty = false;
+            if !matches!(conn.state, ConnState::Open | ConnState::Draining) {
+                continue;
+            }
+            let socket = conn.socket.expect("an open connection has a socket");
+            if !conn.sending && !conn.output.is_empty() {
+                let fresh = self.pool.pop().unwrap_or_default();
+                reactor.send(socket, std::mem::replace(&mut conn.output, fresh));
+                conn.sending = true;
+            }
+            if conn.state == ConnState::Draining && !conn.sending {
+                ended.push(id);
+            } else if conn.output.len() > OUTPUT_BYTES_MAX {
+                tracing::warn!(
+                    "connection {} ({}) does not read: {} bytes wait, the limit is {OUTPUT_BYTES_MAX}; closed",
+                    id,
+                    conn.peer.address,
+                    conn.output.len()
+                );
+                ended.push(id);
+            } else if conn.output.len() > OUTPUT_PAUSE_BYTES && !conn.paused {
+                conn.paused = true;
+                reactor.stop_receive(socket);
+            } else if conn.paused && conn.output.len() <= OUTPUT_PAUSE_BYTES / 2 {
+                conn.paused = false;
+                reactor.start_receive(socket);
+            }
+        }
+        self.dirty = dirty;
+    }
+
+    /// Whether some output is still on its way.
+    pub(crate) fn has_output(&self) -> bool {
+        self.slots.iter().any(|c| c.state != ConnState::Free && (c.sending || !c.output.is_empty()))
+    }
+
+    /// Ids of open connections that satisfy `want`.
+    pub(crate) fn select(&self, want: impl Fn(&Conn) -> bool) -> Vec<ConnId> {
+        (0u32..)
+            .zip(&self.slots)
+            .filter(|(_, c)| matches!(c.state, ConnState::Open | ConnState::Draining) && want(c))
+            .map(|(slot, _)| self.id(slot))
+            .collect()
+    }
+}

@@ -1,0 +1,236 @@
+//! The only place where store operations and ring operations are both known.
+
+use crate::boot::SegmentFiles;
+use crate::queue_files::{QueueFiles, read_entries};
+use crate::store_dir::StorePaths;
+use base::time::MonoNs;
+use reactor::host::Background;
+use reactor::{FileId, Reactor, WriteFrom};
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use store::layout::checkpoint::Checkpoint;
+use store::op::{OpTag, StoreOp};
+use store::{QueueStep, Store};
+use wire::ids::{PhyOffset, QueueId, StreamId};
+
+/// Answers of the background thread.
+pub(crate) enum JobDone<D> {
+    App(D),
+    Segment { stream: StreamId, base: u64, result: io::Result<(File, File)> },
+    Queues { files: Box<QueueFiles>, result: io::Result<()> },
+    QueueRead { token: u64, result: io::Result<Vec<u8>> },
+}
+
+struct OpenSegment {
+    stream: StreamId,
+    base: u64,
+    /// For direct writes; only the newest segments have it.
+    direct: Option<FileId>,
+    /// For buffered reads.
+    read: FileId,
+}
+
+/// Files and windows of the shard's streams, and where their operations go.
+pub(crate) struct IoMap {
+    segments: Vec<OpenSegment>,
+    windows: Vec<(StreamId, usize)>,
+    queue_files: Option<Box<QueueFiles>>,
+    paths: Arc<StorePaths>,
+    ops: Vec<StoreOp>,
+}
+
+impl IoMap {
+    pub(crate) fn new(
+        reactor: &mut Reactor,
+        store: &Store,
+        files: Vec<SegmentFiles>,
+        paths: Arc<StorePaths>,
+    ) -> IoMap {
+        let mut windows = Vec::new();
+        for stream in store.streams() {
+            let (window, pinned) = reactor.add_window(stream.window().memory());
+            if !pinned {
+                tracing::warn!(
+                    "the log window of stream {} cannot be pinned; writes cost more. Raise the locked-memory limit \
+                     (`ulimit -l`, LimitMEMLOCK=) above {} bytes",
+                    stream.id().0,
+                    stream.window().bytes()
+                );
+            }
+            windows.push((stream.id(), window));
+        }
+        let segments = files
+            .into_iter()
+            .map(|f| OpenSegment {
+                stream: f.stream,
+                base: f.base,
+                direct: f.direct.map(|file| reactor.open_file(file)),
+                read: reactor.open_file(f.read),
+            })
+            .collect();
+        let queue_files = QueueFiles::new(paths.consume_queue.clone(), paths.queue_file_bytes);
+        let queue_files = Some(Box::new(queue_files));
+        IoMap { segments, windows, queue_files, paths, ops: Vec::new() }
+    }
+
+    /// End of turn: carries out what the store plans.
+    pub(crate) fn drive<D: Send + 'static>(
+        &mut self,
+        now: base::time::Now,
+        store: &mut Store,
+        reactor: &mut Reactor,
+        background: &Background<JobDone<D>>,
+    ) {
+        let mut ops = std::mem::take(&mut self.ops);
+        store.plan(now, &mut ops);
+        for op in ops.drain(..) {
+            self.carry_out(op, store, reactor, background);
+        }
+        self.ops = ops;
+        self.drive_queues(now.mono, store, background);
+    }
+
+    fn drive_queues<D: Send + 'static>(
+        &mut self,
+        now: MonoNs,
+        store: &mut Store,
+        background: &Background<JobDone<D>>,
+    ) {
+        if self.queue_files.is_none() {
+            return;
+        }
+        let Some(step) = store.plan_queues(now) else { return };
+        let mut files = self.queue_files.take().expect("checked above");
+        let paths = Arc::clone(&self.paths);
+        background.submit(Box::new(move || {
+            let result = run_step(&mut files, &paths, step);
+            JobDone::Queues { files, result }
+        }));
+    }
+
+    /// The background gave the queue files back.
+    pub(crate) fn queues_done(&mut self, files: Box<QueueFiles>) {
+        self.queue_files = Some(files);
+    }
+
+    fn carry_out<D: Send + 'static>(
+        &mut self,
+        op: StoreOp,
+        store: &Store,
+        reactor: &mut Reactor,
+        background: &Background<JobDone<D>>,
+    ) {
+        match op {
+            StoreOp::CreateSegment { stream, base } => {
+                let (dir, bytes) = (self.paths.log_dir(stream), self.paths.segment_bytes);
+                background.submit(Box::new(move || {
+                    let result = crate::store_dir::create_segment(&dir, base, bytes);
+                    JobDone::Segment { stream, base, result }
+                }));
+            }
+            StoreOp::WriteLog { base, position, len, durable, tag } => {
+                let window = self.window(tag.stream());
+                let from = WriteFrom::Window { window, position, len };
+                let file = self.direct(tag.stream(), base);
+                reactor.write(file, from, position - base, durable, tag.0);
+            }
+            StoreOp::WritePartial { base, position, len, durable, tag } => {
+                assert!(reactor.has_scratch(), "one partial block per stream is in flight");
+                let bytes = store.stream(tag.stream()).window().slice(position, len);
+                let file = self.direct(tag.stream(), base);
+                reactor.write(file, WriteFrom::Copy(bytes), position - base, durable, tag.0);
+            }
+            StoreOp::ZeroLog { base, position, len, tag } => {
+                let file = self.direct(tag.stream(), base);
+                reactor.write(file, WriteFrom::Zeros(len), position - base, false, tag.0);
+            }
+            StoreOp::SyncLog { base, tag } => {
+                let file = self.direct(tag.stream(), base);
+                reactor.sync(file, tag.0);
+            }
+        }
+    }
+
+    /// A segment file was made.
+    pub(crate) fn add_segment(
+        &mut self,
+        reactor: &mut Reactor,
+        stream: StreamId,
+        base: u64,
+        files: (File, File),
+    ) {
+        let (direct, read) = (reactor.open_file(files.0), reactor.open_file(files.1));
+        self.segments.push(OpenSegment { stream, base, direct: Some(direct), read });
+    }
+
+    fn window(&self, stream: StreamId) -> usize {
+        let found = self.windows.iter().find(|(id, _)| *id == stream);
+        found.expect("every stream of the shard has a window").1
+    }
+
+    fn direct(&self, stream: StreamId, base: u64) -> FileId {
+        let found = self.segments.iter().rev().find(|s| s.stream == stream && s.base == base);
+        found.and_then(|s| s.direct).expect("a segment that is written has a direct file")
+    }
+
+    /// Starts a read of log bytes; `None` when no file holds them.
+    pub(crate) fn read_log(
+        &mut self,
+        reactor: &mut Reactor,
+        phy: PhyOffset,
+        len: usize,
+        token: u64,
+    ) -> Option<()> {
+        let position = phy.position();
+        let base = position - position % self.paths.segment_bytes;
+        let segment = self.segments.iter().find(|s| s.stream == phy.stream() && s.base == base)?;
+        let room = usize::try_from(base + self.paths.segment_bytes - position).ok()?;
+        let buffer = vec![0; len.min(room)];
+        reactor.read(segment.read, buffer, position - base, token);
+        Some(())
+    }
+
+    /// Starts a read of queue entries.
+    pub(crate) fn read_queue<D: Send + 'static>(
+        &self,
+        background: &Background<JobDone<D>>,
+        topic: Vec<u8>,
+        queue: QueueId,
+        range: (i64, usize),
+        token: u64,
+    ) {
+        let paths = Arc::clone(&self.paths);
+        background.submit(Box::new(move || {
+            let (first, count) = range;
+            let bytes = paths.queue_file_bytes;
+            let result = read_entries(&paths.consume_queue, bytes, &topic, queue, first, count);
+            JobDone::QueueRead { token, result }
+        }));
+    }
+
+    /// Deletes a topic's queue files after what is being written to them.
+    pub(crate) fn tag_of(event_tag: u64) -> OpTag {
+        OpTag(event_tag)
+    }
+}
+
+fn run_step(files: &mut QueueFiles, paths: &StorePaths, step: QueueStep) -> io::Result<()> {
+    match step {
+        QueueStep::Write(writes) => writes.iter().try_for_each(|write| files.write(write)),
+        QueueStep::Checkpoint(checkpoints) => {
+            files.sync()?;
+            checkpoints.iter().try_for_each(|(stream, c)| write_checkpoint(paths, *stream, c))
+        }
+    }
+}
+
+fn write_checkpoint(
+    paths: &StorePaths,
+    stream: StreamId,
+    checkpoint: &Checkpoint,
+) -> io::Result<()> {
+    let path: PathBuf = paths.checkpoint(stream);
+    crate::store_dir::replace_file(&path, &checkpoint.encode())
+}

@@ -1,0 +1,243 @@
+//! Consume-queue files on the background thread: writes, syncs, and reads of old entries.
+//!
+//! `<store>/consumequeue/<topic>/<queue>/<20-digit start>`, fixed size, entries as `store::layout` says. Open
+//! files are bounded; those written since the last sync are remembered by path.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
+use store::layout::segment;
+use store::op::QueueWrite;
+use wire::ids::QueueId;
+
+/// Files kept open between writes.
+const OPEN_FILES_MAX: usize = 512;
+
+/// The queue files of a store, as one background thread uses them.
+pub struct QueueFiles {
+    root: PathBuf,
+    file_bytes: u64,
+    open: HashMap<PathBuf, File>,
+    unsynced: HashSet<PathBuf>,
+}
+
+/// Directory of a queue below `root` (`<store>/consumequeue`). Errors: a topic that is no single path element.
+pub fn queue_dir(root: &Path, topic: &[u8], queue: QueueId) -> io::Result<PathBuf> {
+    let name = std::str::from_utf8(topic).ok();
+    let name = name.filter(|n| !n.is_empty() && !n.contains('/') && *n != "." && *n != "..");
+    let name = name.ok_or_else(|| io::Error::other("a topic name that cannot be a directory"))?;
+    Ok(root.join(name).join(queue.0.to_string()))
+}
+
+impl QueueFiles {
+    /// Queue files below `root`, each of `file_bytes` (a multiple of 20).
+    pub fn new(root: PathBuf, file_bytes: u64) -> QueueFiles {
+        assert!(file_bytes > 0 && file_bytes.is_multiple_of(ENTRY_BYTES as u64));
+        QueueFiles { root, file_bytes, open: HashMap::new(), unsynced: HashSet::new() }
+    }
+
+    /// Writes entries at their places.
+    pub fn write(&mut self, write: &QueueWrite) -> io::Result<()> {
+        let dir = queue_dir(&self.root, &write.topic, write.queue)?;
+        let first = u64::try_from(write.first).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let mut at = first * ENTRY_BYTES as u64;
+        let mut rest = write.bytes.as_slice();
+        while !rest.is_empty() {
+            let base = at - at % self.file_bytes;
+            let room = usize::try_from(base + self.file_bytes - at).unwrap_or(usize::MAX);
+            let (now, later) = rest.split_at(room.min(rest.len()));
+            let path = dir.join(segment::name(base));
+            let file = self.file(&path, at - base)?;
+            file.write_all_at(now, at - base)?;
+            self.unsynced.insert(path);
+            at += now.len() as u64;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Makes everything written so far durable.
+    pub fn sync(&mut self) -> io::Result<()> {
+        for path in std::mem::take(&mut self.unsynced) {
+            let synced = match self.open.get(&path) {
+                Some(file) => file.sync_data(),
+                None => match File::open(&path) {
+                    Ok(file) => file.sync_data(),
+                    // Its topic was deleted meanwhile.
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+                    Err(e) => Err(e),
+                },
+            };
+            synced?;
+        }
+        Ok(())
+    }
+
+    /// Deletes all queues of a topic.
+    pub fn remove_topic(&mut self, topic: &[u8]) -> io::Result<()> {
+        let dir = queue_dir(&self.root, topic, QueueId(0))?;
+        let dir = dir.parent().expect("a queue lies in its topic").to_path_buf();
+        self.open.retain(|path, _| !path.starts_with(&dir));
+        self.unsynced.retain(|path| !path.starts_with(&dir));
+        match fs::remove_dir_all(&dir) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn file(&mut self, path: &Path, first_byte: u64) -> io::Result<&File> {
+        if !self.open.contains_key(path) {
+            if self.open.len() >= OPEN_FILES_MAX {
+                self.open.clear();
+            }
+            let file = self.open_or_create(path, first_byte)?;
+            self.open.insert(path.to_path_buf(), file);
+        }
+        Ok(self.open.get(path).expect("inserted above"))
+    }
+
+    /// A new file gets its full size; one that does not begin with its first entry gets Java's filler before it.
+    fn open_or_create(&self, path: &Path, first_byte: u64) -> io::Result<File> {
+        match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => return Ok(file),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            Err(_) => {}
+        }
+        let dir = path.parent().expect("a queue file lies in a directory");
+        fs::create_dir_all(dir)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        file.set_len(self.file_bytes)?;
+        let filler = usize::try_from(first_byte).unwrap_or(0) / ENTRY_BYTES;
+        if filler > 0 {
+            file.write_all_at(&CqEntry::FILLER.encode().repeat(filler), 0)?;
+        }
+        File::open(dir)?.sync_all()?;
+        Ok(file)
+    }
+}
+
+/// Reads up to `count` entries from offset `first`, all from one file; fewer at its end, none if it is missing.
+pub fn read_entries(
+    root: &Path,
+    file_bytes: u64,
+    topic: &[u8],
+    queue: QueueId,
+    first: i64,
+    count: usize,
+) -> io::Result<Vec<u8>> {
+    let at = u64::try_from(first).map_err(|_| io::ErrorKind::InvalidInput)? * ENTRY_BYTES as u64;
+    let base = at - at % file_bytes;
+    let path = queue_dir(root, topic, queue)?.join(segment::name(base));
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e),
+    };
+    let room = usize::try_from(base + file_bytes - at).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; room.min(count * ENTRY_BYTES)];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read_at(&mut bytes[filled..], at - base + filled as u64)? {
+            0 => break,
+            n => filled += n,
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+/// First and next offset that a queue's files hold, counting only entries of records below `position_max`.
+pub fn extent(dir: &Path, file_bytes: u64, position_max: u64) -> io::Result<(i64, i64)> {
+    let mut bases: Vec<u64> = fs::read_dir(dir)?
+        .filter_map(|entry| segment::parse_name(entry.ok()?.file_name().to_str()?))
+        .collect();
+    bases.sort_unstable();
+    let per_file = file_bytes / ENTRY_BYTES as u64;
+    let entry_at = |file: &File, index: u64| -> io::Result<Option<CqEntry>> {
+        let mut bytes = [0; ENTRY_BYTES];
+        let read = file.read_at(&mut bytes, index * ENTRY_BYTES as u64)?;
+        let entry = CqEntry::decode(&bytes[..read]);
+        Ok(entry.filter(|e| e.is_filler() || e.phy.position() < position_max))
+    };
+    let Some(first_base) = bases.first().copied() else { return Ok((0, 0)) };
+    let mut next = first_base / ENTRY_BYTES as u64;
+    for base in bases.iter().rev() {
+        let file = File::open(dir.join(segment::name(*base)))?;
+        let (mut low, mut high) = (0, per_file);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if entry_at(&file, middle)?.is_some() { low = middle + 1 } else { high = middle }
+        }
+        if low > 0 {
+            next = base / ENTRY_BYTES as u64 + low;
+            break;
+        }
+    }
+    let first_file = File::open(dir.join(segment::name(first_base)))?;
+    let mut min = first_base / ENTRY_BYTES as u64;
+    let (mut low, mut high) = (0, (next - min).min(per_file));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let filler = entry_at(&first_file, middle)?.is_some_and(|e| e.is_filler());
+        if filler { low = middle + 1 } else { high = middle }
+    }
+    min += low;
+    let offset = |n: u64| i64::try_from(n).map_err(|_| io::Error::from(io::ErrorKind::InvalidData));
+    Ok((offset(min)?, offset(next)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use wire::ids::PhyOffset;
+
+    const FILE_BYTES: u64 = 200;
+
+    fn entries(count: u64) -> Vec<u8> {
+        let entry = |i| CqEntry { phy: PhyOffset(i * 100), size: 100, tags_code: 0 };
+        (0..count).flat_map(|i| entry(i).encode()).collect()
+    }
+
+    fn write(first: i64, count: u64) -> QueueWrite {
+        QueueWrite { topic: Arc::from(&b"T"[..]), queue: QueueId(3), first, bytes: entries(count) }
+    }
+
+    #[test]
+    fn entries_cross_files_and_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = QueueFiles::new(dir.path().to_path_buf(), FILE_BYTES);
+        files.write(&write(0, 25)).unwrap();
+        files.sync().unwrap();
+        let queue = dir.path().join("T/3");
+        assert_eq!(fs::read_dir(&queue).unwrap().count(), 3);
+        assert_eq!(extent(&queue, FILE_BYTES, u64::MAX).unwrap(), (0, 25));
+        assert_eq!(extent(&queue, FILE_BYTES, 1200).unwrap(), (0, 12));
+        let bytes = read_entries(dir.path(), FILE_BYTES, b"T", QueueId(3), 8, 100).unwrap();
+        assert_eq!(bytes, entries(25)[160..200], "to the end of that file");
+        let none = read_entries(dir.path(), FILE_BYTES, b"T", QueueId(3), 30, 9).unwrap();
+        assert!(none.is_empty());
+    }
+
+    #[test]
+    fn a_queue_that_begins_late_gets_javas_filler() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = QueueFiles::new(dir.path().to_path_buf(), FILE_BYTES);
+        files.write(&write(14, 3)).unwrap();
+        let queue = dir.path().join("T/3");
+        assert_eq!(extent(&queue, FILE_BYTES, u64::MAX).unwrap(), (14, 17));
+        let bytes = fs::read(queue.join("00000000000000000200")).unwrap();
+        assert!(CqEntry::decode(&bytes).unwrap().is_filler());
+    }
+
+    #[test]
+    fn a_topic_is_one_path_element() {
+        assert!(queue_dir(Path::new("/x"), b"../etc", QueueId(0)).is_err());
+        assert!(queue_dir(Path::new("/x"), b"..", QueueId(0)).is_err());
+        assert!(queue_dir(Path::new("/x"), b"", QueueId(0)).is_err());
+    }
+}

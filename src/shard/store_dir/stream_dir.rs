@@ -1,0 +1,518 @@
+//! One stream of the store directory: from its files and a dead process's window to a stream ready to append.
+
+use super::{StoreDirConfig, StoreError, StorePaths, create_segment, open_segment, read_full_at};
+use crate::boot::SegmentFiles;
+use crate::queue_files::{extent, queue_dir};
+use buf::BLOCK_BYTES;
+use buf::window::{Window, WindowFrontiers, WindowIdentity};
+use hashbrown::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use store::consume_queue::ConsumeQueue;
+use store::layout::checkpoint::Checkpoint;
+use store::layout::consume_queue::CqEntry;
+use store::layout::identity::Identity;
+use store::layout::segment;
+use store::queues::{QUEUE_ID_MAX, stream_of};
+use store::recovery::{ScanEnd, ScanRange, scan};
+use store::segments::Segments;
+use store::stream::{Stream, StreamConfig};
+use wire::ids::{PhyOffset, QueueId, StreamId};
+use wire::java_hash::tags_code;
+use wire::message::{MessageView, Probe, probe};
+use wire::sys_flag::is_consumable;
+
+/// With ASYNC_FLUSH whole blocks are written once this much waits.
+const WRITE_BATCH_BYTES: u64 = 256 << 10;
+/// Smallest window that is worth having in shared memory.
+const WINDOW_BYTES_MIN: usize = 16 << 20;
+/// Behind the end of the log at most this much can be left from writes of a process that died.
+const DIRTY_BYTES_MAX: u64 = 2 << 30;
+
+pub(super) struct OpenStream {
+    pub(super) stream: Stream,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) files: Vec<SegmentFiles>,
+    pub(super) queues: Vec<ConsumeQueue>,
+}
+
+/// A queue directory: topic and number.
+pub(super) type QueueName = (Vec<u8>, QueueId);
+
+/// Every queue that has a directory.
+pub(super) fn queue_dirs(paths: &StorePaths) -> Result<Vec<QueueName>, StoreError> {
+    let root = &paths.consume_queue;
+    let mut found = Vec::new();
+    for topic in list(root)? {
+        for queue in list(&root.join(&topic))? {
+            if let Some(id) = queue.parse().ok().filter(|id| (0..=QUEUE_ID_MAX).contains(id)) {
+                found.push((topic.clone().into_bytes(), QueueId(id)));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn list(dir: &Path) -> Result<Vec<String>, StoreError> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(StoreError::io(dir, "reading the directory")(e)),
+    };
+    Ok(entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect())
+}
+
+/// Start positions of the segment files in a directory, ascending.
+pub(super) fn segment_bases(dir: &Path) -> Result<Vec<u64>, StoreError> {
+    let mut bases: Vec<u64> = list(dir)?.iter().filter_map(|n| segment::parse_name(n)).collect();
+    bases.sort_unstable();
+    Ok(bases)
+}
+
+struct Opening<'o> {
+    config: &'o StoreDirConfig,
+    paths: &'o StorePaths,
+    stream: StreamId,
+    dir: PathBuf,
+    window_path: PathBuf,
+    window_identity: WindowIdentity,
+    bases: Vec<u64>,
+    clean: bool,
+}
+
+pub(super) fn open(
+    config: &StoreDirConfig,
+    identity: &Identity,
+    paths: &StorePaths,
+    stream: StreamId,
+    queue_names: &[QueueName],
+    clean: bool,
+) -> Result<OpenStream, StoreError> {
+    let dir = paths.log_dir(stream);
+    fs::create_dir_all(&dir).map_err(StoreError::io(&dir, "making the directory"))?;
+    let name = format!("ringmq-{:032x}-{}", identity.store_id, stream.0);
+    let mut opening = Opening {
+        config,
+        paths,
+        stream,
+        window_path: config.window_dir.join(name),
+        window_identity: WindowIdentity {
+            store_id: identity.store_id,
+            boot_id: super::boot_id()?,
+            stream: u64::from(stream.0),
+        },
+        bases: segment_bases(&dir)?,
+        dir,
+        clean,
+    };
+    opening.check_segments()?;
+    opening.write_back_window()?;
+    let checkpoint = opening.checkpoint()?;
+    let mine = |(topic, id): &&QueueName| stream_of(topic, *id, identity.streams) == stream;
+    let names: Vec<&QueueName> = queue_names.iter().filter(mine).collect();
+    let (end, queues) = opening.recover(&checkpoint, &names)?;
+    if !clean {
+        opening.clean_tail(end.end)?;
+    }
+    opening.finish(end, checkpoint, queues)
+}
+
+impl Opening<'_> {
+    fn path(&self, base: u64) -> PathBuf {
+        self.dir.join(segment::name(base))
+    }
+
+    fn check_segments(&mut self) -> Result<(), StoreError> {
+        let size = self.paths.segment_bytes;
+        if let Some(last) = self.bases.last().copied() {
+            let path = self.path(last);
+            let len = fs::metadata(&path).map_err(StoreError::io(&path, "reading"))?.len();
+            if len == 0 {
+                // The process died between making the file and giving it its size.
+                fs::remove_file(&path)
+                    .map_err(StoreError::io(&path, "removing an empty segment"))?;
+                self.bases.pop();
+            }
+        }
+        for (at, base) in self.bases.iter().enumerate() {
+            let path = self.path(*base);
+            let len = fs::metadata(&path).map_err(StoreError::io(&path, "reading"))?.len();
+            if len != size {
+                let text =
+                    format!("the segment has {len} bytes, every segment of this store has {size}");
+                return Err(StoreError::new(path, text));
+            }
+            let expected = self.bases[0] + at as u64 * size;
+            if *base != expected {
+                let text =
+                    format!("the segment {} before this one is missing", segment::name(expected));
+                return Err(StoreError::new(path, text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what a dead process had in its window and not yet on the disk.
+    fn write_back_window(&mut self) -> Result<(), StoreError> {
+        if self.clean {
+            return Ok(());
+        }
+        let opened = Window::open(&self.window_path, self.window_identity);
+        let opened = opened.map_err(StoreError::io(&self.window_path, "opening the log window"))?;
+        let Some((window, WindowFrontiers { appended, written })) = opened else { return Ok(()) };
+        tracing::info!(
+            "stream {}: the last process ended without a stop; its window holds the log up to {appended}, \
+             the disk had it up to {written}",
+            self.stream.0
+        );
+        let size = self.paths.segment_bytes;
+        let mut at = written - written % BLOCK_BYTES as u64;
+        while at < appended {
+            let base = at - at % size;
+            let path = self.path(base);
+            if !self.bases.contains(&base) {
+                create_segment(&self.dir, base, size).map_err(StoreError::io(&path, "making"))?;
+                self.bases.push(base);
+                self.bases.sort_unstable();
+            }
+            let len =
+                usize::try_from(appended.min(base + size) - at).expect("less than the window");
+            let file = OpenOptions::new().write(true).open(&path);
+            let file = file.map_err(StoreError::io(&path, "opening"))?;
+            file.write_all_at(window.slice(at, len), at - base)
+                .and_then(|()| file.sync_data())
+                .map_err(StoreError::io(&path, "writing the window back"))?;
+            at += len as u64;
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
+        let path = self.paths.checkpoint(self.stream);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Checkpoint::decode(&bytes)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Checkpoint::default()),
+            Err(e) => Err(StoreError::io(&path, "reading")(e)),
+        }
+    }
+
+    fn limit(&self) -> u64 {
+        self.bases.last().map_or(0, |last| last + self.paths.segment_bytes)
+    }
+
+    /// Scans from the checkpoint; when that contradicts the queue files, from the first segment.
+    fn recover(
+        &self,
+        checkpoint: &Checkpoint,
+        names: &[&QueueName],
+    ) -> Result<(ScanEnd, Vec<ConsumeQueue>), StoreError> {
+        let first = self.bases.first().copied().unwrap_or(0);
+        let known = checkpoint.dispatched.filter(|at| (first..=self.limit()).contains(at));
+        if let Some(from) = known {
+            let (end, queues, gaps) = self.scan_from(from, names)?;
+            if gaps == 0 {
+                return Ok((end, queues));
+            }
+            tracing::warn!(
+                "stream {}: {gaps} queue entries below the checkpoint are missing; reading the whole log",
+                self.stream.0
+            );
+        }
+        let (end, queues, _) = self.scan_from(first, names)?;
+        Ok((end, queues))
+    }
+
+    fn scan_from(
+        &self,
+        from: u64,
+        names: &[&QueueName],
+    ) -> Result<(ScanEnd, Vec<ConsumeQueue>, u64), StoreError> {
+        let mut rebuilt = Rebuilt::load(self, from, names)?;
+        let range = ScanRange {
+            stream: self.stream,
+            segment_bytes: self.paths.segment_bytes,
+            from,
+            limit: self.limit(),
+        };
+        let mut progress = Progress::new(self.stream, from, self.limit());
+        let mut open: Option<(u64, File)> = None;
+        let mut read = |position: u64, buffer: &mut [u8]| {
+            progress.at(position);
+            let base = position - position % self.paths.segment_bytes;
+            if open.as_ref().is_none_or(|(at, _)| *at != base) {
+                open = Some((base, File::open(self.path(base))?));
+            }
+            let (_, file) = open.as_ref().expect("opened above");
+            read_full_at(file, buffer, position - base)
+        };
+        let end = scan(range, &mut read, &mut |view, position, size| {
+            rebuilt.add(view, PhyOffset::new(self.stream, position), size);
+        });
+        let end = end.map_err(StoreError::io(&self.dir, "reading the log"))?;
+        self.refuse_to_cut(&end)?;
+        tracing::info!(
+            "stream {}: {} records scanned from {from}; the log ends at {} ({})",
+            self.stream.0,
+            end.records,
+            end.end,
+            end.why
+        );
+        let (queues, gaps) = rebuilt.finish();
+        Ok((end, queues, gaps))
+    }
+
+    /// Valid records behind the end mean damage, not a torn tail: nothing is cut without the operator's word.
+    fn refuse_to_cut(&self, end: &ScanEnd) -> Result<(), StoreError> {
+        let size = self.paths.segment_bytes;
+        let later = self.bases.iter().filter(|base| **base > end.end - end.end % size);
+        for base in later {
+            let path = self.path(*base);
+            let mut head = vec![0; BLOCK_BYTES.min(usize::try_from(size).unwrap_or(BLOCK_BYTES))];
+            let file = File::open(&path).map_err(StoreError::io(&path, "opening"))?;
+            read_full_at(&file, &mut head, 0).map_err(StoreError::io(&path, "reading"))?;
+            let fits = wire::message::declared_size(&head).is_some_and(|s| s <= head.len());
+            let place = PhyOffset::new(self.stream, *base);
+            if fits && matches!(probe(&head, place), Probe::Message { .. }) {
+                let text = format!(
+                    "valid records begin here, but the log before is damaged at {} ({}). Nothing was changed. \
+                     Restore the file {} from a copy, or move this and later files away to go on without them",
+                    end.end,
+                    end.why,
+                    segment::name(end.end - end.end % size)
+                );
+                return Err(StoreError::new(path, text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Zeroes what lies behind the end of the log and removes later files.
+    fn clean_tail(&mut self, end: u64) -> Result<(), StoreError> {
+        let size = self.paths.segment_bytes;
+        let base = end - end % size;
+        while let Some(last) =
+            self.bases.last().copied().filter(|last| *last > base || *last == end)
+        {
+            if last == 0 && end == 0 {
+                break;
+            }
+            let path = self.path(last);
+            fs::remove_file(&path).map_err(StoreError::io(&path, "removing"))?;
+            self.bases.pop();
+        }
+        if !self.bases.contains(&base) {
+            return Ok(());
+        }
+        let path = self.path(base);
+        let zero = || -> io::Result<()> {
+            let file = OpenOptions::new().read(true).write(true).open(&path)?;
+            let stop = (end + DIRTY_BYTES_MAX).min(base + size);
+            let mut at = end;
+            let mut buffer = vec![0; 1 << 20];
+            while at < stop {
+                let len = usize::try_from((stop - at).min(buffer.len() as u64)).expect("a chunk");
+                let read = read_full_at(&file, &mut buffer[..len], at - base)?;
+                if buffer[..read].iter().any(|b| *b != 0) {
+                    buffer[..read].fill(0);
+                    file.write_all_at(&buffer[..read], at - base)?;
+                }
+                if read < len {
+                    break;
+                }
+                at += len as u64;
+            }
+            file.sync_data()
+        };
+        zero().map_err(StoreError::io(&path, "zeroing what lies behind the log"))
+    }
+
+    fn finish(
+        mut self,
+        end: ScanEnd,
+        mut checkpoint: Checkpoint,
+        queues: Vec<ConsumeQueue>,
+    ) -> Result<OpenStream, StoreError> {
+        checkpoint.clean_end = None;
+        checkpoint.log_timestamp = checkpoint.log_timestamp.max(end.last_timestamp);
+        let end = end.end;
+        let size = self.paths.segment_bytes;
+        let base = end - end % size;
+        if !self.bases.contains(&base) {
+            let path = self.path(base);
+            create_segment(&self.dir, base, size)
+                .map_err(StoreError::io(&path, "making the segment"))?;
+            self.bases.push(base);
+        }
+        let mut window = self.new_window(end)?;
+        let mut files = Vec::new();
+        for at in &self.bases {
+            let path = self.path(*at);
+            let (direct, read) = open_segment(&path).map_err(StoreError::io(&path, "opening"))?;
+            if *at == base {
+                let start = end - end % BLOCK_BYTES as u64;
+                let len = usize::try_from(end - start).expect("less than a block");
+                read_full_at(&read, window.slice_mut(start, len), start - base)
+                    .map_err(StoreError::io(&path, "reading"))?;
+            }
+            let direct = (*at >= base).then_some(direct);
+            files.push(SegmentFiles { stream: self.stream, base: *at, direct, read });
+        }
+        let config = StreamConfig {
+            stream: self.stream,
+            segment_bytes: size,
+            flush: self.config.flush,
+            flush_interval_ns: self.config.flush_interval_ns,
+            write_batch_bytes: WRITE_BATCH_BYTES.min(window.bytes() as u64 / 4),
+            read_uncommitted: self.config.read_uncommitted,
+        };
+        let zeroed = end.next_multiple_of(BLOCK_BYTES as u64);
+        let segments = Segments::new(size, &self.bases, zeroed);
+        let stream = Stream::new(config, window, segments, end);
+        Ok(OpenStream { stream, checkpoint, files, queues })
+    }
+
+    /// A fresh window: as large as asked for, smaller where shared memory is short, private where there is none.
+    fn new_window(&self, end: u64) -> Result<Window, StoreError> {
+        let wanted = self.config.window_bytes;
+        let mut bytes = wanted;
+        loop {
+            match Window::create(&self.window_path, bytes, self.window_identity, end) {
+                Ok(window) => {
+                    if bytes < wanted {
+                        tracing::warn!(
+                            "stream {}: {} has room for a log window of {bytes} bytes only, {wanted} were asked for \
+                             (in a container: --shm-size)",
+                            self.stream.0,
+                            self.config.window_dir.display()
+                        );
+                    }
+                    return Ok(window);
+                }
+                Err(error)
+                    if error.raw_os_error() == Some(libc::ENOSPC)
+                        && bytes / 2 >= WINDOW_BYTES_MIN =>
+                {
+                    bytes /= 2;
+                }
+                Err(error) => {
+                    let _ = fs::remove_file(&self.window_path);
+                    tracing::warn!(
+                        "stream {}: no log window in {} ({error}); messages count only when they are written, and \
+                         sends wait for that",
+                        self.stream.0,
+                        self.config.window_dir.display()
+                    );
+                    let window = Window::anonymous(wanted, self.window_identity, end);
+                    return window
+                        .map_err(StoreError::io(&self.window_path, "mapping the log window"));
+                }
+            }
+        }
+    }
+}
+
+/// Queues as files and scan together say.
+struct Rebuilt {
+    queues: HashMap<(Vec<u8>, i32), ConsumeQueue>,
+    stream: StreamId,
+    gaps: u64,
+    whole_log: bool,
+}
+
+impl Rebuilt {
+    /// Queues from their files, counting only entries of records before the scan.
+    fn load(opening: &Opening<'_>, from: u64, names: &[&QueueName]) -> Result<Rebuilt, StoreError> {
+        let mut queues = HashMap::new();
+        let paths = opening.paths;
+        for (topic, id) in names {
+            let dir = queue_dir(&paths.consume_queue, topic, *id);
+            let dir = dir.map_err(StoreError::io(&paths.consume_queue, "naming a queue"))?;
+            let (min, next) = extent(&dir, paths.queue_file_bytes, from)
+                .map_err(StoreError::io(&dir, "reading the queue"))?;
+            let queue = ConsumeQueue::new(
+                Arc::from(topic.as_slice()),
+                *id,
+                opening.stream,
+                min.min(next),
+                next,
+            );
+            queues.insert((topic.clone(), id.0), queue);
+        }
+        let whole_log = opening.bases.first().is_none_or(|first| from <= *first);
+        Ok(Rebuilt { queues, stream: opening.stream, gaps: 0, whole_log })
+    }
+
+    fn add(&mut self, view: &MessageView<'_>, phy: PhyOffset, size: u32) {
+        let id = view.queue_id();
+        if !is_consumable(view.sys_flag()) || !(0..=QUEUE_ID_MAX).contains(&id.0) {
+            return;
+        }
+        let offset = view.queue_offset().0;
+        let key = (view.topic().to_vec(), id.0);
+        let stream = self.stream;
+        let queue = self.queues.entry(key).or_insert_with(|| {
+            let topic = Arc::from(view.topic());
+            // A queue without files begins where the log's oldest record of it says, when the log is read whole.
+            let start = if self.whole_log { offset.max(0) } else { 0 };
+            ConsumeQueue::new(topic, id, stream, start, start)
+        });
+        if offset < queue.next() {
+            return;
+        }
+        if offset > queue.next() && queue.next() == queue.min() && self.whole_log {
+            let topic = Arc::clone(&queue.topic);
+            *queue = ConsumeQueue::new(topic, id, stream, offset, offset);
+        }
+        while queue.next() < offset {
+            self.gaps += 1;
+            if self.gaps > 1_000_000 {
+                return;
+            }
+            queue.push(CqEntry::FILLER);
+        }
+        queue.push(CqEntry { phy, size, tags_code: tags_code(view.properties()) });
+    }
+
+    fn finish(self) -> (Vec<ConsumeQueue>, u64) {
+        let mut queues: Vec<ConsumeQueue> = self.queues.into_values().collect();
+        for queue in &mut queues {
+            queue.show(queue.next());
+        }
+        (queues, self.gaps)
+    }
+}
+
+/// A line every second while a long scan runs.
+struct Progress {
+    stream: StreamId,
+    from: u64,
+    limit: u64,
+    next: Instant,
+}
+
+impl Progress {
+    #[allow(clippy::disallowed_methods)] // Start-up has no turn whose time could be used.
+    fn new(stream: StreamId, from: u64, limit: u64) -> Progress {
+        Progress { stream, from, limit, next: Instant::now() + Duration::from_secs(1) }
+    }
+
+    #[allow(clippy::disallowed_methods)] // As above.
+    fn at(&mut self, position: u64) {
+        let now = Instant::now();
+        if now >= self.next {
+            self.next = now + Duration::from_secs(1);
+            let (done, all) = (position - self.from, (self.limit - self.from).max(1));
+            tracing::info!(
+                "stream {}: recovering, {} of at most {} MiB read ({} %)",
+                self.stream.0,
+                done >> 20,
+                all >> 20,
+                done * 100 / all
+            );
+        }
+    }
+}

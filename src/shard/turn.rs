@@ -1,0 +1,604 @@
+//! The turn: take all completions, run every handler to completion, plan once, submit once.
+
+use crate::ListenerTag;
+use crate::app::{App, Peer};
+use crate::boot::{ShardConfig, ShardSeed};
+use crate::conns::{ConnState, Conns};
+use crate::cx::{Cx, Requests, ShardMail, StalledFrames};
+use crate::frames::{self, InputError, Step};
+use crate::io_map::{IoMap, JobDone};
+use crate::stop::StopFlag;
+use base::ids::{ConnId, ShardId};
+use base::time::{MonoNs, Now};
+use base::wheel::Wheel;
+use ha::ack_gate::AckGate;
+use reactor::host::{Background, Pace, Turner};
+use reactor::mesh::Mesh;
+use reactor::probe::StartError;
+use reactor::{Event, Reactor, SocketId, clock};
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use store::Store;
+use store::queues::QueueNo;
+use wire::codes::response;
+use wire::frame;
+use wire::ids::StreamId;
+use wire::reply::patch_code;
+
+/// Mails handled per turn, so that a flood of mail does not keep completions waiting.
+const MAILS_PER_TURN: usize = 1024;
+/// Pause between looks for idle connections.
+const IDLE_SWEEP_MS: u64 = 5_000;
+/// How long an orderly stop may take before the rest is dropped.
+const STOP_MS: u64 = 10_000;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Running,
+    /// The application says goodbye.
+    Leaving {
+        until: MonoNs,
+    },
+    /// The store becomes durable, output is sent.
+    Settling {
+        until: MonoNs,
+    },
+    Stopped,
+}
+
+/// One shard.
+pub(crate) struct Shard<A: App> {
+    app: A,
+    reactor: Reactor,
+    conns: Conns,
+    mesh: Mesh<ShardMail<A::Mail>>,
+    store: Option<Store>,
+    io: Option<IoMap>,
+    gates: Vec<(StreamId, AckGate)>,
+    timers: Wheel<u64>,
+    requests: Requests<A>,
+    stalled: StalledFrames,
+    background: Background<JobDone<A::Done>>,
+    stop: Arc<StopFlag>,
+    config: ShardConfig,
+    me: ShardId,
+    now: Now,
+    phase: Phase,
+    next_sweep: MonoNs,
+    spin_until: MonoNs,
+    slept: bool,
+    events: Vec<Event>,
+    due: Vec<u64>,
+    news: Vec<QueueNo>,
+    ended: Vec<ConnId>,
+}
+
+/// Borrows the parts of a shard that a call into the application may use.
+macro_rules! cx {
+    ($shard:expr) => {
+        Cx {
+            now: $shard.now,
+            store: $shard.store.as_mut(),
+            me: $shard.me,
+            shards: $shard.mesh.shard_count(),
+            conns: &mut $shard.conns,
+            gates: &mut $shard.gates,
+            timers: &mut $shard.timers,
+            requests: &mut $shard.requests,
+            stalled: &mut $shard.stalled,
+            sync_flush_timeout_ms: $shard.config.sync_flush_timeout_ms,
+        }
+    };
+}
+
+impl<A: App> Shard<A> {
+    /// Builds the shard on its own thread.
+    pub(crate) fn new(
+        seed: ShardSeed,
+        app: A,
+        mesh: Mesh<ShardMail<A::Mail>>,
+        stop: Arc<StopFlag>,
+        background: Background<JobDone<A::Done>>,
+    ) -> Result<Shard<A>, StartError> {
+        let mut reactor = Reactor::new(seed.config.reactor)?;
+        for (listener, tag) in seed.listeners {
+            reactor.listen(listener, tag.0);
+        }
+        let waker = reactor.waker();
+        stop.add_waker(
+            waker.map_err(|error| StartError::System { what: "duplicating an eventfd", error })?,
+        );
+        mesh.publish(reactor.ring_fd());
+        let now = clock::now();
+        let mut store = None;
+        let mut io = None;
+        if let Some(part) = seed.store {
+            io = Some(IoMap::new(&mut reactor, &part.store, part.files, part.paths));
+            store = Some(part.store);
+        }
+        let streams = store.iter().flat_map(|s: &Store| s.streams().map(|stream| stream.id()));
+        let gates = streams.map(|id| (id, AckGate::default())).collect();
+        Ok(Shard {
+            app,
+            reactor,
+            conns: Conns::new(seed.id),
+            mesh,
+            store,
+            io,
+            gates,
+            timers: Wheel::new(now.mono),
+            requests: Requests::default(),
+            stalled: StalledFrames::default(),
+            background,
+            stop,
+            config: seed.config,
+            me: seed.id,
+            now,
+            phase: Phase::Running,
+            next_sweep: now.mono.plus_ms(IDLE_SWEEP_MS),
+            spin_until: MonoNs(0),
+            slept: false,
+            events: Vec::new(),
+            due: Vec::new(),
+            news: Vec::new(),
+            ended: Vec::new(),
+        })
+    }
+
+    /// Calls the application's `start`; before the first turn.
+    pub(crate) fn start(&mut self) {
+        self.now = clock::now();
+        self.app.start(&mut cx!(self));
+    }
+
+    fn take_events(&mut self) -> bool {
+        let mut events = std::mem::take(&mut self.events);
+        self.reactor.turn(self.now.mono, &mut events);
+        let some = !events.is_empty();
+        for event in events.drain(..) {
+            self.on_event(event);
+        }
+        self.events = events;
+        some
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Accepted { listener, socket, peer } => self.on_accepted(listener, socket, peer),
+            Event::AcceptFailed { listener, error } => {
+                let error = std::io::Error::from_raw_os_error(error);
+                tracing::warn!("{}: listener {listener} cannot accept: {error}", self.me);
+            }
+            Event::Received { socket, buffer, len } => {
+                self.on_received(socket, buffer, len);
+                self.reactor.give_back(buffer);
+            }
+            Event::Ended { socket, error } => {
+                let Some(conn) = self.conns.of_socket(socket) else { return };
+                if let Some(error) = error.filter(|e| *e != libc::ECONNRESET) {
+                    let error = std::io::Error::from_raw_os_error(error);
+                    tracing::info!("connection {conn} broke: {error}");
+                }
+                self.close(conn);
+            }
+            Event::Sent { socket, buffer, error } => {
+                let Some(conn) = self.conns.of_socket(socket) else { return };
+                self.conns.sent(conn, buffer, self.now.mono);
+                if error.is_some() {
+                    self.close(conn);
+                }
+            }
+            Event::Connected { socket, error } => self.on_connected(socket, error),
+            Event::Released { socket } => self.conns.released(socket),
+            Event::Wrote { tag, error } | Event::Synced { tag, error } => {
+                let store = self.store.as_mut().expect("log writes come from a store");
+                store.on_done(IoMap::tag_of(tag), error);
+            }
+            Event::Read { tag, buffer, error } => {
+                let result = error.map_or(Ok(buffer.as_slice()), Err);
+                self.app.on_read(&mut cx!(self), tag, result);
+            }
+        }
+    }
+
+    fn on_accepted(&mut self, listener: u16, socket: SocketId, address: std::net::SocketAddr) {
+        let peer = Peer { listener: Some(ListenerTag(listener)), address };
+        let conn = self.conns.accept(socket, peer, self.now.mono);
+        self.reactor.start_receive(socket);
+        self.app.on_open(&mut cx!(self), conn, peer);
+    }
+
+    fn on_connected(&mut self, socket: SocketId, error: Option<i32>) {
+        let Some(conn) = self.conns.of_socket(socket) else { return };
+        match error {
+            None => {
+                self.conns.established(conn, self.now.mono);
+                self.reactor.start_receive(socket);
+                self.app.on_connected(&mut cx!(self), conn, Ok(()));
+            }
+            Some(error) => {
+                self.conns.close_now(conn, &mut self.reactor);
+                self.app.on_connected(&mut cx!(self), conn, Err(error));
+            }
+        }
+    }
+
+    fn on_received(&mut self, socket: SocketId, buffer: reactor::receive::BufferId, len: usize) {
+        let Some(conn) = self.conns.of_socket(socket) else { return };
+        let Some(slot) = self.conns.get(conn) else { return };
+        if slot.state != ConnState::Open {
+            return;
+        }
+        slot.last_active = self.now.mono;
+        let peer = slot.peer;
+        if let Err(error) = self.take_input(conn, peer, buffer, len) {
+            tracing::warn!(
+                "connection {conn} from {} sent no valid frame: {error}; closed",
+                peer.address
+            );
+            self.close(conn);
+        }
+    }
+
+    fn take_input(
+        &mut self,
+        conn: ConnId,
+        peer: Peer,
+        buffer: reactor::receive::BufferId,
+        len: usize,
+    ) -> Result<(), InputError> {
+        let mut data = self.reactor.received(buffer, len);
+        match frames::assemble(&mut self.conns, conn, &mut data)? {
+            None => return Ok(()),
+            Some(Step::Direct) => {}
+            Some(Step::Assembled(input)) => {
+                let (frame, _) = frame::split(&input)
+                    .map_err(InputError::Frame)?
+                    .expect("an assembled frame is whole");
+                self.app.on_frame(&mut cx!(self), conn, peer, &frame);
+                frames::done(&mut self.conns, conn, input);
+            }
+        }
+        while let Some(frame) = frames::next(&mut data)? {
+            self.app.on_frame(&mut cx!(self), conn, peer, &frame);
+        }
+        frames::keep(&mut self.conns, conn, data)
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        if self.conns.close_now(conn, &mut self.reactor) {
+            self.app.on_closed(&mut cx!(self), conn);
+        }
+    }
+
+    fn take_mail(&mut self) -> bool {
+        let mut count = 0;
+        while count < MAILS_PER_TURN {
+            let Some((from, mail)) = self.mesh.receive() else { break };
+            count += 1;
+            self.on_mail(from, mail);
+        }
+        count > 0
+    }
+
+    fn take_jobs(&mut self) -> bool {
+        let mut some = false;
+        while let Some(done) = self.background.finished() {
+            some = true;
+            match done {
+                JobDone::App(done) => self.app.on_done(&mut cx!(self), done),
+                JobDone::Segment { stream, base, result } => {
+                    self.on_segment(stream, base, result);
+                }
+                JobDone::Queues { files, result } => {
+                    let io = self.io.as_mut().expect("queue files belong to a store");
+                    io.queues_done(files);
+                    let error = result.err().map(|e| e.raw_os_error().unwrap_or(libc::EIO));
+                    self.store.as_mut().expect("as above").on_queues(error);
+                }
+                JobDone::QueueRead { token, result } => {
+                    let result = result.as_deref();
+                    let result = result.map_err(|e| e.raw_os_error().unwrap_or(libc::EIO));
+                    self.app.on_read(&mut cx!(self), token, result);
+                }
+            }
+        }
+        some
+    }
+
+    fn on_segment(
+        &mut self,
+        stream: StreamId,
+        base: u64,
+        result: std::io::Result<(std::fs::File, std::fs::File)>,
+    ) {
+        let store = self.store.as_mut().expect("segments belong to a store");
+        match result {
+            Ok(files) => {
+                let io = self.io.as_mut().expect("as above");
+                io.add_segment(&mut self.reactor, stream, base, files);
+                store.on_segment(stream, base, None);
+            }
+            Err(error) => {
+                tracing::error!("stream {}: segment {base} cannot be made: {error}", stream.0);
+                store.on_segment(stream, base, Some(error.raw_os_error().unwrap_or(libc::EIO)));
+            }
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        self.timers.fire(self.now.mono, &mut due);
+        for key in due.drain(..) {
+            self.app.on_timer(&mut cx!(self), key);
+        }
+        self.due = due;
+        if self.now.mono >= self.next_sweep {
+            self.next_sweep = self.now.mono.plus_ms(IDLE_SWEEP_MS);
+            self.close_idle();
+        }
+    }
+
+    fn close_idle(&mut self) {
+        let limit = self.config.idle_connection_ms;
+        if limit == 0 {
+            return;
+        }
+        let now = self.now.mono;
+        let idle =
+            self.conns.select(|c| c.peer.listener.is_some() && c.last_active.plus_ms(limit) <= now);
+        for conn in idle {
+            tracing::info!("connection {conn} was silent for {limit} ms; closed");
+            self.close(conn);
+        }
+    }
+
+    /// Offers held-back frames again, oldest first, until one has to wait again.
+    fn retry_stalled(&mut self) {
+        if self.stalled.list.is_empty() {
+            return;
+        }
+        self.stalled.retrying = true;
+        for _ in 0..self.stalled.list.len() {
+            let Some(stalled) = self.stalled.list.pop_front() else { break };
+            self.stalled.bytes -= stalled.frame.len();
+            self.stalled.expired = self.now.mono >= stalled.deadline;
+            let waiting = self.stalled.list.len();
+            if let Ok(Some((frame, _))) = frame::split(&stalled.frame) {
+                // A held-back frame's connection may be on another shard; its address is in no header we need.
+                let peer = self.conns.get(stalled.conn).map(|c| c.peer);
+                let unknown = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+                let peer = peer.unwrap_or(Peer { listener: None, address: unknown });
+                self.app.on_frame(&mut cx!(self), stalled.conn, peer, &frame);
+            }
+            if self.stalled.list.len() > waiting {
+                break;
+            }
+        }
+        self.stalled.retrying = false;
+        self.stalled.expired = false;
+    }
+
+    fn release_replies(&mut self) {
+        let Some(store) = self.store.as_mut() else { return };
+        for (stream, gate) in &mut self.gates {
+            if gate.is_empty() {
+                continue;
+            }
+            let conns = &mut self.conns;
+            let requests = &mut self.requests;
+            let me = self.me;
+            let mut deliver = |conn: ConnId, reply: &[u8], code: Option<i32>| {
+                if conn.shard == me {
+                    let out = conns.output(conn);
+                    let at = out.len();
+                    out.extend_from_slice(reply);
+                    if let Some(code) = code {
+                        patch_code(out, at, code);
+                    }
+                } else {
+                    let mut bytes = reply.to_vec();
+                    if let Some(code) = code {
+                        patch_code(&mut bytes, 0, code);
+                    }
+                    requests.remote.push((conn, bytes));
+                }
+            };
+            gate.release(store.stream(*stream).acknowledged(), |conn, reply| {
+                deliver(conn, reply, None);
+            });
+            gate.expire(self.now.mono, |conn, reply| {
+                deliver(conn, reply, Some(response::FLUSH_DISK_TIMEOUT));
+            });
+        }
+    }
+
+    fn tell_news(&mut self) {
+        let mut news = std::mem::take(&mut self.news);
+        for _ in 0..2 {
+            let Some(store) = self.store.as_mut().filter(|s| s.has_news()) else { break };
+            store.take_news(&mut news);
+            self.app.on_news(&mut cx!(self), &news);
+        }
+        self.news = news;
+    }
+
+    fn send_mail(&mut self) {
+        while !self.requests.mail.is_empty() {
+            for (to, mail) in std::mem::take(&mut self.requests.mail) {
+                if to == self.me {
+                    self.on_mail(to, mail);
+                } else {
+                    self.mesh.send(to, mail);
+                }
+            }
+        }
+    }
+
+    fn on_mail(&mut self, from: ShardId, mail: ShardMail<A::Mail>) {
+        match mail {
+            ShardMail::App(mail) => self.app.on_mail(&mut cx!(self), from, mail),
+            ShardMail::Bytes(conn, bytes) => self.conns.output(conn).extend_from_slice(&bytes),
+            ShardMail::Close(conn) => self.conns.close_after_output(conn),
+        }
+    }
+
+    fn carry_out_requests(&mut self) {
+        self.send_mail();
+        for (conn, bytes) in self.requests.remote.drain(..) {
+            if !bytes.is_empty() {
+                self.mesh.send(conn.shard, ShardMail::Bytes(conn, bytes));
+            }
+        }
+        for job in self.requests.jobs.drain(..) {
+            self.background.submit(Box::new(move || JobDone::App(job())));
+        }
+        for read in std::mem::take(&mut self.requests.log_reads) {
+            let io = self.io.as_mut().expect("log reads need a store");
+            let found = io.read_log(&mut self.reactor, read.phy, read.len, read.token);
+            if found.is_none() {
+                self.app.on_read(&mut cx!(self), read.token, Ok(&[]));
+            }
+        }
+        for read in self.requests.queue_reads.drain(..) {
+            let io = self.io.as_ref().expect("queue reads need a store");
+            let range = (read.first, read.count);
+            io.read_queue(&self.background, read.topic, read.queue, range, read.token);
+        }
+        for (conn, address) in std::mem::take(&mut self.requests.connects) {
+            match self.reactor.connect(address) {
+                Ok(socket) => self.conns.bind(conn, socket, address),
+                Err(error) => {
+                    self.conns.abandon(conn);
+                    let error = error.raw_os_error().unwrap_or(libc::EIO);
+                    self.app.on_connected(&mut cx!(self), conn, Err(error));
+                }
+            }
+        }
+    }
+
+    fn finish_turn(&mut self) {
+        if let (Some(store), Some(io)) = (self.store.as_mut(), self.io.as_mut()) {
+            io.drive(self.now, store, &mut self.reactor, &self.background);
+            if let Some(failure) = store.failure().filter(|_| self.phase != Phase::Stopped) {
+                let why = format!("the store has failed and accepts nothing more: {failure}");
+                tracing::error!("{why}");
+                self.stop.fail(why);
+                self.phase = Phase::Stopped;
+                return;
+            }
+        }
+        self.release_replies();
+        self.tell_news();
+        self.carry_out_requests();
+        let mut ended = std::mem::take(&mut self.ended);
+        self.conns.flush(&mut self.reactor, &mut ended);
+        for conn in ended.drain(..) {
+            self.close(conn);
+        }
+        self.ended = ended;
+        self.mesh.flush(&mut self.reactor);
+    }
+
+    fn advance_phase(&mut self) {
+        let now = self.now.mono;
+        match self.phase {
+            Phase::Running if self.stop.is_raised() => {
+                self.reactor.stop_listening();
+                self.phase = Phase::Leaving { until: now.plus_ms(STOP_MS) };
+                self.app.on_stop(&mut cx!(self));
+            }
+            Phase::Leaving { until } if self.app.may_stop() || now >= until => {
+                if let Some(store) = self.store.as_mut() {
+                    store.close();
+                }
+                self.phase = Phase::Settling { until: now.plus_ms(STOP_MS) };
+            }
+            Phase::Settling { until } => {
+                let closed = self.store.as_ref().is_none_or(|s| s.is_closed());
+                let answered = self.gates.iter().all(|(_, gate)| gate.is_empty());
+                let sent = !self.conns.has_output();
+                if closed && answered && sent || now >= until {
+                    self.phase = Phase::Stopped;
+                }
+            }
+            Phase::Running | Phase::Leaving { .. } | Phase::Stopped => {}
+        }
+    }
+
+    fn next_deadline(&self) -> MonoNs {
+        let store = self.store.as_ref().and_then(|s| s.next_deadline());
+        let gates = self.gates.iter().filter_map(|(_, gate)| gate.next_deadline()).min();
+        let timers = self.timers.next_fire();
+        let nearest = [store, gates, timers].into_iter().flatten().min();
+        let stopping = self.phase != Phase::Running;
+        let latest = if stopping { self.now.mono.plus_ms(5) } else { self.next_sweep };
+        nearest.map_or(latest, |n| n.min(latest))
+    }
+
+    /// After an orderly close nothing is left in memory for the next start.
+    fn drop_windows(&self) {
+        for stream in self.store.iter().flat_map(Store::streams) {
+            if let Err(error) = stream.window().unlink() {
+                tracing::warn!("stream {}: removing the log window: {error}", stream.id().0);
+            }
+        }
+    }
+
+    /// Whether the store was closed with everything in place.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.store.as_ref().is_none_or(|s| s.failure().is_none() && s.is_closed())
+    }
+}
+
+impl<A: App> Turner for Shard<A> {
+    fn turn(&mut self) -> Pace {
+        self.now = clock::now();
+        if std::mem::take(&mut self.slept) {
+            self.mesh.awake();
+        }
+        let mut busy = self.take_events();
+        self.retry_stalled();
+        busy |= self.take_mail();
+        busy |= self.take_jobs();
+        self.fire_timers();
+        self.advance_phase();
+        self.finish_turn();
+        if self.phase == Phase::Stopped {
+            if self.is_clean() {
+                self.drop_windows();
+                self.stop.note_clean();
+            }
+            return Pace::Stop;
+        }
+        if busy || self.reactor.has_work() || !self.requests.is_empty() {
+            self.spin_until = MonoNs(self.now.mono.0 + self.config.spin_ns);
+            return Pace::Busy;
+        }
+        if self.now.mono < self.spin_until {
+            std::hint::spin_loop();
+            return Pace::Busy;
+        }
+        let deadline = self.next_deadline();
+        if deadline <= self.now.mono {
+            return Pace::Busy;
+        }
+        self.reactor.set_timer(deadline);
+        if self.mesh.prepare_sleep() && !self.reactor.has_work() && !self.must_look_again() {
+            self.slept = true;
+            return Pace::Idle;
+        }
+        self.mesh.awake();
+        Pace::Busy
+    }
+
+    fn event_fd(&self) -> RawFd {
+        self.reactor.event_fd()
+    }
+}
+
+impl<A: App> Shard<A> {
+    fn must_look_again(&self) -> bool {
+        self.phase == Phase::Running && self.stop.is_raised()
+    }
+}
