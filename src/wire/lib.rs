@@ -10,6 +10,8 @@ pub mod codes;
 mod decimal;
 mod escape;
 pub mod frame;
+#[cfg(test)]
+mod golden;
 pub mod header;
 pub mod ids;
 pub mod java_hash;

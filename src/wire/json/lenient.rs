@@ -202,7 +202,9 @@ impl<'i> Rewriter<'i> {
             };
             self.at += used;
         }
-        let text = Text::escaped(&self.input[start..self.at]).to_cow();
+        let raw = &self.input[start..self.at];
+        let first_escape = memchr::memchr(b'\\', raw).unwrap_or(raw.len());
+        let text = Text::escaped(raw, first_escape).to_cow();
         self.at += 1;
         self.quote(text.as_bytes());
         Ok(())
