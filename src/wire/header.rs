@@ -277,7 +277,7 @@ enum Walk<'a> {
 impl<'a> Iterator for FieldsIter<'a> {
     type Item = (Text<'a>, Text<'a>);
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.0 {
             Walk::Json(cursor) => loop {

@@ -8,8 +8,10 @@ use crate::text::{Text, unit_at};
 /// Deepest nesting of objects and arrays inside a value that is skipped.
 pub(crate) const DEPTH_MAX: u32 = 32;
 
-/// Strings shorter than this are scanned byte by byte: starting `memchr` costs more.
-const SHORT_BYTES: usize = 16;
+/// Bytes looked at in one step.
+const WORD_BYTES: usize = 8;
+/// So many bytes are scanned word by word; `memchr`, which costs more to start, takes what is longer.
+const SHORT_BYTES: usize = 32;
 
 /// What is wrong, and where.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,7 +72,16 @@ impl<'a> Cursor<'a> {
     }
 
     /// Skips white space and says what follows.
+    #[inline]
     pub(crate) fn peek_after_space(&mut self) -> Option<u8> {
+        match self.peek() {
+            Some(byte) if byte > b' ' => Some(byte),
+            _ => self.skip_space(),
+        }
+    }
+
+    #[cold]
+    fn skip_space(&mut self) -> Option<u8> {
         loop {
             let byte = self.peek()?;
             if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0x0C | 0x08) {
@@ -95,7 +106,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Inside an object: the next key with its colon, or `None` after the closing brace.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next_key(&mut self) -> Result<Option<Text<'a>>, ScanError> {
         let byte = loop {
             match self.peek_after_space() {
@@ -117,7 +128,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next value.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn value(&mut self) -> Result<Value<'a>, ScanError> {
         match self.peek_after_space() {
             Some(quote @ (b'"' | b'\'')) => Ok(Value::String(self.string(quote)?)),
@@ -148,42 +159,38 @@ impl<'a> Cursor<'a> {
     }
 
     /// A string that starts at the cursor with `quote`.
-    #[inline]
+    #[inline(always)]
     fn string(&mut self, quote: u8) -> Result<Text<'a>, ScanError> {
         self.at += 1;
         let start = self.at;
         let rest = self.bytes.get(start..).unwrap_or_default();
-        let short = rest.len().min(SHORT_BYTES);
-        let near = rest[..short].iter().position(|&byte| byte == quote || byte == b'\\');
-        let end = match near {
-            Some(end) => end,
-            None => match memchr::memchr2(quote, b'\\', &rest[short..]) {
-                Some(end) => short + end,
-                None => return Err(self.error("the string does not end")),
-            },
+        let Some(end) = find_end(rest, quote) else {
+            return Err(self.error("the string does not end"));
         };
         self.at = start + end;
-        if rest[end] == quote {
+        if self.peek() == Some(quote) {
             self.at += 1;
-            return Ok(Text::plain(&rest[..end]));
+            return Ok(Text::plain(rest.get(..end).unwrap_or_default()));
         }
         self.escaped_string(quote, start)
     }
 
     /// The rest of a string whose first backslash is at the cursor.
+    #[inline(never)]
     fn escaped_string(&mut self, quote: u8, start: usize) -> Result<Text<'a>, ScanError> {
+        let first_escape = self.at - start;
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or_default();
-            let Some(end) = memchr::memchr2(quote, b'\\', rest) else {
+            let Some(end) = find_end(rest, quote) else {
                 return Err(self.error("the string does not end"));
             };
             self.at += end;
-            if rest[end] == quote {
-                let text = Text::escaped(self.since(start));
+            if self.peek() == Some(quote) {
+                let text = Text::escaped(self.since(start), first_escape);
                 self.at += 1;
                 return Ok(text);
             }
-            let Some((_, used)) = unit_at(&rest[end..]) else {
+            let Some((_, used)) = unit_at(rest.get(end..).unwrap_or_default()) else {
                 return Err(self.error("the escape in a string is unknown"));
             };
             self.at += used;
@@ -191,6 +198,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Skips an object or array that starts at the cursor; brackets must match.
+    #[inline(never)]
     fn nested(&mut self) -> Result<&'a [u8], ScanError> {
         let start = self.at;
         let mut depth = 0_u32;
@@ -224,5 +232,59 @@ impl<'a> Cursor<'a> {
                 Some(_) => self.at += 1,
             }
         }
+    }
+}
+
+/// Where `quote` or a backslash comes first.
+///
+/// Most strings of a header are shorter than 16 bytes, so words are compared in a register.
+#[inline(always)]
+pub(crate) fn find_end(bytes: &[u8], quote: u8) -> Option<usize> {
+    let mut at = 0;
+    let mut rest = bytes;
+    while let Some((word, tail)) = rest.split_first_chunk::<WORD_BYTES>() {
+        let word = u64::from_le_bytes(*word);
+        let found = equal_bytes(word, quote) | equal_bytes(word, b'\\');
+        if found != 0 {
+            return usize::try_from(found.trailing_zeros() / 8).ok().map(|byte| at + byte);
+        }
+        at += WORD_BYTES;
+        rest = tail;
+        if at == SHORT_BYTES {
+            break;
+        }
+    }
+    find_far_end(rest, quote).map(|end| at + end)
+}
+
+#[inline(never)]
+fn find_far_end(bytes: &[u8], quote: u8) -> Option<usize> {
+    memchr::memchr2(quote, b'\\', bytes)
+}
+
+/// The high bit of each byte of `word` that equals `byte`; bits above the lowest one may be wrong.
+#[inline]
+fn equal_bytes(word: u64, byte: u8) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; WORD_BYTES]);
+    const HIGHS: u64 = u64::from_ne_bytes([0x80; WORD_BYTES]);
+    let differences = word ^ (ONES * u64::from(byte));
+    differences.wrapping_sub(ONES) & !differences & HIGHS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_string_is_found_at_every_distance() {
+        for length in 0..80 {
+            for (byte, quote) in [(b'"', b'"'), (b'\'', b'\''), (b'\\', b'"')] {
+                let mut bytes = vec![0xFF; length];
+                bytes.extend_from_slice(&[byte, b'"', b'\\', b'\'']);
+                assert_eq!(find_end(&bytes, quote), Some(length), "{length}");
+                assert_eq!(find_end(&bytes[..length], quote), None);
+            }
+        }
+        assert_eq!(find_end(b"#!]x[\x22\\abcd", b'"'), Some(5));
     }
 }

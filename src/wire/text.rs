@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::scan::find_end;
+
 /// Longest number text worth decoding: a sign, 19 digits, and slack for leading zeros.
 const NUMBER_BYTES_MAX: usize = 64;
 
@@ -13,7 +15,9 @@ const NUMBER_BYTES_MAX: usize = 64;
 #[derive(Clone, Copy)]
 pub struct Text<'a> {
     bytes: &'a [u8],
-    escaped: bool,
+    /// Where the first escape is; the length of `bytes` when there is none. (A word, not a flag: copying a flag with
+    /// its padding between registers and stack stalls the scan of a header.)
+    first_escape: usize,
 }
 
 /// The text is not a number of the asked type.
@@ -30,23 +34,30 @@ impl std::error::Error for NotANumber {}
 
 impl<'a> Text<'a> {
     /// Text without escapes.
+    #[inline]
     pub fn plain(bytes: &'a [u8]) -> Self {
-        Text { bytes, escaped: false }
+        Text { bytes, first_escape: bytes.len() }
     }
 
-    /// Text between JSON quotes that holds at least one checked escape.
-    pub(crate) fn escaped(bytes: &'a [u8]) -> Self {
-        Text { bytes, escaped: true }
+    /// Text between JSON quotes whose escapes were checked; the first is at `first_escape`.
+    pub(crate) fn escaped(bytes: &'a [u8], first_escape: usize) -> Self {
+        Text { bytes, first_escape }
+    }
+
+    #[inline]
+    fn is_escaped(&self) -> bool {
+        self.first_escape < self.bytes.len()
     }
 
     /// The bytes as they are, when there is nothing to decode.
+    #[inline]
     pub fn as_plain(&self) -> Option<&'a [u8]> {
-        if self.escaped { None } else { Some(self.bytes) }
+        if self.is_escaped() { None } else { Some(self.bytes) }
     }
 
     /// The decoded text; borrowed when nothing had to change. Malformed UTF-8 is replaced as Java does.
     pub fn to_cow(&self) -> Cow<'a, str> {
-        if !self.escaped {
+        if !self.is_escaped() {
             return String::from_utf8_lossy(self.bytes);
         }
         let mut out = Vec::with_capacity(self.bytes.len());
@@ -59,7 +70,7 @@ impl<'a> Text<'a> {
 
     /// Appends the decoded bytes to `out`.
     pub fn write_to(&self, out: &mut Vec<u8>) {
-        if !self.escaped {
+        if !self.is_escaped() {
             out.extend_from_slice(self.bytes);
             return;
         }
@@ -80,7 +91,7 @@ impl<'a> Text<'a> {
 
     /// Whether the decoded bytes are `expected`.
     pub fn eq_bytes(&self, expected: &[u8]) -> bool {
-        if !self.escaped {
+        if !self.is_escaped() {
             return self.bytes == expected;
         }
         let mut rest = expected;
@@ -115,7 +126,7 @@ impl<'a> Text<'a> {
 
     /// As Java's `Long.parseLong`: an optional sign, at least one digit, no blanks.
     pub fn parse_i64(&self) -> Result<i64, NotANumber> {
-        if !self.escaped {
+        if !self.is_escaped() {
             return parse_decimal(self.bytes);
         }
         let mut buffer = [0_u8; NUMBER_BYTES_MAX];
@@ -193,9 +204,10 @@ struct Pieces<'a> {
 impl<'a> Iterator for Pieces<'a> {
     type Item = Piece<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Piece<'a>> {
         if self.rest.first()? != &b'\\' {
-            let end = memchr::memchr(b'\\', self.rest).unwrap_or(self.rest.len());
+            let end = find_end(self.rest, b'\\').unwrap_or(self.rest.len());
             let (run, rest) = self.rest.split_at(end);
             self.rest = rest;
             return Some(Piece::Run(run));
@@ -219,6 +231,7 @@ impl<'a> Iterator for Pieces<'a> {
 /// The UTF-16 unit an escape at the start of `bytes` stands for, and the bytes it uses.
 ///
 /// Also the definition of which escapes exist: fastjson reads `\0`..`\7`, `\v`, `\'` and `\xHH` besides JSON's own.
+#[inline]
 pub(crate) fn unit_at(bytes: &[u8]) -> Option<(u32, usize)> {
     let [b'\\', kind, rest @ ..] = bytes else {
         return None;
@@ -240,9 +253,17 @@ pub(crate) fn unit_at(bytes: &[u8]) -> Option<(u32, usize)> {
 }
 
 fn hex(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0, |value, &digit| {
-        char::from(digit).to_digit(16).map(|nibble| value << 4 | nibble)
-    })
+    let mut value = 0;
+    for &digit in digits {
+        let nibble = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            b'A'..=b'F' => digit - b'A' + 10,
+            _ => return None,
+        };
+        value = value << 4 | u32::from(nibble);
+    }
+    Some(value)
 }
 
 #[cfg(test)]

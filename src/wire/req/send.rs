@@ -134,9 +134,9 @@ impl SendReply<'_> {
         writer.field_msg_ids("msgId", ids);
         writer.field_bool("TRACE_ON", self.trace_on);
         writer.field_str("MSG_REGION", self.region);
-        writer.field_i64("queueOffset", self.queue_offset);
         if let Some(handle) = self.recall_handle {
             writer.field_str("recallHandle", handle);
         }
+        writer.field_i64("queueOffset", self.queue_offset);
     }
 }

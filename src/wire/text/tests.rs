@@ -3,7 +3,7 @@
 use super::*;
 
 fn decoded(raw: &str) -> String {
-    let text = Text::escaped(raw.as_bytes());
+    let text = Text::escaped(raw.as_bytes(), raw.find('\\').unwrap());
     let mut out = Vec::new();
     text.write_to(&mut out);
     let cow = text.to_cow().into_owned();
@@ -38,8 +38,8 @@ fn numbers_parse_as_in_java() {
     }
     assert_eq!(Text::plain(b"2147483648").parse_i32(), Err(NotANumber));
     assert_eq!(Text::plain(b"-2147483648").parse_i32(), Ok(i32::MIN));
-    assert_eq!(Text::escaped(br"\u0031\u0032").parse_i32(), Ok(12));
-    assert_eq!(Text::escaped("\\u0031".repeat(100).as_bytes()).parse_i64(), Err(NotANumber));
+    assert_eq!(Text::escaped(br"\u0031\u0032", 0).parse_i32(), Ok(12));
+    assert_eq!(Text::escaped("\\u0031".repeat(100).as_bytes(), 0).parse_i64(), Err(NotANumber));
 }
 
 #[test]
