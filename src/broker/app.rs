@@ -156,12 +156,7 @@ impl Broker {
         self.conclude(cx, &request, outcome);
     }
 
-    fn conclude<H: Host>(
-        &mut self,
-        cx: &mut Cx<'_, H>,
-        request: &Request<'_>,
-        outcome: Outcome,
-    ) {
+    fn conclude<H: Host>(&mut self, cx: &mut Cx<'_, H>, request: &Request<'_>, outcome: Outcome) {
         match outcome {
             Outcome::Done => {}
             Outcome::Refuse(refusal) => request.refuse(cx, &refusal),
@@ -259,12 +254,7 @@ impl Broker {
     }
 
     /// A read of log or queue files.
-    pub fn on_read<H: Host>(
-        &mut self,
-        cx: &mut Cx<'_, H>,
-        token: u64,
-        result: Result<&[u8], i32>,
-    ) {
+    pub fn on_read<H: Host>(&mut self, cx: &mut Cx<'_, H>, token: u64, result: Result<&[u8], i32>) {
         crate::cold::on_read(self, cx, token, result);
     }
 

@@ -12,10 +12,10 @@ pub mod topics;
 
 mod app;
 mod cold;
-mod handlers;
+pub mod handlers;
 mod offsets;
 mod parked;
 mod scatter;
 
-pub use app::{Broker, Host};
+pub use app::{BootTables, Broker, Host};
 pub use mail::{BrokerDone, BrokerMail};

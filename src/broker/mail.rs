@@ -3,7 +3,7 @@
 use base::ids::{ConnId, ShardId};
 use shard::Peer;
 use std::sync::Arc;
-use wire::body::TopicConfig;
+use wire::body::register::TopicConfig;
 
 /// A broadcast that waits for every shard's receipt.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -17,7 +17,10 @@ impl Settings {
     /// Errors: an advertised address that is no IP address.
     pub fn new(config: BrokerConfig, streams: u16) -> Result<Settings, String> {
         let ip = config.broker_ip1.parse().map_err(|_| {
-            format!("brokerIP1 = {:?} is not an IP address, which message ids need", config.broker_ip1)
+            format!(
+                "brokerIP1 = {:?} is not an IP address, which message ids need",
+                config.broker_ip1
+            )
         })?;
         let store_host = SocketAddr::new(ip, config.listen_port);
         Ok(Settings { config, store_host, streams })

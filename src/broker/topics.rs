@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 use std::sync::Arc;
 use store::queues::QueueNo;
-use wire::body::TopicConfig;
+use wire::body::register::TopicConfig;
 use wire::ids::QueueId;
 
 /// Permission bit: consumers may read.

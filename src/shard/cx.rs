@@ -135,14 +135,16 @@ impl<A: App> Cx<'_, A> {
         if conn.shard == self.me {
             return self.conns.output(conn);
         }
-        let at = match self.requests.remote.iter().rposition(|(c, _)| *c == conn) {
-            Some(at) => at,
-            None => {
-                self.requests.remote.push((conn, Vec::new()));
-                self.requests.remote.len() - 1
-            }
-        };
-        &mut self.requests.remote[at].1
+        remote_output(&mut self.requests.remote, conn)
+    }
+
+    /// As `output`, together with the store, so that log bytes can be copied straight into a frame.
+    pub fn output_and_store(&mut self, conn: ConnId) -> (&mut Vec<u8>, &mut Store) {
+        let store = self.store.as_deref_mut().expect("a broker's shard has a store");
+        if conn.shard == self.me {
+            return (self.conns.output(conn), store);
+        }
+        (remote_output(&mut self.requests.remote, conn), store)
     }
 
     /// Opens a connection; `on_connected` follows.
@@ -255,4 +257,15 @@ impl<A: App> Cx<'_, A> {
         let topic = topic.to_vec();
         self.requests.queue_reads.push(QueueRead { topic, queue, first, count, token });
     }
+}
+
+fn remote_output(remote: &mut Vec<(ConnId, Vec<u8>)>, conn: ConnId) -> &mut Vec<u8> {
+    let at = match remote.iter().rposition(|(c, _)| *c == conn) {
+        Some(at) => at,
+        None => {
+            remote.push((conn, Vec::new()));
+            remote.len() - 1
+        }
+    };
+    &mut remote[at].1
 }

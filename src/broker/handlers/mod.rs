@@ -1,9 +1,9 @@
 //! The request table: one row per code, then the families. A handler never waits; what waits is parked.
 
 pub mod meta;
-pub mod offset;
-pub mod pull;
-pub mod send;
+pub(crate) mod offset;
+pub(crate) mod pull;
+pub(crate) mod send;
 
 use crate::app::{Broker, Host};
 use crate::refusal::Refusal;

@@ -1,7 +1,7 @@
 //! The metadata families: topics, groups, clients, locks, configuration, registration; and the tables behind them.
 
-pub mod session;
-pub mod topic;
+pub(crate) mod session;
+pub(crate) mod topic;
 
 use crate::app::{Broker, Host};
 use crate::handlers::Row;
@@ -9,7 +9,7 @@ use crate::settings::Settings;
 use base::ids::{ConnId, ShardId};
 use shard::Cx;
 use std::sync::Arc;
-use wire::body::TopicConfig;
+use wire::body::register::TopicConfig;
 use wire::frame::Frame;
 use wire::header::Header;
 use wire::tags::TagFilter;
@@ -88,7 +88,12 @@ pub(crate) fn on_connected<H: Host>(
 }
 
 /// A connection of this (the metadata) shard has ended: it may be one to a name server.
-pub(crate) fn on_own_conn_closed<H: Host>(_broker: &mut Broker, _cx: &mut Cx<'_, H>, _conn: ConnId) {}
+pub(crate) fn on_own_conn_closed<H: Host>(
+    _broker: &mut Broker,
+    _cx: &mut Cx<'_, H>,
+    _conn: ConnId,
+) {
+}
 
 pub(crate) fn on_mail<H: Host>(
     _broker: &mut Broker,
