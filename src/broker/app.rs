@@ -166,7 +166,7 @@ impl Broker {
                 cx.mail(to, BrokerMail::Request { conn, peer, frame });
             }
             Outcome::Stall => {
-                if !cx.stall(request.conn, request.frame) {
+                if !cx.stall(request.conn, request.peer, request.frame) {
                     let remark = "[PC_SYNCHRONIZED]broker busy, start flow control for a while: the log window is \
                                   full, the disk is behind";
                     request.refuse(cx, &Refusal::new(response::SYSTEM_BUSY, remark));
