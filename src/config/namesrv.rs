@@ -36,6 +36,8 @@ pub struct NamesrvConfig {
     pub enable_all_topic_list: bool,
     /// Answer request 224.
     pub enable_topic_list: bool,
+    /// Show the slave that stands in for a lost master as the master.
+    pub support_acting_master: bool,
     /// Answer no routes for a while after the start.
     pub need_wait_for_service: bool,
     /// How long.
@@ -89,6 +91,7 @@ fn build(reader: &mut Reader<'_>) -> NamesrvConfig {
         delete_topic_with_broker_registration: config.flag("deleteTopicWithBrokerRegistration"),
         enable_all_topic_list: config.flag("enableAllTopicList"),
         enable_topic_list: config.flag("enableTopicList"),
+        support_acting_master: config.flag("supportActingMaster"),
         need_wait_for_service: config.flag("needWaitForService"),
         wait_for_service_s: reader.number("waitSecondsForService"),
         server_channel_max_idle_time_s: reader.number("serverChannelMaxIdleTimeSeconds"),
