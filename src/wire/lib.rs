@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod body;
 pub mod codes;
 mod decimal;
 mod escape;
@@ -12,6 +13,7 @@ pub mod frame;
 pub mod header;
 pub mod ids;
 pub mod java_hash;
+pub mod json;
 pub mod message;
 pub mod msg_id;
 pub mod props;
@@ -25,6 +27,7 @@ pub mod text;
 pub use frame::{FRAME_BYTES_MAX, Frame, FrameError, SerializeType};
 pub use header::{Fields, Header, HeaderError};
 pub use ids::{PhyOffset, QueueId, QueueOffset, StreamId};
+pub use json::BodyError;
 pub use message::{MessageError, MessageView, NewMessage, Place, Probe, probe};
 pub use msg_id::MessageId;
 pub use props::Props;
