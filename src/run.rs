@@ -24,8 +24,8 @@ pub(crate) fn run_standalone(
 }
 
 /// Runs a benchmark with its own arguments.
-pub(crate) fn run_bench(_arguments: &[OsString]) -> ExitCode {
-    not_wired("bench")
+pub(crate) fn run_bench(arguments: &[OsString]) -> ExitCode {
+    crate::cli::bench::run(arguments)
 }
 
 fn not_wired(process: &str) -> ExitCode {

@@ -57,7 +57,13 @@ impl<K: Copy> Wheel<K> {
     /// Sets a timer; a deadline in the past fires at the next `fire`.
     pub fn set(&mut self, deadline: MonoNs, key: K) -> TimerId {
         let at = self.free.pop().unwrap_or_else(|| {
-            self.entries.push(Entry { deadline, key: None, generation: 0, next: NONE, previous: NONE });
+            self.entries.push(Entry {
+                deadline,
+                key: None,
+                generation: 0,
+                next: NONE,
+                previous: NONE,
+            });
             u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 timers")
         });
         let head = self.head(deadline);
