@@ -83,12 +83,31 @@ final class Bed implements AutoCloseable {
     long drain(DefaultMQPushConsumer... consumers) throws Exception {
         String group = consumers[0].getConsumerGroup();
         // By itself a consumer does so only after its first 10 s.
-        return await("lag 0 of " + group, 20, () -> {
+        return awaitNoLag(group, () -> {
             for (DefaultMQPushConsumer consumer : consumers) {
                 consumer.getDefaultMQPushConsumerImpl().persistConsumerOffset();
             }
-            return lag(group) == 0;
         });
+    }
+
+    /** Commits until the broker's account of the group shows no lag; returns the milliseconds it took. */
+    long awaitNoLag(String group, Runnable commit) throws Exception {
+        long start = System.nanoTime();
+        commit.run();
+        for (long lag = lag(group); lag != 0; lag = lag(group)) {
+            check(millisSince(start) < 20_000, "lag of %s is %d after 20 s (-1: no account), offsets %s", group, lag, offsets(group));
+            Thread.sleep(100);
+            commit.run();
+        }
+        return millisSince(start);
+    }
+
+    private Object offsets(String group) {
+        try {
+            return target.admin.examineConsumeStats(group).getOffsetTable();
+        } catch (Exception e) {
+            return e.toString();
+        }
     }
 
     List<MessageQueue> queues(String topic, int count) {

@@ -2,6 +2,7 @@
 package ringmq.cases;
 
 import java.util.Collection;
+import java.util.HashSet;
 import java.util.List;
 import java.util.TreeSet;
 import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
@@ -32,8 +33,9 @@ final class LitePull implements Case {
         one.start();
         Bed.same("first round", FIRST, poll(one, FIRST, 30).size());
         one.commitSync();
+        // The client sends offsets without waiting for an answer; a repeated commit does no harm.
+        bed.awaitNoLag(group, () -> one.commit(new HashSet<>(queues), true));
         one.shutdown();
-        Bed.await("lag 0 after the commit", 10, () -> bed.lag(group) == 0);
 
         send(producer, queues, "second", SECOND);
         DefaultLitePullConsumer two = bed.litePull(group);
