@@ -107,7 +107,7 @@ build() {
 wait_for() {
     local pid=$1 file=$2 pattern=$3 waited=0
     until grep -qE "$pattern" "$file"; do
-        if ! kill -0 "$pid" 2>/dev/null || [ "$waited" -ge 600 ]; then
+        if ! kill -0 "$pid" 2>/dev/null || [ "$waited" -ge 1200 ]; then
             echo "no line \"$pattern\" from pid $pid; its output:"
             tail -n 20 "$file"
             exit 1
