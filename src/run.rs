@@ -54,9 +54,8 @@ pub(crate) fn run_standalone(
 }
 
 /// Runs a benchmark with its own arguments.
-pub(crate) fn run_bench(_arguments: &[OsString]) -> ExitCode {
-    eprintln!("ringmq bench: not there yet");
-    ExitCode::from(EXIT_START)
+pub(crate) fn run_bench(arguments: &[OsString]) -> ExitCode {
+    crate::cli::bench::run(arguments)
 }
 
 /// Why a process did not start or did not end well.
