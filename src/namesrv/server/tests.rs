@@ -14,6 +14,9 @@ use std::path::Path;
 use std::time::Duration;
 use wire::codes::MQ_VERSION_5_5_0;
 
+/// Fields of a header.
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
 const TOPICS: &[&str] = &["SELF_TEST_TOPIC", "A", "B"];
 
 fn fresh(values: &[(&'static str, &str)]) -> NameServer {
@@ -95,7 +98,7 @@ fn every_request_is_answered_over_a_socket() {
     let queues = br#"{"queueDatas":[{"brokerName":"broker-a","perm":6,"readQueueNums":1,"topicSysFlag":3,"writeQueueNums":1}]}"#;
     let name: &[(&str, &str)] = &[("brokerName", "broker-a")];
     let config = &config::effective_properties(&seed(dir.path(), &[]).config);
-    let cases: &[(i32, &[(&str, &str)], &[u8], &str)] = &[
+    let cases: &[(i32, Pairs<'_>, &[u8], &str)] = &[
         (103, &broker, &content, ""),
         (322, &broker, version, r#"{"counter":1,"stateVersion":0,"timestamp":1}"#),
         (904, &broker, b"", ""),
@@ -245,7 +248,7 @@ fn changed_configuration_takes_effect_and_is_kept_in_its_file() {
 fn bad_requests_are_told_what_is_wrong() {
     let mut server = fresh(&[]);
     let broker = process_fields("broker-a", "0", "m:1");
-    let cases: &[(i32, &[(&str, &str)], &[u8], i32, &str)] = &[
+    let cases: &[(i32, Pairs<'_>, &[u8], i32, &str)] = &[
         (105, &[], b"", 1, "the custom field <topic> is null"),
         (103, &broker[..2], b"", 1, "the custom field <brokerAddr> is null"),
         (
