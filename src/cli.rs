@@ -3,6 +3,7 @@
 //! Nothing after this module reads arguments or environment variables.
 
 mod args;
+pub(crate) mod bench;
 mod load;
 mod machine;
 mod ports;

@@ -1,34 +1,302 @@
-//! The processes themselves: what happens once the configuration is known.
+//! The processes: what happens once the configuration is known, from the first check to the exit status.
 
-use crate::cli::Start;
-use config::{BrokerConfig, NamesrvConfig};
+mod node;
+mod signals;
+
+use crate::cli::{EXIT_START, Start};
+use base::ids::ShardId;
+use broker::settings::Settings;
+use config::{BrokerConfig, FlushDiskType, NamesrvConfig};
+use node::{BROKER, BROKER_VIP, NAMESRV, Node, Ready};
+use reactor::affinity::{self, Cpu};
+use reactor::{ReactorConfig, probe, sys};
+use shard::boot::{ShardConfig, ShardSeed};
+use shard::server::{self, Ending};
+use shard::store_dir::{self, OpenStore, StoreDirConfig};
+use shard::ListenerTag;
 use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use store::stream::FlushMode;
+
+/// Exit status when the host cannot run it at all (EX_CONFIG of sysexits).
+const EXIT_HOST: u8 = 78;
+/// Exit status after a failure while running.
+const EXIT_FAILED: u8 = 1;
+/// How long the boot line waits for the first registration.
+const READY_WAIT: Duration = Duration::from_secs(2);
+/// Descriptors kept for segment and queue files, logs and name servers.
+const FILES_RESERVED: u64 = 4096;
+/// Submission entries of a shard's ring.
+const RING_ENTRIES: u32 = 1024;
+/// Scratch blocks of a shard: one partial write per stream is in flight.
+const SCRATCH_BLOCKS: u16 = 64;
 
 /// Runs a broker until it is told to stop.
-pub(crate) fn run_broker(_start: Start<BrokerConfig>) -> ExitCode {
-    not_wired("broker")
+pub(crate) fn run_broker(start: Start<BrokerConfig>) -> ExitCode {
+    conclude(run(Some(start), None))
 }
 
 /// Runs a name server until it is told to stop.
-pub(crate) fn run_namesrv(_start: Start<NamesrvConfig>) -> ExitCode {
-    not_wired("namesrv")
+pub(crate) fn run_namesrv(start: Start<NamesrvConfig>) -> ExitCode {
+    conclude(run(None, Some(start)))
 }
 
 /// Runs both in one process until it is told to stop.
 pub(crate) fn run_standalone(
-    _namesrv: Start<NamesrvConfig>,
-    _broker: Start<BrokerConfig>,
+    namesrv: Start<NamesrvConfig>,
+    broker: Start<BrokerConfig>,
 ) -> ExitCode {
-    not_wired("standalone")
+    conclude(run(Some(broker), Some(namesrv)))
 }
 
 /// Runs a benchmark with its own arguments.
-pub(crate) fn run_bench(_arguments: &[OsString]) -> ExitCode {
-    not_wired("bench")
+pub(crate) fn run_bench(arguments: &[OsString]) -> ExitCode {
+    crate::cli::bench::run(arguments)
 }
 
-fn not_wired(process: &str) -> ExitCode {
-    eprintln!("ringmq {process}: not wired yet");
-    ExitCode::from(crate::cli::EXIT_START)
+/// Why a process did not start or did not end well.
+struct Fatal {
+    text: String,
+    exit: u8,
+}
+
+impl Fatal {
+    fn start(text: impl Into<String>) -> Fatal {
+        Fatal { text: text.into(), exit: EXIT_START }
+    }
+}
+
+fn conclude(outcome: Result<(), Fatal>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fatal) => {
+            tracing::error!("{}", fatal.text);
+            eprintln!("ringmq: {}", fatal.text);
+            ExitCode::from(fatal.exit)
+        }
+    }
+}
+
+/// What both kinds of processes configure alike.
+struct Common {
+    cpus: Vec<Cpu>,
+    connections_max: u32,
+    receive_buffers: u16,
+    receive_buffer_bytes: usize,
+    idle_s: u64,
+    sync_flush_timeout_ms: u64,
+}
+
+fn common(
+    broker: Option<&Start<BrokerConfig>>,
+    namesrv: Option<&Start<NamesrvConfig>>,
+) -> Result<Common, Fatal> {
+    let place = |count, cpus: &[Cpu]| affinity::place(count, cpus).map_err(Fatal::start);
+    if let Some(start) = broker {
+        let c = &start.config;
+        return Ok(Common {
+            cpus: place(c.shard_count, &c.shard_cpus)?,
+            connections_max: c.connections_max,
+            receive_buffers: c.recv_buffer_count,
+            receive_buffer_bytes: c.recv_buffer_bytes,
+            idle_s: c.server_channel_max_idle_time_s,
+            sync_flush_timeout_ms: c.sync_flush_timeout_ms,
+        });
+    }
+    let c = &namesrv.expect("a process is a broker, a name server, or both").config;
+    Ok(Common {
+        // A name server lives on one shard.
+        cpus: place(1, &c.shard_cpus)?,
+        connections_max: c.connections_max,
+        receive_buffers: c.recv_buffer_count,
+        receive_buffer_bytes: c.recv_buffer_bytes,
+        idle_s: c.server_channel_max_idle_time_s,
+        sync_flush_timeout_ms: 0,
+    })
+}
+
+impl Common {
+    fn shard_config(&self, open_files: u64) -> ShardConfig {
+        let shards = self.cpus.len() as u64;
+        let sockets = (open_files.saturating_sub(FILES_RESERVED) / shards).max(64);
+        let sockets_max = u32::try_from(sockets).unwrap_or(u32::MAX).min(self.connections_max);
+        ShardConfig {
+            reactor: ReactorConfig {
+                entries: RING_ENTRIES,
+                receive_buffers: self.receive_buffers,
+                receive_buffer_bytes: self.receive_buffer_bytes,
+                sockets_max,
+                scratch_blocks: SCRATCH_BLOCKS,
+            },
+            idle_connection_ms: self.idle_s * 1000,
+            sync_flush_timeout_ms: self.sync_flush_timeout_ms,
+            spin_ns: 0,
+        }
+    }
+}
+
+fn run(
+    broker: Option<Start<BrokerConfig>>,
+    namesrv: Option<Start<NamesrvConfig>>,
+) -> Result<(), Fatal> {
+    let signals = signals::Signals::catch().map_err(|e| Fatal::start(format!("signals: {e}")))?;
+    probe::check_kernel().map_err(|e| Fatal { text: e.to_string(), exit: EXIT_HOST })?;
+    let open_files = sys::raise_open_files()
+        .map_err(|e| Fatal::start(format!("raising the limit of open files: {e}")))?;
+    let common = common(broker.as_ref(), namesrv.as_ref())?;
+    let config = common.shard_config(open_files);
+    let shards = common.cpus.len();
+    let mut listeners: Vec<Vec<(TcpListener, ListenerTag)>> = (0..shards).map(|_| Vec::new()).collect();
+    if let Some(start) = &namesrv {
+        let address = SocketAddr::new(start.config.bind_address, start.config.listen_port);
+        listeners[0].push((bind_once(address)?, NAMESRV));
+    }
+    let mut store = None;
+    let mut broker_seed = None;
+    if let Some(start) = broker {
+        bind_broker(&start.config, &mut listeners)?;
+        let opened = open_store(&start.config, shards)?;
+        let settings = Settings::new(start.config, opened.identity.streams).map_err(Fatal::start)?;
+        let tables = broker::load_tables(&opened.paths.config_dir(), &settings).map_err(Fatal::start)?;
+        broker_seed = Some((Arc::new(settings), Arc::new(tables), start.table));
+        store = Some(opened);
+    }
+    let namesrv_seed = namesrv
+        .map(|start| namesrv::Seed::load(start.config, start.table))
+        .transpose()
+        .map_err(Fatal::start)?;
+    let lines = boot_lines(broker_seed.as_ref().map(|(s, ..)| &**s), namesrv_seed.as_ref());
+    let mut parts = store.as_mut().map(OpenStore::take_shards).unwrap_or_default().into_iter();
+    let seeds = common.cpus.iter().zip(listeners).zip(0u16..).map(|((cpu, listeners), id)| {
+        ShardSeed { id: ShardId(id), cpu: *cpu, listeners, store: parts.next(), config }
+    });
+    let seeds: Vec<ShardSeed> = seeds.collect();
+    let ready = Ready::default();
+    let announced = ready.clone();
+    let make = move |id: ShardId| {
+        let broker = broker_seed.as_ref();
+        let namesrv = namesrv_seed.clone().filter(|_| id == ShardId::META);
+        Node::new(id, shards, broker, namesrv, ready.clone())
+    };
+    let server = server::start(seeds, make).map_err(|text| Fatal { text, exit: EXIT_HOST })?;
+    signals.stop_on_signal(server.stopper());
+    announced.wait(READY_WAIT);
+    for line in lines {
+        println!("{line}");
+        tracing::info!("{line}");
+    }
+    finish(server.join(), store.as_ref())
+}
+
+fn finish(ending: Ending, store: Option<&OpenStore>) -> Result<(), Fatal> {
+    match ending {
+        Ending::Clean => {
+            if let Some(store) = store {
+                let marked = store.mark_clean();
+                marked.map_err(|e| Fatal { text: format!("marking the stop: {e}"), exit: EXIT_FAILED })?;
+            }
+            tracing::info!("stopped; everything is on disk");
+            Ok(())
+        }
+        Ending::Hasty => {
+            tracing::warn!("stopped before everything was on disk; the next start recovers the rest");
+            Ok(())
+        }
+        Ending::Failed(why) => Err(Fatal { text: why, exit: EXIT_FAILED }),
+    }
+}
+
+/// Binds without sharing: a port that another process serves is refused, even one of our own kind.
+fn bind_once(address: SocketAddr) -> Result<TcpListener, Fatal> {
+    sys::listen(address, false).map_err(|e| {
+        let hint = if e.kind() == std::io::ErrorKind::AddrInUse {
+            ". Another process listens there; stop it, or choose another listenPort"
+        } else {
+            ""
+        };
+        Fatal::start(format!("listening on {address}: {e}{hint}"))
+    })
+}
+
+fn bind_broker(
+    config: &BrokerConfig,
+    listeners: &mut [Vec<(TcpListener, ListenerTag)>],
+) -> Result<(), Fatal> {
+    bind_shared(config.bind_address, config.listen_port, BROKER, listeners)?;
+    if let Some(vip) = config.listen_port.checked_sub(2).filter(|port| *port > 0) {
+        if let Err(fatal) = bind_shared(config.bind_address, vip, BROKER_VIP, listeners) {
+            tracing::warn!("no second listener for old clients: {}", fatal.text);
+        }
+    }
+    Ok(())
+}
+
+fn bind_shared(
+    ip: IpAddr,
+    port: u16,
+    tag: ListenerTag,
+    listeners: &mut [Vec<(TcpListener, ListenerTag)>],
+) -> Result<(), Fatal> {
+    let mut address = SocketAddr::new(ip, port);
+    let probe = bind_once(address)?;
+    address.set_port(probe.local_addr().map(|a| a.port()).unwrap_or(port));
+    drop(probe);
+    for list in listeners {
+        let listener = sys::listen(address, true)
+            .map_err(|e| Fatal::start(format!("listening on {address}: {e}")))?;
+        list.push((listener, tag));
+    }
+    Ok(())
+}
+
+fn open_store(config: &BrokerConfig, shards: usize) -> Result<OpenStore, Fatal> {
+    let streams = match config.log_streams {
+        0 => u16::try_from(shards).unwrap_or(u16::MAX),
+        n => n,
+    };
+    let dir = StoreDirConfig {
+        root: config.store_path_root_dir.clone(),
+        commit_log: config.store_path_commit_log.clone(),
+        segment_bytes: config.mapped_file_size_commit_log,
+        queue_file_bytes: config.mapped_file_size_consume_queue,
+        streams,
+        shards,
+        window_bytes: usize::try_from(config.log_window_bytes).unwrap_or(usize::MAX),
+        window_dir: PathBuf::from("/dev/shm"),
+        flush: match config.flush_disk_type {
+            FlushDiskType::AsyncFlush => FlushMode::Async,
+            FlushDiskType::SyncFlush => FlushMode::Sync,
+        },
+        flush_interval_ns: config.flush_interval_commit_log_ms * 1_000_000,
+        read_uncommitted: config.read_uncommitted_visible,
+    };
+    store_dir::open(&dir).map_err(|e| Fatal::start(e.to_string()))
+}
+
+/// The lines that operators and their scripts wait for; Java's texts.
+fn boot_lines(broker: Option<&Settings>, namesrv: Option<&namesrv::Seed>) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(seed) = namesrv {
+        let c = seed.settings();
+        lines.push(format!(
+            "The Name Server boot success. serializeType=JSON, address {}:{}",
+            c.bind_address, c.listen_port
+        ));
+    }
+    if let Some(settings) = broker {
+        let c = &settings.config;
+        let mut line = format!(
+            "The broker[{}, {}] boot success. serializeType=JSON",
+            c.broker_name, settings.store_host
+        );
+        if !c.namesrv_addr.is_empty() {
+            line.push_str(&format!(" and name server is {}", c.namesrv_addr.join(";")));
+        }
+        lines.push(line);
+    }
+    lines
 }

@@ -54,6 +54,11 @@ impl Seed {
         let kv = KvConfig::load(&settings.kv_config_path)?;
         Ok(Seed { settings, config, kv })
     }
+
+    /// The settings.
+    pub fn settings(&self) -> &NamesrvConfig {
+        &self.settings
+    }
 }
 
 /// A name server.

@@ -1,6 +1,6 @@
 //! What an application may do during a call: answer, mail, append, read, set timers, start jobs.
 
-use crate::app::App;
+use crate::app::{App, Peer};
 use crate::conns::Conns;
 use base::ids::{ConnId, ShardId};
 use base::time::{MonoNs, Now};
@@ -81,6 +81,7 @@ pub(crate) struct QueueRead {
 /// A frame held back because the log window is full.
 pub(crate) struct Stalled {
     pub(crate) conn: ConnId,
+    pub(crate) peer: Peer,
     pub(crate) frame: Vec<u8>,
     pub(crate) deadline: MonoNs,
 }
@@ -135,14 +136,16 @@ impl<A: App> Cx<'_, A> {
         if conn.shard == self.me {
             return self.conns.output(conn);
         }
-        let at = match self.requests.remote.iter().rposition(|(c, _)| *c == conn) {
-            Some(at) => at,
-            None => {
-                self.requests.remote.push((conn, Vec::new()));
-                self.requests.remote.len() - 1
-            }
-        };
-        &mut self.requests.remote[at].1
+        remote_output(&mut self.requests.remote, conn)
+    }
+
+    /// As `output`, together with the store, so that log bytes can be copied straight into a frame.
+    pub fn output_and_store(&mut self, conn: ConnId) -> (&mut Vec<u8>, &mut Store) {
+        let store = self.store.as_deref_mut().expect("a broker's shard has a store");
+        if conn.shard == self.me {
+            return (self.conns.output(conn), store);
+        }
+        (remote_output(&mut self.requests.remote, conn), store)
     }
 
     /// Opens a connection; `on_connected` follows.
@@ -198,14 +201,14 @@ impl<A: App> Cx<'_, A> {
     /// Holds a frame back until the log window has room; false when too much is held already: then refuse it.
     ///
     /// Asked before an append: `must_stall` keeps the order behind frames that already wait.
-    pub fn stall(&mut self, conn: ConnId, frame: &Frame<'_>) -> bool {
+    pub fn stall(&mut self, conn: ConnId, peer: Peer, frame: &Frame<'_>) -> bool {
         let full = self.stalled.bytes + frame.bytes.len() > STALLED_BYTES_MAX;
         if full || self.stalled.expired {
             return false;
         }
         let deadline = self.now.mono.plus_ms(STALL_MS_MAX);
         self.stalled.bytes += frame.bytes.len();
-        let stalled = Stalled { conn, frame: frame.bytes.to_vec(), deadline };
+        let stalled = Stalled { conn, peer, frame: frame.bytes.to_vec(), deadline };
         if self.stalled.retrying {
             self.stalled.list.push_front(stalled);
         } else {
@@ -255,4 +258,15 @@ impl<A: App> Cx<'_, A> {
         let topic = topic.to_vec();
         self.requests.queue_reads.push(QueueRead { topic, queue, first, count, token });
     }
+}
+
+fn remote_output(remote: &mut Vec<(ConnId, Vec<u8>)>, conn: ConnId) -> &mut Vec<u8> {
+    let at = match remote.iter().rposition(|(c, _)| *c == conn) {
+        Some(at) => at,
+        None => {
+            remote.push((conn, Vec::new()));
+            remote.len() - 1
+        }
+    };
+    &mut remote[at].1
 }

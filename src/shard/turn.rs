@@ -365,10 +365,7 @@ impl<A: App> Shard<A> {
             self.stalled.expired = self.now.mono >= stalled.deadline;
             let waiting = self.stalled.list.len();
             if let Ok(Some((frame, _))) = frame::split(&stalled.frame) {
-                // A held-back frame's connection may be on another shard; its address is in no header we need.
-                let peer = self.conns.get(stalled.conn).map(|c| c.peer);
-                let unknown = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
-                let peer = peer.unwrap_or(Peer { listener: None, address: unknown });
+                let peer = stalled.peer;
                 self.app.on_frame(&mut cx!(self), stalled.conn, peer, &frame);
             }
             if self.stalled.list.len() > waiting {

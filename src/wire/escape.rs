@@ -79,11 +79,12 @@ mod tests {
         let mut out = Vec::new();
         write_escaped(
             &mut out,
-            "a\u{1}\"\\/\n\r\t\u{8}\u{c}\u{b}\u{7f}\u{85}é\u{2028}\u{2029}…中😀".as_bytes(),
+            "a\u{1}\"\\/\n\r\t\u{8}\u{c}\u{b}\u{7f}\u{80}\u{9f}\u{a0}é\u{2028}\u{2029}…中😀"
+                .as_bytes(),
         );
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "a\\u0001\\\"\\\\/\\n\\r\\t\\b\\f\\u000B\\u007F\\u0085é\\u2028\\u2029…中😀"
+            "a\\u0001\\\"\\\\/\\n\\r\\t\\b\\f\\u000B\\u007F\\u0080\\u009F\u{a0}é\\u2028\\u2029…中😀"
         );
     }
 

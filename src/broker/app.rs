@@ -1,0 +1,284 @@
+//! One broker instance: its tables, and the calls of the shard loop.
+
+use crate::cold::ColdPulls;
+use crate::handlers::meta::Meta;
+use crate::handlers::{self, Outcome, Request};
+use crate::mail::{BrokerDone, BrokerMail};
+use crate::offsets::ConsumerOffsets;
+use crate::parked::ParkedPulls;
+use crate::refusal::Refusal;
+use crate::scatter::Scatters;
+use crate::settings::Settings;
+use crate::topics::TopicTable;
+use base::ids::{ConnId, ShardId};
+use shard::{App, Cx, Peer};
+use std::sync::Arc;
+use store::queues::{QueueNo, stream_of};
+use store::read::Piece;
+use wire::codes::{self, response};
+use wire::frame::Frame;
+use wire::header::Header;
+use wire::ids::{QueueId, StreamId};
+
+/// The process's application around a broker: it knows how to carry the broker's mail and job answers.
+pub trait Host: App<Mail = BrokerMail> {
+    /// Wraps an answer of a background job of the broker.
+    fn done(done: BrokerDone) -> Self::Done;
+}
+
+/// What a timer of the broker is for: the top byte of its key. Keys with bit 63 set belong to others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum TimerKind {
+    /// A parked pull's time is up.
+    Parked = 1,
+    /// Changed offsets go to the metadata shard.
+    Offsets = 2,
+    /// Something of the metadata families.
+    Meta = 3,
+}
+
+/// Key of a timer: kind in the top byte, 56 bits for the kind's own use.
+pub(crate) fn timer_key(kind: TimerKind, value: u64) -> u64 {
+    (kind as u64) << 56 | value & ((1 << 56) - 1)
+}
+
+/// A broker on one shard.
+pub struct Broker {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) me: ShardId,
+    pub(crate) shards: usize,
+    pub(crate) topics: TopicTable,
+    pub(crate) offsets: ConsumerOffsets,
+    pub(crate) parked: ParkedPulls,
+    pub(crate) cold: ColdPulls,
+    pub(crate) scatters: Scatters,
+    pub(crate) meta: Meta,
+    pub(crate) stopping: bool,
+    /// Scratch of the send path: decoded properties.
+    pub(crate) properties: Vec<u8>,
+    /// Scratch of the pull path: chosen records.
+    pub(crate) pieces: Vec<Piece>,
+}
+
+/// Tables read from the store's `config/` directory before the shards start.
+pub struct BootTables {
+    /// Consumer offsets: `topic@group`, queue, offset.
+    pub offsets: Vec<(Arc<[u8]>, i32, i64)>,
+    /// Topics and groups.
+    pub meta: crate::handlers::meta::MetaBoot,
+}
+
+impl Broker {
+    /// A broker on shard `me` of `shards`.
+    pub fn new(settings: Arc<Settings>, me: ShardId, shards: usize, boot: &BootTables) -> Broker {
+        let mut topics = TopicTable::default();
+        for config in &boot.meta.topics {
+            topics.set(Arc::clone(config));
+        }
+        let mut broker = Broker {
+            meta: Meta::new(&settings, me, &boot.meta),
+            settings,
+            me,
+            shards,
+            topics,
+            offsets: ConsumerOffsets::default(),
+            parked: ParkedPulls::default(),
+            cold: ColdPulls::default(),
+            scatters: Scatters::default(),
+            stopping: false,
+            properties: Vec::new(),
+            pieces: Vec::new(),
+        };
+        for (key, queue, offset) in &boot.offsets {
+            if broker.is_mine(crate::offsets::topic_of(key), QueueId(*queue)) {
+                broker.offsets.load(key, *queue, *offset);
+            }
+        }
+        broker
+    }
+
+    /// Stream of a queue's new messages.
+    pub(crate) fn stream_of(&self, topic: &[u8], queue: QueueId) -> StreamId {
+        stream_of(topic, queue, self.settings.streams)
+    }
+
+    /// Shard that owns a queue.
+    pub(crate) fn owner(&self, topic: &[u8], queue: QueueId) -> ShardId {
+        crate::mail::shard_of(self.stream_of(topic, queue), self.shards)
+    }
+
+    /// Whether this shard owns a queue.
+    pub(crate) fn is_mine(&self, topic: &[u8], queue: QueueId) -> bool {
+        self.shards == 1 || self.owner(topic, queue) == self.me
+    }
+
+    /// Whether this shard is the writer of metadata.
+    pub(crate) fn is_meta(&self) -> bool {
+        self.me == ShardId::META
+    }
+
+    // ---- calls of the loop ----
+
+    /// Before the first turn.
+    pub fn start<H: Host>(&mut self, cx: &mut Cx<'_, H>) {
+        crate::offsets::arm(self, cx);
+        handlers::meta::start(self, cx);
+    }
+
+    /// A frame arrived.
+    pub fn on_frame<H: Host>(
+        &mut self,
+        cx: &mut Cx<'_, H>,
+        conn: ConnId,
+        peer: Peer,
+        frame: &Frame<'_>,
+    ) {
+        let header = match Header::decode(frame) {
+            Ok(header) => header,
+            Err(error) => {
+                tracing::warn!("connection {conn} from {}: {error}; closed", peer.address);
+                cx.close(conn);
+                return;
+            }
+        };
+        if header.is_response() {
+            handlers::meta::on_response(self, cx, conn, &header, frame);
+            return;
+        }
+        let request = Request { conn, peer, header, frame };
+        let outcome = match handlers::find::<H>(request.header.code) {
+            Some(row) if row.home == handlers::Home::Meta && !self.is_meta() => {
+                Outcome::Forward(ShardId::META)
+            }
+            Some(row) => (row.run)(self, cx, &request),
+            None => Outcome::Refuse(not_supported(request.header.code)),
+        };
+        self.conclude(cx, &request, outcome);
+    }
+
+    fn conclude<H: Host>(&mut self, cx: &mut Cx<'_, H>, request: &Request<'_>, outcome: Outcome) {
+        match outcome {
+            Outcome::Done => {}
+            Outcome::Refuse(refusal) => request.refuse(cx, &refusal),
+            Outcome::Forward(to) => {
+                let (conn, peer) = (request.conn, request.peer);
+                let frame = request.frame.bytes.to_vec();
+                cx.mail(to, BrokerMail::Request { conn, peer, frame });
+            }
+            Outcome::Stall => {
+                if !cx.stall(request.conn, request.peer, request.frame) {
+                    let remark = "[PC_SYNCHRONIZED]broker busy, start flow control for a while: the log window is \
+                                  full, the disk is behind";
+                    request.refuse(cx, &Refusal::new(response::SYSTEM_BUSY, remark));
+                }
+            }
+        }
+    }
+
+    /// Mail from another shard (or from this one, to itself).
+    pub fn on_mail<H: Host>(&mut self, cx: &mut Cx<'_, H>, from: ShardId, mail: BrokerMail) {
+        match mail {
+            BrokerMail::Request { conn, peer, frame } => {
+                if let Ok(Some((frame, _))) = wire::frame::split(&frame) {
+                    self.on_frame(cx, conn, peer, &frame);
+                }
+            }
+            BrokerMail::EnsureTopic { conn, peer, frame } => {
+                handlers::meta::topic::ensure(self, cx, conn, peer, frame);
+            }
+            BrokerMail::Topic { config, scatter } => {
+                self.topics.set(config);
+                cx.mail(from, BrokerMail::Receipt(scatter));
+            }
+            BrokerMail::TopicRemoved { topic, scatter } => {
+                self.forget_topic(cx, &topic);
+                cx.mail(from, BrokerMail::Receipt(scatter));
+            }
+            BrokerMail::Receipt(scatter) => {
+                if let Some(then) = self.scatters.receipt(scatter) {
+                    crate::scatter::finish(self, cx, then);
+                }
+            }
+            BrokerMail::ConnClosed(conn) => handlers::meta::session::on_conn_closed(self, cx, conn),
+            BrokerMail::Offsets { changed, last } => {
+                handlers::meta::on_offsets(self, cx, changed, last);
+            }
+            BrokerMail::Meta(mail) => handlers::meta::on_mail(self, cx, from, mail),
+        }
+    }
+
+    /// Drops everything this shard has of a deleted topic.
+    pub(crate) fn forget_topic<H: Host>(&mut self, cx: &mut Cx<'_, H>, topic: &[u8]) {
+        self.topics.remove(topic);
+        self.offsets.remove_topic(topic);
+        cx.store().remove_topic(topic);
+    }
+
+    /// A connection has ended.
+    pub fn on_closed<H: Host>(&mut self, cx: &mut Cx<'_, H>, conn: ConnId) {
+        cx.mail(ShardId::META, BrokerMail::ConnClosed(conn));
+        if self.is_meta() {
+            handlers::meta::on_own_conn_closed(self, cx, conn);
+        }
+    }
+
+    /// A connection of ours is there, or is not.
+    pub fn on_connected<H: Host>(
+        &mut self,
+        cx: &mut Cx<'_, H>,
+        conn: ConnId,
+        result: Result<(), i32>,
+    ) {
+        handlers::meta::on_connected(self, cx, conn, result);
+    }
+
+    /// A timer with one of our keys.
+    pub fn on_timer<H: Host>(&mut self, cx: &mut Cx<'_, H>, key: u64) {
+        let value = key & ((1 << 56) - 1);
+        match key >> 56 {
+            k if k == TimerKind::Parked as u64 => crate::parked::on_timer(self, cx, value),
+            k if k == TimerKind::Offsets as u64 => crate::offsets::on_timer(self, cx),
+            k if k == TimerKind::Meta as u64 => handlers::meta::on_timer(self, cx, value),
+            other => unreachable!("a timer of unknown kind {other}"),
+        }
+    }
+
+    /// An answer of a background job.
+    pub fn on_done<H: Host>(&mut self, cx: &mut Cx<'_, H>, done: BrokerDone) {
+        match done {
+            BrokerDone::TableWritten { name, result } => {
+                handlers::meta::on_table_written(self, cx, name, result);
+            }
+            BrokerDone::Nothing => {}
+        }
+    }
+
+    /// A read of log or queue files.
+    pub fn on_read<H: Host>(&mut self, cx: &mut Cx<'_, H>, token: u64, result: Result<&[u8], i32>) {
+        crate::cold::on_read(self, cx, token, result);
+    }
+
+    /// Queues have more for readers.
+    pub fn on_news<H: Host>(&mut self, cx: &mut Cx<'_, H>, queues: &[QueueNo]) {
+        crate::parked::on_news(self, cx, queues);
+    }
+
+    /// The process is stopping.
+    pub fn on_stop<H: Host>(&mut self, cx: &mut Cx<'_, H>) {
+        self.stopping = true;
+        crate::parked::on_stop(self, cx);
+        crate::offsets::hand_over(self, cx, true);
+        handlers::meta::on_stop(self, cx);
+    }
+
+    /// Whether the goodbyes are done.
+    pub fn may_stop(&self) -> bool {
+        self.meta.may_stop()
+    }
+}
+
+fn not_supported(code: i32) -> Refusal {
+    let name = codes::request_name(code).unwrap_or("unknown");
+    let remark = format!(" request type {code} not supported ({name})");
+    Refusal::new(response::REQUEST_CODE_NOT_SUPPORTED, remark)
+}

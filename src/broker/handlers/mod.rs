@@ -1,0 +1,143 @@
+//! The request table: one row per code, then the families. A handler never waits; what waits is parked.
+
+pub mod meta;
+pub(crate) mod offset;
+pub(crate) mod pull;
+pub(crate) mod send;
+
+use crate::app::{Broker, Host};
+use crate::refusal::Refusal;
+use base::ids::{ConnId, ShardId};
+use shard::{Cx, Peer};
+use wire::codes::{MQ_VERSION_5_5_0, request, response};
+use wire::frame::{Frame, SerializeType};
+use wire::header::Header;
+use wire::reply::{FrameHead, FrameWriter};
+
+/// Flag bit of a response.
+pub(crate) const FLAG_RESPONSE: i32 = 1;
+/// Flag bit of a request that wants no answer.
+pub(crate) const FLAG_ONEWAY: i32 = 2;
+
+/// A request and where it came from.
+pub(crate) struct Request<'f> {
+    pub(crate) conn: ConnId,
+    pub(crate) peer: Peer,
+    pub(crate) header: Header<'f>,
+    pub(crate) frame: &'f Frame<'f>,
+}
+
+/// What a handler did.
+pub(crate) enum Outcome {
+    /// Answered, parked, or nothing to answer.
+    Done,
+    /// The dispatcher answers.
+    Refuse(Refusal),
+    /// Another shard is to handle it.
+    Forward(ShardId),
+    /// The log window is full: try again after a write.
+    Stall,
+}
+
+impl From<Refusal> for Outcome {
+    fn from(refusal: Refusal) -> Outcome {
+        Outcome::Refuse(refusal)
+    }
+}
+
+impl Request<'_> {
+    /// Head of the answer. Always JSON, which every client reads whatever it sends.
+    pub(crate) fn head(&self, code: i32) -> FrameHead {
+        FrameHead {
+            serialize: SerializeType::Json,
+            code,
+            opaque: self.header.opaque,
+            flag: FLAG_RESPONSE,
+            version: MQ_VERSION_5_5_0,
+        }
+    }
+
+    /// Answers with a code, a remark and no fields; nothing for a oneway request.
+    pub(crate) fn refuse<H: Host>(&self, cx: &mut Cx<'_, H>, refusal: &Refusal) {
+        if self.header.is_oneway() {
+            return;
+        }
+        let mut writer = FrameWriter::begin(cx.output(self.conn), self.head(refusal.code));
+        writer.remark(&refusal.remark);
+        writer.finish();
+    }
+
+    /// Answers success without fields.
+    pub(crate) fn succeed<H: Host>(&self, cx: &mut Cx<'_, H>) {
+        self.reply(cx, |_| {}, &[]);
+    }
+
+    /// Answers success with fields and a body; nothing for a oneway request.
+    pub(crate) fn reply<H: Host>(
+        &self,
+        cx: &mut Cx<'_, H>,
+        fields: impl FnOnce(&mut FrameWriter<'_>),
+        body: &[u8],
+    ) {
+        if self.header.is_oneway() {
+            return;
+        }
+        let mut writer = FrameWriter::begin(cx.output(self.conn), self.head(response::SUCCESS));
+        fields(&mut writer);
+        if body.is_empty() {
+            writer.finish();
+        } else {
+            let mut writer = writer.body();
+            writer.bytes().extend_from_slice(body);
+            writer.finish();
+        }
+    }
+}
+
+/// Where a request is handled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Home {
+    /// Where it arrived; the handler forwards it to a queue's owner.
+    Any,
+    /// On the metadata shard.
+    Meta,
+}
+
+/// A handler.
+pub(crate) type Run<H> = fn(&mut Broker, &mut Cx<'_, H>, &Request<'_>) -> Outcome;
+
+/// A row of the table.
+pub(crate) struct Row<H: Host> {
+    pub(crate) code: i32,
+    pub(crate) home: Home,
+    pub(crate) run: Run<H>,
+}
+
+struct Table<H>(std::marker::PhantomData<H>);
+
+const fn row<H: Host>(code: i32, home: Home, run: Run<H>) -> Row<H> {
+    Row { code, home, run }
+}
+
+impl<H: Host> Table<H> {
+    /// The data path, in order of frequency.
+    const DATA: &'static [Row<H>] = &[
+        row(request::SEND_MESSAGE_V2, Home::Any, send::on_send),
+        row(request::PULL_MESSAGE, Home::Any, pull::on_pull),
+        row(request::SEND_BATCH_MESSAGE, Home::Any, send::on_send),
+        row(request::LITE_PULL_MESSAGE, Home::Any, pull::on_pull),
+        row(request::SEND_MESSAGE, Home::Any, send::on_send),
+        row(request::UPDATE_CONSUMER_OFFSET, Home::Any, offset::on_update),
+        row(request::QUERY_CONSUMER_OFFSET, Home::Any, offset::on_query),
+        row(request::GET_MAX_OFFSET, Home::Any, offset::on_max),
+        row(request::GET_MIN_OFFSET, Home::Any, offset::on_min),
+        row(request::SEARCH_OFFSET_BY_TIMESTAMP, Home::Any, offset::on_search),
+        row(request::GET_EARLIEST_MSG_STORETIME, Home::Any, offset::on_earliest),
+    ];
+}
+
+/// The row of a code.
+pub(crate) fn find<H: Host>(code: i32) -> Option<&'static Row<H>> {
+    let data = Table::<H>::DATA.iter().find(|row| row.code == code);
+    data.or_else(|| meta::Table::<H>::ROWS.iter().find(|row| row.code == code))
+}

@@ -1,0 +1,353 @@
+//! Pulls: 11 and 361. From memory at once, from files by `cold`, or parked until there is something.
+//!
+//! Order of the checks as in Java's `PullMessageProcessor`; statuses and limits as in `getMessage`.
+
+use crate::app::{Broker, Host};
+use crate::cold;
+use crate::handlers::{Outcome, Request};
+use crate::parked;
+use crate::refusal::Refusal;
+use crate::topics::PERM_READ;
+use base::ids::ConnId;
+use shard::Cx;
+use std::sync::Arc;
+use store::queues::QueueNo;
+use store::read::{Piece, ReadLimits, ReadStatus, Selection, classify, select};
+use wire::codes::{MQ_VERSION_5_5_0, request, response};
+use wire::frame::SerializeType;
+use wire::ids::QueueId;
+use wire::reply::{FrameHead, FrameWriter};
+use wire::req::client::{PullMessageRequestHeader, PullMessageResponseHeader};
+use wire::sys_flag;
+use wire::tags::TagFilter;
+
+const FAQ: &str = "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
+/// Longest time a pull is held, whatever it asks for.
+const WAIT_MS_MAX: u64 = 300_000;
+
+/// A checked pull, as it is parked.
+pub(crate) struct Pull {
+    pub(crate) conn: ConnId,
+    pub(crate) opaque: i32,
+    pub(crate) queue: QueueNo,
+    pub(crate) queue_id: QueueId,
+    /// Offset asked for.
+    pub(crate) offset: i64,
+    /// Entries before this one were looked at and did not match.
+    pub(crate) seen: i64,
+    pub(crate) count_max: usize,
+    /// `None`: everything.
+    pub(crate) filter: Option<Arc<TagFilter>>,
+    pub(crate) topic_sys_flag: i32,
+    pub(crate) wait_ms: u64,
+}
+
+impl Pull {
+    pub(crate) fn matches(&self, tags_code: i64) -> bool {
+        self.filter.as_ref().is_none_or(|f| f.matches(tags_code))
+    }
+}
+
+/// A pull.
+pub(crate) fn on_pull<H: Host>(
+    broker: &mut Broker,
+    cx: &mut Cx<'_, H>,
+    request: &Request<'_>,
+) -> Outcome {
+    let header = match PullMessageRequestHeader::decode(&request.header.fields) {
+        Ok(header) => header,
+        Err(error) => return Outcome::Refuse(error.into()),
+    };
+    let topic = header.topic.to_cow();
+    let queue_id = QueueId(header.queue_id);
+    if !broker.is_mine(topic.as_bytes(), queue_id) && header.queue_id >= 0 {
+        return Outcome::Forward(broker.owner(topic.as_bytes(), queue_id));
+    }
+    let checked = check(broker, request, &header, topic.as_bytes());
+    let (filter, topic_sys_flag) = match checked {
+        Ok(checked) => checked,
+        Err(refusal) => {
+            refuse(cx, request, &refusal);
+            return Outcome::Done;
+        }
+    };
+    if header.sys_flag & sys_flag::PULL_COMMIT_OFFSET != 0 {
+        let group = header.consumer_group.to_cow();
+        broker.offsets.commit(topic.as_bytes(), group.as_bytes(), queue_id, header.commit_offset);
+    }
+    let stream = broker.stream_of(topic.as_bytes(), queue_id);
+    let queue = cx.store().find_or_create(topic.as_bytes(), queue_id, stream);
+    let suspend = header.sys_flag & sys_flag::PULL_SUSPEND != 0 && !broker.stopping;
+    let config = &broker.settings.config;
+    let wait_ms = if config.long_polling_enable {
+        u64::try_from(header.suspend_timeout_millis).unwrap_or(0).min(WAIT_MS_MAX)
+    } else {
+        config.short_polling_time_ms
+    };
+    let wanted = usize::try_from(header.max_msg_nums).unwrap_or(0).max(1);
+    let pull = Pull {
+        conn: request.conn,
+        opaque: request.header.opaque,
+        queue,
+        queue_id,
+        offset: header.queue_offset,
+        seen: header.queue_offset,
+        count_max: wanted.min(config.max_transfer_count_in_memory as usize),
+        filter,
+        topic_sys_flag,
+        wait_ms,
+    };
+    attempt(broker, cx, pull, suspend);
+    Outcome::Done
+}
+
+type Checked = (Option<Arc<TagFilter>>, i32);
+
+fn check(
+    broker: &Broker,
+    request: &Request<'_>,
+    header: &PullMessageRequestHeader<'_>,
+    topic: &[u8],
+) -> Result<Checked, Refusal> {
+    let config = &broker.settings.config;
+    let forbidden = |what: &str| {
+        let remark =
+            format!("the broker[{}] pulling message is forbidden{what}", config.broker_ip1);
+        Refusal::new(response::NO_PERMISSION, remark)
+    };
+    if config.broker_permission & PERM_READ.unsigned_abs() == 0 {
+        return Err(forbidden(""));
+    }
+    if request.header.code == request::LITE_PULL_MESSAGE && !config.lite_pull_message_enable {
+        return Err(forbidden(": litePullMessageEnable is false"));
+    }
+    let group = header.consumer_group.to_cow();
+    match broker.meta.group_may_consume(group.as_bytes()) {
+        None => {
+            let remark = format!("subscription group [{group}] does not exist, {FAQ}");
+            return Err(Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
+        }
+        Some(false) => {
+            let remark = format!("subscription group no permission, {group}");
+            return Err(Refusal::new(response::NO_PERMISSION, remark));
+        }
+        Some(true) => {}
+    }
+    let name = String::from_utf8_lossy(topic);
+    let Some(entry) = broker.topics.get(topic) else {
+        let remark = format!("topic[{name}] not exist, apply first please! {FAQ}");
+        return Err(Refusal::new(response::TOPIC_NOT_EXIST, remark));
+    };
+    if entry.config.perm & PERM_READ == 0 {
+        let remark = format!("the topic[{name}] pulling message is forbidden");
+        return Err(Refusal::new(response::NO_PERMISSION, remark));
+    }
+    if !(0..entry.config.read_queue_nums).contains(&header.queue_id) {
+        let remark = format!(
+            "queueId[{}] is illegal, topic:[{name}] topicConfig.readQueueNums:[{}] consumer:[/{}]",
+            header.queue_id, entry.config.read_queue_nums, request.peer.address
+        );
+        return Err(Refusal::new(response::INVALID_PARAMETER, remark));
+    }
+    let filter = find_filter(broker, header, group.as_bytes(), topic)?;
+    Ok((filter, entry.config.topic_sys_flag))
+}
+
+fn find_filter(
+    broker: &Broker,
+    header: &PullMessageRequestHeader<'_>,
+    group: &[u8],
+    topic: &[u8],
+) -> Result<Option<Arc<TagFilter>>, Refusal> {
+    if header.sys_flag & sys_flag::PULL_SUBSCRIPTION != 0 {
+        return parse_filter(header);
+    }
+    if !broker.meta.has_consumers(group) {
+        let remark = format!("the consumer's group info not exist{FAQ}");
+        return Err(Refusal::new(response::SUBSCRIPTION_NOT_EXIST, remark));
+    }
+    let Some(subscription) = broker.meta.subscription(group, topic) else {
+        let remark = format!("the consumer's subscription not exist{FAQ}");
+        return Err(Refusal::new(response::SUBSCRIPTION_NOT_EXIST, remark));
+    };
+    if subscription.version < header.sub_version {
+        let remark = "the consumer's subscription not latest";
+        return Err(Refusal::new(response::SUBSCRIPTION_NOT_LATEST, remark));
+    }
+    if !subscription.is_tags {
+        let remark = "the broker does not support consumer to filter message by SQL92";
+        return Err(Refusal::new(response::SYSTEM_ERROR, remark));
+    }
+    Ok((!subscription.filter.all).then(|| Arc::clone(&subscription.filter)))
+}
+
+fn parse_filter(header: &PullMessageRequestHeader<'_>) -> Result<Option<Arc<TagFilter>>, Refusal> {
+    let failed = |why: &str| {
+        let remark = format!("parse the consumer's subscription failed: {why}");
+        Refusal::new(response::SUBSCRIPTION_PARSE_FAILED, remark)
+    };
+    let kind = header.expression_type.map(|t| t.to_cow()).unwrap_or_default();
+    if !kind.is_empty() && kind != "TAG" {
+        return Err(failed(&format!(
+            "expressionType {kind:?} is not TAG, the one type supported yet"
+        )));
+    }
+    let Some(text) = &header.subscription else { return Ok(None) };
+    if text.is_empty() || text.eq_str("*") {
+        return Ok(None);
+    }
+    let filter = TagFilter::parse(&text.to_cow()).map_err(|error| failed(&error.to_string()))?;
+    Ok((!filter.all).then(|| Arc::new(filter)))
+}
+
+fn refuse<H: Host>(cx: &mut Cx<'_, H>, request: &Request<'_>, refusal: &Refusal) {
+    let mut writer = FrameWriter::begin(cx.output(request.conn), request.head(refusal.code));
+    writer.fields();
+    writer.remark(&refusal.remark);
+    writer.finish();
+}
+
+/// Answers, parks, or begins a cold read.
+fn attempt<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull, suspend: bool) {
+    match classify(cx.store().queue(pull.queue), pull.offset) {
+        Err(selection) => {
+            let waits = code_of(selection.status, pull.offset) == response::PULL_NOT_FOUND;
+            if waits && suspend && pull.wait_ms > 0 && broker.parked.has_room(pull.conn) {
+                parked::park(broker, cx, pull);
+            } else {
+                answer(cx, &pull, selection, &[], &[]);
+            }
+        }
+        Ok(()) => match hot(broker, cx, &pull) {
+            Some(selection) => {
+                let pieces = std::mem::take(&mut broker.pieces);
+                answer(cx, &pull, selection, &pieces, &[]);
+                broker.pieces = pieces;
+            }
+            None => cold::begin(broker, cx, pull),
+        },
+    }
+}
+
+/// Chooses from memory into `broker.pieces`; `None` when files are needed.
+fn hot<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: &Pull) -> Option<Selection> {
+    let store = cx.store();
+    let queue = store.queue(pull.queue);
+    if pull.offset < queue.tail_start() {
+        return None;
+    }
+    let limits = memory_limits(broker, pull);
+    let pieces = &mut broker.pieces;
+    let entries = queue.visible_from(pull.offset);
+    let selection = select(entries, pull.offset, limits, |tags| pull.matches(tags), pieces);
+    let held = pieces.first().is_none_or(|p| store.tail(p.phy, p.size as usize).is_some());
+    held.then_some(selection)
+}
+
+/// Limits of a pull whose messages are recent.
+pub(crate) fn memory_limits(broker: &Broker, pull: &Pull) -> ReadLimits {
+    let bytes_max = broker.settings.config.max_transfer_bytes_in_memory as usize;
+    ReadLimits { count_max: pull.count_max, bytes_max }
+}
+
+/// A parked pull's queue has more. True when the pull was answered; otherwise it notes what it has seen.
+pub(crate) fn wake<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: &mut Pull) -> bool {
+    let store = cx.store();
+    let queue = store.queue(pull.queue);
+    if queue.visible() <= pull.seen || pull.seen < queue.min() {
+        let outside = classify(queue, pull.offset).err();
+        let moved = outside.filter(|s| code_of(s.status, pull.offset) != response::PULL_NOT_FOUND);
+        if let Some(selection) = moved {
+            answer(cx, pull, selection, &[], &[]);
+            return true;
+        }
+        return false;
+    }
+    let limits = memory_limits(broker, pull);
+    let entries = queue.visible_from(pull.seen);
+    let pieces = &mut broker.pieces;
+    let selection = select(entries, pull.seen, limits, |tags| pull.matches(tags), pieces);
+    if selection.status != ReadStatus::Found {
+        pull.seen = selection.next;
+        return false;
+    }
+    let pieces = std::mem::take(&mut broker.pieces);
+    answer(cx, pull, selection, &pieces, &[]);
+    broker.pieces = pieces;
+    true
+}
+
+/// A parked pull's time is up: nothing for it came.
+pub(crate) fn answer_timeout<H: Host>(_broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull) {
+    let queue = cx.store().queue(pull.queue);
+    let selection = match classify(queue, pull.offset) {
+        Err(selection) => selection,
+        Ok(()) => Selection { status: ReadStatus::NoMatchedMessage, next: pull.seen },
+    };
+    answer(cx, &pull, selection, &[], &[]);
+}
+
+/// Java's mapping of a read status to a response code.
+fn code_of(status: ReadStatus, offset: i64) -> i32 {
+    match status {
+        ReadStatus::Found => response::SUCCESS,
+        ReadStatus::MessageWasRemoving | ReadStatus::NoMatchedMessage => {
+            response::PULL_RETRY_IMMEDIATELY
+        }
+        ReadStatus::NoMatchedLogicQueue | ReadStatus::NoMessageInQueue if offset != 0 => {
+            response::PULL_OFFSET_MOVED
+        }
+        ReadStatus::NoMatchedLogicQueue
+        | ReadStatus::NoMessageInQueue
+        | ReadStatus::OffsetFoundNull
+        | ReadStatus::OffsetOverflowOne => response::PULL_NOT_FOUND,
+        ReadStatus::OffsetOverflowBadly | ReadStatus::OffsetTooSmall => response::PULL_OFFSET_MOVED,
+    }
+}
+
+/// Writes the answer; the messages come from memory (`pieces`) or were read from files (`bytes`).
+pub(crate) fn answer<H: Host>(
+    cx: &mut Cx<'_, H>,
+    pull: &Pull,
+    selection: Selection,
+    pieces: &[Piece],
+    bytes: &[&[u8]],
+) {
+    let queue = cx.store().queue(pull.queue);
+    let header = PullMessageResponseHeader {
+        suggest_which_broker_id: 0,
+        group_sys_flag: Some(0),
+        next_begin_offset: selection.next,
+        max_offset: queue.visible(),
+        min_offset: queue.min(),
+        topic_sys_flag: Some(pull.topic_sys_flag),
+        forbidden_type: None,
+        offset_delta: None,
+    };
+    let head = FrameHead {
+        serialize: SerializeType::Json,
+        code: code_of(selection.status, pull.offset),
+        opaque: pull.opaque,
+        flag: crate::handlers::FLAG_RESPONSE,
+        version: MQ_VERSION_5_5_0,
+    };
+    let total: usize = pieces.iter().map(|p| p.size as usize).sum();
+    let (out, store) = cx.output_and_store(pull.conn);
+    out.reserve(total + 512);
+    let mut writer = FrameWriter::begin(out, head);
+    header.encode(&mut writer);
+    writer.remark(selection.status.name());
+    if selection.status != ReadStatus::Found {
+        writer.finish();
+        return;
+    }
+    let mut body = writer.body();
+    for piece in pieces {
+        let record = store.tail(piece.phy, piece.size as usize);
+        body.bytes().extend_from_slice(record.expect("chosen in this turn, from memory"));
+    }
+    for record in bytes {
+        body.bytes().extend_from_slice(record);
+    }
+    body.finish();
+}

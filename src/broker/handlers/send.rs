@@ -1,0 +1,474 @@
+//! Sends: 10, 310, 320 and their oneway forms. One message is a batch of one.
+//!
+//! Order of the checks and the remarks are those of Java 5.5.0 (`SendMessageProcessor`, `msgCheck`).
+
+use crate::app::{Broker, Host};
+use crate::handlers::{Outcome, Request};
+use crate::mail::BrokerMail;
+use crate::refusal::Refusal;
+use crate::settings::Settings;
+use crate::topics::{PERM_WRITE, Topic};
+use base::ids::ShardId;
+use shard::Cx;
+use std::borrow::Cow;
+use store::AppendError;
+use store::queues::QueueNo;
+use wire::batch::{BatchItem, BatchItems};
+use wire::codes::{request, response};
+use wire::ids::{PhyOffset, QueueId};
+use wire::java_hash::tag_code;
+use wire::message::NewMessage;
+use wire::msg_id::MessageId;
+use wire::props::{self, PROPERTIES_BYTES_MAX, Props};
+use wire::reply::FrameWriter;
+use wire::req::send::{SendReply, SendRequest};
+
+/// Longest name of a topic that clients send to.
+pub(crate) const TOPIC_BYTES_MAX: usize = 127;
+
+/// Topics that only the broker itself writes to.
+const INTERNAL_TOPICS: [&[u8]; 6] = [
+    b"SCHEDULE_TOPIC_XXXX",
+    b"RMQ_SYS_TRANS_HALF_TOPIC",
+    b"RMQ_SYS_TRANS_OP_HALF_TOPIC",
+    b"TRANS_CHECK_MAX_TIME_TOPIC",
+    b"SELF_TEST_TOPIC",
+    b"OFFSET_MOVED_EVENT",
+];
+
+/// A send.
+pub(crate) fn on_send<H: Host>(
+    broker: &mut Broker,
+    cx: &mut Cx<'_, H>,
+    request: &Request<'_>,
+) -> Outcome {
+    match send(broker, cx, request) {
+        Ok(outcome) => outcome,
+        Err(refusal) => {
+            refuse(&broker.settings, cx, request, &refusal);
+            Outcome::Done
+        }
+    }
+}
+
+fn send<H: Host>(
+    broker: &mut Broker,
+    cx: &mut Cx<'_, H>,
+    request: &Request<'_>,
+) -> Result<Outcome, Refusal> {
+    if broker.stopping {
+        return Err(Refusal::new(response::SERVICE_NOT_AVAILABLE, "the broker is shutting down"));
+    }
+    let send = SendRequest::decode(request.header.code, &request.header.fields)?;
+    let topic = text(&send.topic);
+    check_internal(&topic)?;
+    let Some(entry) = broker.topics.get_mut(&topic) else {
+        let frame = request.frame.bytes.to_vec();
+        let (conn, peer) = (request.conn, request.peer);
+        cx.mail(ShardId::META, BrokerMail::EnsureTopic { conn, peer, frame });
+        return Ok(Outcome::Done);
+    };
+    check_permission(&broker.settings, entry)?;
+    let queue_id = choose_queue(entry, &send, request, cx.now.mono.0)?;
+    let noted = entry.queue(queue_id);
+    if noted.is_none() && !broker.is_mine(&topic, queue_id) {
+        return Ok(Outcome::Forward(broker.owner(&topic, queue_id)));
+    }
+    if cx.must_stall() {
+        return Ok(Outcome::Stall);
+    }
+    let queue = match noted {
+        Some(queue) => queue,
+        None => note_queue(broker, cx, &topic, queue_id),
+    };
+    let mut properties = std::mem::take(&mut broker.properties);
+    properties.clear();
+    if let Some(text) = &send.properties {
+        text.write_to(&mut properties);
+    }
+    let stored = store(
+        broker,
+        cx,
+        &Sending { request, send: &send, topic: &topic, queue, queue_id },
+        &mut properties,
+    );
+    broker.properties = properties;
+    stored
+}
+
+fn text<'a>(text: &wire::text::Text<'a>) -> Cow<'a, [u8]> {
+    match text.as_plain() {
+        Some(plain) => Cow::Borrowed(plain),
+        None => Cow::Owned(text.to_cow().into_owned().into_bytes()),
+    }
+}
+
+fn check_internal(topic: &[u8]) -> Result<(), Refusal> {
+    if INTERNAL_TOPICS.contains(&topic) {
+        let name = String::from_utf8_lossy(topic);
+        let remark = format!("Sending message to topic[{name}] is forbidden.");
+        return Err(Refusal::new(response::NO_PERMISSION, remark));
+    }
+    Ok(())
+}
+
+fn check_permission(settings: &Settings, topic: &Topic) -> Result<(), Refusal> {
+    let permission = i32::try_from(settings.config.broker_permission).unwrap_or(0);
+    if permission & PERM_WRITE == 0 && topic.config.order {
+        let remark =
+            format!("the broker[{}] sending message is forbidden", settings.config.broker_ip1);
+        return Err(Refusal::new(response::NO_PERMISSION, remark));
+    }
+    Ok(())
+}
+
+/// The queue the client chose; a negative number lets us choose.
+fn choose_queue(
+    topic: &Topic,
+    send: &SendRequest<'_>,
+    request: &Request<'_>,
+    random: u64,
+) -> Result<QueueId, Refusal> {
+    if send.queue_id < 0 {
+        let count = topic.config.write_queue_nums.max(1);
+        let mixed = (random >> 7) ^ u64::from(request.header.opaque.unsigned_abs());
+        let chosen = mixed % u64::from(count.unsigned_abs());
+        return Ok(QueueId(i32::try_from(chosen).unwrap_or(0)));
+    }
+    let id = QueueId(send.queue_id);
+    if topic.has_queue(id) {
+        return Ok(id);
+    }
+    let remark = format!(
+        "request queueId[{}] is illegal, {} Producer: {}",
+        id.0,
+        describe(&topic.config),
+        request.peer.address
+    );
+    Err(Refusal::new(response::INVALID_PARAMETER, remark))
+}
+
+/// As Java prints a TopicConfig.
+fn describe(config: &wire::body::register::TopicConfig) -> String {
+    let bit = |bit, letter| if config.perm & bit != 0 { letter } else { '-' };
+    let perm: String = [bit(4, 'R'), bit(2, 'W'), bit(1, 'X')].iter().collect();
+    let filter = match config.topic_filter_type {
+        wire::body::register::TopicFilterType::SingleTag => "SINGLE_TAG",
+        wire::body::register::TopicFilterType::MultiTag => "MULTI_TAG",
+    };
+    format!(
+        "TopicConfig [topicName={}, readQueueNums={}, writeQueueNums={}, perm={perm}, topicFilterType={filter}, \
+         topicSysFlag={}, order={}, attributes={{}}]",
+        config.topic_name,
+        config.read_queue_nums,
+        config.write_queue_nums,
+        config.topic_sys_flag,
+        config.order
+    )
+}
+
+fn note_queue<H: Host>(
+    broker: &mut Broker,
+    cx: &mut Cx<'_, H>,
+    topic: &[u8],
+    id: QueueId,
+) -> QueueNo {
+    let stream = broker.stream_of(topic, id);
+    let no = cx.store().find_or_create(topic, id, stream);
+    if let Some(entry) = broker.topics.get_mut(topic) {
+        entry.note_queue(id, no);
+    }
+    no
+}
+
+struct Sending<'s, 'f> {
+    request: &'s Request<'f>,
+    send: &'s SendRequest<'f>,
+    topic: &'s [u8],
+    queue: QueueNo,
+    queue_id: QueueId,
+}
+
+/// What one look over the properties found.
+#[derive(Default)]
+struct Found {
+    tags_code: i64,
+    /// Range of the unique key's value.
+    unique_key: Option<(usize, usize)>,
+    no_wait: bool,
+    /// A broker property is there already and has to be replaced.
+    replace: bool,
+    /// A property whose feature is not there.
+    unsupported: Option<&'static str>,
+}
+
+fn look(properties: &[u8]) -> Found {
+    let mut found = Found::default();
+    let start = properties.as_ptr().addr();
+    for (key, value) in Props::new(properties).iter() {
+        match key {
+            b"TAGS" => found.tags_code = tag_code(value),
+            b"UNIQ_KEY" => {
+                let at = value.as_ptr().addr() - start;
+                found.unique_key = Some((at, at + value.len()));
+            }
+            b"WAIT" => found.no_wait = value.eq_ignore_ascii_case(b"false"),
+            b"MSG_REGION" | b"TRACE_ON" | b"CLUSTER" | b"POP_CK" => found.replace = true,
+            b"DELAY" if value != b"0" => found.unsupported = Some("DELAY (delay levels)"),
+            b"TIMER_DELAY_SEC" | b"TIMER_DELAY_MS" | b"TIMER_DELIVER_MS" => {
+                found.unsupported = Some("TIMER_* (timed delivery)");
+            }
+            b"TRAN_MSG" if value.eq_ignore_ascii_case(b"true") => {
+                found.unsupported = Some("TRAN_MSG (transactions)");
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Adds what the broker adds to every message's properties.
+fn add_broker_properties(settings: &Settings, properties: &mut Vec<u8>, replace: bool) {
+    let config = &settings.config;
+    if replace {
+        for key in [props::MSG_REGION, props::TRACE_ON, props::CLUSTER, props::POP_CK] {
+            props::remove(properties, key);
+        }
+    }
+    props::append(properties, props::MSG_REGION, config.region_id.as_bytes());
+    props::append(properties, props::TRACE_ON, if config.trace_on { b"true" } else { b"false" });
+    props::append(properties, props::CLUSTER, config.broker_cluster_name.as_bytes());
+}
+
+fn illegal(settings: &Settings) -> Refusal {
+    let remark = format!(
+        "the message is illegal, maybe msg body or properties length not matched. msg body length limit {}B, msg \
+         properties length limit 32KB.",
+        settings.config.max_message_size
+    );
+    Refusal::new(response::MESSAGE_ILLEGAL, remark)
+}
+
+fn store<H: Host>(
+    broker: &Broker,
+    cx: &mut Cx<'_, H>,
+    sending: &Sending<'_, '_>,
+    properties: &mut Vec<u8>,
+) -> Result<Outcome, Refusal> {
+    let settings = &*broker.settings;
+    let body = sending.request.frame.body;
+    if body.len() > settings.config.max_message_size as usize {
+        return Err(illegal(settings));
+    }
+    if body.is_empty() {
+        let remark = "the message has no body (body length 0)";
+        return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
+    }
+    if sending.topic.len() > TOPIC_BYTES_MAX && !sending.topic.starts_with(b"%RETRY%") {
+        return Err(illegal(settings));
+    }
+    let found = look(properties);
+    if let Some(feature) = found.unsupported {
+        let remark = format!("this broker does not support the property {feature} yet");
+        return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
+    }
+    let batch = sending.request.header.code == request::SEND_BATCH_MESSAGE
+        || sending.send.batch == Some(true);
+    if batch {
+        return store_batch(settings, cx, sending, properties, &found);
+    }
+    store_one(settings, cx, sending, properties, found)
+}
+
+fn message<'m>(
+    settings: &Settings,
+    sending: &'m Sending<'_, '_>,
+    body: &'m [u8],
+    properties: &'m [u8],
+) -> NewMessage<'m> {
+    NewMessage {
+        queue_id: sending.queue_id,
+        flag: sending.send.flag,
+        sys_flag: sending.send.sys_flag,
+        born_timestamp: sending.send.born_timestamp,
+        born_host: sending.request.peer.address,
+        store_host: settings.store_host,
+        reconsume_times: sending.send.reconsume_times.unwrap_or(0),
+        prepared_transaction_offset: 0,
+        body,
+        topic: sending.topic,
+        properties,
+    }
+}
+
+fn append_error(error: AppendError) -> Result<Outcome, Refusal> {
+    match error {
+        AppendError::WindowFull => Ok(Outcome::Stall),
+        AppendError::TooLarge { bytes, bytes_max } => {
+            let remark = format!(
+                "the message is illegal: {bytes} bytes in one record or batch, the segment and the log window of \
+                 this broker take {bytes_max}"
+            );
+            Err(Refusal::new(response::MESSAGE_ILLEGAL, remark))
+        }
+        AppendError::Stopped => {
+            let remark =
+                "service not available now. The message store has been shut down or has failed.";
+            Err(Refusal::new(response::SERVICE_NOT_AVAILABLE, remark))
+        }
+    }
+}
+
+fn store_one<H: Host>(
+    settings: &Settings,
+    cx: &mut Cx<'_, H>,
+    sending: &Sending<'_, '_>,
+    properties: &mut Vec<u8>,
+    found: Found,
+) -> Result<Outcome, Refusal> {
+    let mut found = found;
+    if found.replace || found.unique_key.is_none() {
+        // A rare shape: bring it into the usual one, then look again.
+        if found.unique_key.is_none() {
+            let key = made_key(settings, cx);
+            props::set(properties, props::UNIQ_KEY, key.as_bytes());
+        }
+        add_broker_properties(settings, properties, found.replace);
+        found = look(properties);
+    } else {
+        add_broker_properties(settings, properties, false);
+    }
+    if properties.len() > PROPERTIES_BYTES_MAX {
+        return Err(illegal(settings));
+    }
+    let message = message(settings, sending, sending.request.frame.body, properties);
+    let len = message.encoded_len();
+    let now = cx.now;
+    let mut batch = match cx.store().begin(sending.queue, len, now) {
+        Ok(batch) => batch,
+        Err(error) => return append_error(error),
+    };
+    let phy = batch.push(&message, found.tags_code);
+    let appended = batch.finish();
+    if sending.request.header.is_oneway() {
+        return Ok(Outcome::Done);
+    }
+    let key = found.unique_key.and_then(|(start, end)| properties.get(start..end));
+    let reply = SendReply {
+        queue_id: sending.queue_id.0,
+        queue_offset: appended.first.0,
+        transaction_id: key,
+        trace_on: settings.config.trace_on,
+        region: settings.config.region_id.as_bytes(),
+        recall_handle: None,
+    };
+    let head = sending.request.head(response::SUCCESS);
+    let id = MessageId { host: settings.store_host, phy };
+    cx.acknowledge(appended, sending.request.conn, !found.no_wait, |out| {
+        let mut writer = FrameWriter::begin(out, head);
+        reply.encode(&mut writer, std::iter::once(id));
+        writer.finish();
+    });
+    Ok(Outcome::Done)
+}
+
+/// A unique key as Java's broker makes one for a message without: address, port, times, a counter; 32 hex digits.
+fn made_key<H: Host>(settings: &Settings, cx: &Cx<'_, H>) -> String {
+    let ip = match settings.store_host.ip() {
+        std::net::IpAddr::V4(ip) => u32::from(ip),
+        std::net::IpAddr::V6(ip) => u32::from_be_bytes(ip.octets()[12..].try_into().expect("four")),
+    };
+    let millis = cx.now.wall.0;
+    let nanos = cx.now.mono.0;
+    format!(
+        "{ip:08X}{:04X}{:012X}{:08X}",
+        settings.store_host.port(),
+        millis & 0xFFFF_FFFF_FFFF,
+        nanos & 0xFFFF_FFFF
+    )
+}
+
+fn store_batch<H: Host>(
+    settings: &Settings,
+    cx: &mut Cx<'_, H>,
+    sending: &Sending<'_, '_>,
+    properties: &mut Vec<u8>,
+    found: &Found,
+) -> Result<Outcome, Refusal> {
+    if sending.topic.starts_with(b"%RETRY%") {
+        let remark = "batch request does not support retry group";
+        return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
+    }
+    add_broker_properties(settings, properties, found.replace);
+    let shared = properties.as_slice();
+    let body = sending.request.frame.body;
+    let mut total = 0;
+    let mut items = Vec::new();
+    for item in BatchItems::new(body) {
+        let item: BatchItem<'_> = item.map_err(|error| {
+            Refusal::new(response::MESSAGE_ILLEGAL, format!("the batch body is malformed: {error}"))
+        })?;
+        let mut own = item.properties.to_vec();
+        props::append_all(&mut own, shared);
+        if own.len() > PROPERTIES_BYTES_MAX || item.body.is_empty() {
+            return Err(illegal(settings));
+        }
+        if let Some(feature) = look(&own).unsupported {
+            let remark = format!("a batch cannot carry the property {feature}");
+            return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
+        }
+        total += message(settings, sending, item.body, &own).encoded_len();
+        items.push((item, own));
+    }
+    if items.is_empty() {
+        return Err(Refusal::new(response::MESSAGE_ILLEGAL, "the batch is empty"));
+    }
+    let now = cx.now;
+    let mut batch = match cx.store().begin(sending.queue, total, now) {
+        Ok(batch) => batch,
+        Err(error) => return append_error(error),
+    };
+    let mut places: Vec<PhyOffset> = Vec::with_capacity(items.len());
+    for (item, own) in &items {
+        let new = NewMessage { flag: item.flag, ..message(settings, sending, item.body, own) };
+        places.push(batch.push(&new, look(own).tags_code));
+    }
+    let appended = batch.finish();
+    if sending.request.header.is_oneway() {
+        return Ok(Outcome::Done);
+    }
+    let key = found.unique_key.and_then(|(start, end)| shared.get(start..end));
+    let reply = SendReply {
+        queue_id: sending.queue_id.0,
+        queue_offset: appended.first.0,
+        transaction_id: key,
+        trace_on: settings.config.trace_on,
+        region: settings.config.region_id.as_bytes(),
+        recall_handle: None,
+    };
+    let head = sending.request.head(response::SUCCESS);
+    let host = settings.store_host;
+    cx.acknowledge(appended, sending.request.conn, !found.no_wait, |out| {
+        let mut writer = FrameWriter::begin(out, head);
+        reply.encode(&mut writer, places.iter().map(|phy| MessageId { host, phy: *phy }));
+        writer.finish();
+    });
+    Ok(Outcome::Done)
+}
+
+/// A refusal of a send carries the two fields that clients read from every send answer.
+pub(crate) fn refuse<H: Host>(
+    settings: &Settings,
+    cx: &mut Cx<'_, H>,
+    request: &Request<'_>,
+    refusal: &Refusal,
+) {
+    if request.header.is_oneway() {
+        return;
+    }
+    let mut writer = FrameWriter::begin(cx.output(request.conn), request.head(refusal.code));
+    writer.field_bool("TRACE_ON", settings.config.trace_on);
+    writer.field_str("MSG_REGION", settings.config.region_id.as_bytes());
+    writer.remark(&refusal.remark);
+    writer.finish();
+}

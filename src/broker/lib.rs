@@ -1,0 +1,21 @@
+//! `broker`: request families, tables and services of a RocketMQ broker, one instance per shard.
+//!
+//! Shard 0 is the metadata shard: the only writer of topics and groups, home of client membership, locks and
+//! registration. Every shard holds snapshots that it replaces by mail, and owns its queues with their offsets and
+//! parked pulls. Java counterpart: BrokerController and its processors.
+#![forbid(unsafe_code)]
+
+pub mod mail;
+pub mod refusal;
+pub mod settings;
+pub mod topics;
+
+mod app;
+mod cold;
+pub mod handlers;
+mod offsets;
+mod parked;
+mod scatter;
+
+pub use app::{BootTables, Broker, Host};
+pub use mail::{BrokerDone, BrokerMail};

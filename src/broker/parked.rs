@@ -1,0 +1,145 @@
+//! The waiting room of pulls that found nothing: parked by queue, woken by the append, answered at their time.
+//!
+//! Limits: per shard and per connection; beyond them a pull is answered at once, as if it had not asked to wait.
+
+use crate::app::{Broker, Host, TimerKind, timer_key};
+use crate::handlers::pull::{Pull, answer_timeout, wake};
+use base::ids::ConnId;
+use base::wheel::TimerId;
+use hashbrown::HashMap;
+use shard::Cx;
+use store::queues::QueueNo;
+
+/// Parked pulls of a shard.
+const PARKED_MAX: usize = 262_144;
+/// Parked pulls of one connection.
+const PARKED_PER_CONN_MAX: u32 = 16_384;
+
+struct Slot {
+    pull: Option<Pull>,
+    timer: Option<TimerId>,
+    generation: u32,
+}
+
+/// Pulls that wait. See the module.
+#[derive(Default)]
+pub(crate) struct ParkedPulls {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    by_queue: Vec<Vec<u32>>,
+    by_conn: HashMap<ConnId, u32, foldhash::fast::RandomState>,
+    count: usize,
+    scratch: Vec<u32>,
+}
+
+impl ParkedPulls {
+    /// Whether one more pull of this connection may wait.
+    pub(crate) fn has_room(&self, conn: ConnId) -> bool {
+        let own = self.by_conn.get(&conn).copied().unwrap_or(0);
+        self.count < PARKED_MAX && own < PARKED_PER_CONN_MAX
+    }
+
+    fn insert(&mut self, pull: Pull) -> (u32, u32) {
+        let (conn, queue) = (pull.conn, pull.queue);
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { pull: None, timer: None, generation: 0 });
+            u32::try_from(self.slots.len() - 1).expect("bounded by PARKED_MAX")
+        });
+        let slot = &mut self.slots[at as usize];
+        slot.pull = Some(pull);
+        slot.generation = slot.generation.wrapping_add(1) & 0x00FF_FFFF;
+        let generation = slot.generation;
+        let queue = queue.0 as usize;
+        if self.by_queue.len() <= queue {
+            self.by_queue.resize_with(queue + 1, Vec::new);
+        }
+        self.by_queue[queue].push(at);
+        *self.by_conn.entry(conn).or_default() += 1;
+        self.count += 1;
+        (at, generation)
+    }
+
+    fn take(&mut self, at: u32) -> Option<(Pull, Option<TimerId>)> {
+        let slot = self.slots.get_mut(at as usize)?;
+        let pull = slot.pull.take()?;
+        let timer = slot.timer.take();
+        self.free.push(at);
+        self.count -= 1;
+        if let Some(count) = self.by_conn.get_mut(&pull.conn) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_conn.remove(&pull.conn);
+            }
+        }
+        Some((pull, timer))
+    }
+
+    fn unlink(&mut self, at: u32, queue: QueueNo) {
+        if let Some(list) = self.by_queue.get_mut(queue.0 as usize) {
+            list.retain(|other| *other != at);
+        }
+    }
+}
+
+/// Parks a pull until news or its time; the caller has asked `has_room`.
+pub(crate) fn park<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull) {
+    let wait_ms = pull.wait_ms;
+    let (at, generation) = broker.parked.insert(pull);
+    let key = timer_key(TimerKind::Parked, u64::from(generation) << 32 | u64::from(at));
+    let timer = cx.set_timer(cx.now.mono.plus_ms(wait_ms), key);
+    broker.parked.slots[at as usize].timer = Some(timer);
+}
+
+/// A parked pull's time is up.
+pub(crate) fn on_timer<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, value: u64) {
+    let at = u32::try_from(value & u64::from(u32::MAX)).expect("masked");
+    let generation = u32::try_from(value >> 32).unwrap_or(0);
+    let current = broker.parked.slots.get(at as usize).map(|s| s.generation);
+    if current != Some(generation) {
+        return;
+    }
+    if let Some((pull, _)) = broker.parked.take(at) {
+        broker.parked.unlink(at, pull.queue);
+        answer_timeout(broker, cx, pull);
+    }
+}
+
+/// These queues have more: their parked pulls look again, those that find nothing for them stay.
+pub(crate) fn on_news<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, queues: &[QueueNo]) {
+    for queue in queues {
+        let Some(list) = broker.parked.by_queue.get_mut(queue.0 as usize) else { continue };
+        if list.is_empty() {
+            continue;
+        }
+        let mut waiting = std::mem::take(&mut broker.parked.scratch);
+        waiting.clear();
+        std::mem::swap(&mut waiting, list);
+        for at in waiting.drain(..) {
+            let Some(mut pull) = broker.parked.slots[at as usize].pull.take() else { continue };
+            if wake(broker, cx, &mut pull) {
+                broker.parked.slots[at as usize].pull = Some(pull);
+                if let Some((_, Some(timer))) = broker.parked.take(at) {
+                    cx.cancel_timer(timer);
+                }
+            } else {
+                broker.parked.slots[at as usize].pull = Some(pull);
+                broker.parked.by_queue[queue.0 as usize].push(at);
+            }
+        }
+        broker.parked.scratch = waiting;
+    }
+}
+
+/// The broker stops: whoever waits is answered, and asks another broker.
+pub(crate) fn on_stop<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
+    for at in 0..broker.parked.slots.len() {
+        let at = u32::try_from(at).expect("bounded by PARKED_MAX");
+        if let Some((pull, timer)) = broker.parked.take(at) {
+            broker.parked.unlink(at, pull.queue);
+            if let Some(timer) = timer {
+                cx.cancel_timer(timer);
+            }
+            answer_timeout(broker, cx, pull);
+        }
+    }
+}

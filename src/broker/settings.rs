@@ -1,0 +1,28 @@
+//! Configuration as the request path uses it: parsed once, shared read-only by all shards.
+
+use config::BrokerConfig;
+use std::net::SocketAddr;
+
+/// Values of one process.
+pub struct Settings {
+    /// The typed configuration.
+    pub config: BrokerConfig,
+    /// Advertised address, part of message ids.
+    pub store_host: SocketAddr,
+    /// Number of log streams of the store.
+    pub streams: u16,
+}
+
+impl Settings {
+    /// Errors: an advertised address that is no IP address.
+    pub fn new(config: BrokerConfig, streams: u16) -> Result<Settings, String> {
+        let ip = config.broker_ip1.parse().map_err(|_| {
+            format!(
+                "brokerIP1 = {:?} is not an IP address, which message ids need",
+                config.broker_ip1
+            )
+        })?;
+        let store_host = SocketAddr::new(ip, config.listen_port);
+        Ok(Settings { config, store_host, streams })
+    }
+}

@@ -1,0 +1,313 @@
+//! The load that sends: closed loop (an answer starts the next request) or open loop (a clock does).
+
+use super::links::{LinkId, Listener, Outbox};
+use super::pace::{Pace, Window};
+use super::scan::{Answer, Scanner, Sink};
+use super::tally::{SendTally, Slots};
+use super::template::Template;
+use base::time::{MonoNs, Now};
+use wire::codes::response;
+
+/// Answers that mean the message is stored: the success, and the three that only miss a confirmation.
+const STORED: [i32; 4] = [
+    response::SUCCESS,
+    response::FLUSH_DISK_TIMEOUT,
+    response::SLAVE_NOT_AVAILABLE,
+    response::FLUSH_SLAVE_TIMEOUT,
+];
+
+/// Bytes in front of the stamp of an end-to-end message: the run it belongs to.
+pub(super) const RUN_ID_BYTES: usize = 8;
+/// The run and the intended time.
+pub(super) const STAMP_BYTES: usize = 16;
+
+/// Senders over the first links of a run.
+pub(super) struct Sender {
+    requests: Requests,
+    scanners: Vec<Scanner>,
+    pace: Option<Pace>,
+    is_begun: bool,
+    link_next: LinkId,
+}
+
+/// Everything but the streams, so that an answer may start the next request.
+struct Requests {
+    templates: Vec<Template>,
+    slots: Vec<Slots>,
+    queue_next: usize,
+    counter: u64,
+    started_at: Now,
+    stamp_run: Option<u64>,
+    tally: SendTally,
+}
+
+/// How a sender sends.
+pub(super) struct SenderPlan {
+    /// One per queue.
+    pub(super) templates: Vec<Template>,
+    /// Connections.
+    pub(super) links: usize,
+    /// Most requests in flight on each.
+    pub(super) in_flight: u32,
+    /// Messages per second over all; none: closed loop.
+    pub(super) rate: Option<u64>,
+    /// The id of the run when bodies carry stamps.
+    pub(super) stamp_run: Option<u64>,
+    /// When.
+    pub(super) window: Window,
+    /// Both clocks, now: born times are counted from it.
+    pub(super) now: Now,
+}
+
+impl Sender {
+    /// A sender at rest.
+    pub(super) fn new(plan: SenderPlan) -> Sender {
+        Sender {
+            requests: Requests {
+                templates: plan.templates,
+                slots: vec![Slots::new(plan.in_flight); plan.links],
+                queue_next: 0,
+                counter: 0,
+                started_at: plan.now,
+                stamp_run: plan.stamp_run,
+                tally: SendTally::new(plan.window),
+            },
+            scanners: (0..plan.links).map(|_| Scanner::new()).collect(),
+            pace: plan.rate.map(|rate| Pace::new(plan.window.begin, rate)),
+            is_begun: false,
+            link_next: 0,
+        }
+    }
+
+    /// Starts what is due.
+    pub(super) fn issue(&mut self, out: &mut Outbox, now: MonoNs) {
+        let window = self.requests.tally.window;
+        let Some(mut pace) = self.pace else {
+            if !self.is_begun && now >= window.begin {
+                self.is_begun = true;
+                for link in 0..self.scanners.len() {
+                    while self.requests.start(link, now, now, out) {}
+                }
+            }
+            return;
+        };
+        while let Some(intended) = pace.due(now).filter(|&intended| intended < window.end) {
+            let Some(link) = self.link_with_room(out) else { break };
+            let has_started = self.requests.start(link, intended, now, out);
+            assert!(has_started, "the connection has room");
+            pace.issue();
+        }
+        self.pace = Some(pace);
+    }
+
+    /// The next connection in turn that may take a request.
+    fn link_with_room(&mut self, out: &Outbox) -> Option<LinkId> {
+        let links = self.scanners.len();
+        for step in 0..links {
+            let link = (self.link_next + step) % links;
+            if self.requests.slots[link].has_room() && out.is_alive(link) {
+                self.link_next = (link + 1) % links;
+                return Some(link);
+            }
+        }
+        None
+    }
+
+    /// Whether all that is to be sent is sent and answered.
+    pub(super) fn is_finished(&self, now: MonoNs) -> bool {
+        let window = self.requests.tally.window;
+        let is_issued = self.pace.is_none_or(|pace| pace.next() >= window.end);
+        now >= window.end && is_issued && self.requests.in_flight() == 0
+    }
+
+    /// Good answers so far.
+    pub(super) fn stored_total(&self) -> u64 {
+        self.requests.tally.stored_total
+    }
+
+    /// Ends the run.
+    pub(super) fn into_tally(self) -> SendTally {
+        let mut tally = self.requests.tally.clone();
+        tally.unanswered += self.requests.in_flight() as u64;
+        tally
+    }
+}
+
+impl Listener for Sender {
+    fn received(
+        &mut self,
+        link: LinkId,
+        bytes: &[u8],
+        out: &mut Outbox,
+        now: MonoNs,
+    ) -> Result<(), String> {
+        let is_closed_loop = self.pace.is_none();
+        let requests = &mut self.requests;
+        let mut sink = AnswerSink { requests, link, out, now, is_closed_loop, unexpected: None };
+        self.scanners[link].feed(bytes, &mut sink)?;
+        match sink.unexpected {
+            Some(opaque) => Err(format!("an answer to request {opaque}, which is not in flight")),
+            None => Ok(()),
+        }
+    }
+
+    fn lost(&mut self, link: LinkId) {
+        self.requests.tally.unanswered += self.requests.slots[link].in_flight() as u64;
+        self.requests.slots[link] = Slots::new(0);
+    }
+}
+
+impl Requests {
+    /// Starts a request on a connection; false: it has no room.
+    fn start(&mut self, link: LinkId, intended: MonoNs, now: MonoNs, out: &mut Outbox) -> bool {
+        let Some(slot) = self.slots[link].start(intended) else { return false };
+        let template = &self.templates[self.queue_next];
+        self.queue_next = (self.queue_next + 1) % self.templates.len();
+        let born_ms = self.started_at.wall.0 + ms(now.since(self.started_at.mono));
+        let buffer = out.to(link);
+        template.append(buffer, slot, born_ms, self.counter);
+        if let Some(run) = self.stamp_run {
+            let mut stamp = [0; STAMP_BYTES];
+            stamp[..RUN_ID_BYTES].copy_from_slice(&run.to_be_bytes());
+            stamp[RUN_ID_BYTES..].copy_from_slice(&intended.0.to_be_bytes());
+            template.stamp(buffer, &stamp);
+        }
+        self.counter += 1;
+        self.tally.started(intended, now);
+        true
+    }
+
+    fn in_flight(&self) -> usize {
+        self.slots.iter().map(Slots::in_flight).sum()
+    }
+}
+
+fn ms(ns: u64) -> i64 {
+    i64::try_from(ns / 1_000_000).expect("a run is shorter than a million years")
+}
+
+struct AnswerSink<'a> {
+    requests: &'a mut Requests,
+    link: LinkId,
+    out: &'a mut Outbox,
+    now: MonoNs,
+    is_closed_loop: bool,
+    unexpected: Option<i32>,
+}
+
+impl Sink for AnswerSink<'_> {
+    fn answer(&mut self, answer: &Answer<'_>) -> bool {
+        let Some(intended) = self.requests.slots[self.link].finish(answer.opaque) else {
+            self.unexpected = Some(answer.opaque);
+            return false;
+        };
+        let tally = &mut self.requests.tally;
+        if STORED.contains(&answer.code) {
+            tally.stored(intended, self.now);
+        }
+        if answer.code != response::SUCCESS {
+            tally.refusals.count(answer);
+        }
+        if self.is_closed_loop && self.now < tally.window.end {
+            self.requests.start(self.link, self.now, self.now, self.out);
+        }
+        false
+    }
+
+    fn record(&mut self, _bytes: usize, _start: &[u8]) {}
+
+    fn end(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::bench::template::{OPAQUE_FIRST, Shape};
+    use base::time::WallMs;
+    use std::time::Duration;
+    use wire::header::FLAG_RESPONSE;
+    use wire::{FrameHead, FrameWriter, Header, SerializeType};
+
+    const MS: u64 = 1_000_000;
+
+    fn sender(links: usize, in_flight: u32, rate: Option<u64>) -> Sender {
+        let shape = Shape { serialize: SerializeType::Json, topic: "T", body_bytes: 20, run_id: 1 };
+        Sender::new(SenderPlan {
+            templates: (0..2).map(|queue| Template::new(&shape, queue)).collect(),
+            links,
+            in_flight,
+            rate,
+            stamp_run: Some(7),
+            window: Window::new(MonoNs(0), Duration::ZERO, Duration::from_millis(100)),
+            now: Now { wall: WallMs(1_700_000_000_000), mono: MonoNs(0) },
+        })
+    }
+
+    /// Takes the requests off an outbox: opaque and intended time of each.
+    fn taken(out: &mut Outbox, link: LinkId) -> Vec<(i32, u64)> {
+        let bytes = std::mem::take(out.to(link));
+        let (mut rest, mut requests) = (&bytes[..], Vec::new());
+        while let Some((frame, used)) = wire::frame::split(rest).unwrap() {
+            let opaque = Header::decode(&frame).unwrap().opaque;
+            let stamp = frame.body[RUN_ID_BYTES..].first_chunk::<8>().unwrap();
+            requests.push((opaque - OPAQUE_FIRST, u64::from_be_bytes(*stamp) / MS));
+            rest = &rest[used..];
+        }
+        requests
+    }
+
+    fn answer(slot: i32, code: i32) -> Vec<u8> {
+        let mut out = Vec::new();
+        let head = FrameHead {
+            serialize: SerializeType::Json,
+            code,
+            opaque: OPAQUE_FIRST + slot,
+            flag: FLAG_RESPONSE,
+            version: 1,
+        };
+        FrameWriter::begin(&mut out, head).finish();
+        out
+    }
+
+    #[test]
+    fn a_closed_loop_sends_the_next_when_an_answer_comes() {
+        let (mut sender, mut out) = (sender(1, 2, None), Outbox::for_test(1));
+        sender.issue(&mut out, MonoNs(0));
+        sender.issue(&mut out, MonoNs(1));
+        assert_eq!(taken(&mut out, 0), [(0, 0), (1, 0)]);
+        sender.received(0, &answer(1, 0), &mut out, MonoNs(3 * MS)).unwrap();
+        assert_eq!(taken(&mut out, 0), [(1, 3)]);
+        // After the end nothing is started any more.
+        let late = [answer(0, 2), answer(1, 0)].concat();
+        sender.received(0, &late, &mut out, MonoNs(100 * MS)).unwrap();
+        assert!(sender.is_finished(MonoNs(100 * MS)));
+        let tally = sender.into_tally();
+        assert_eq!((tally.stored, tally.stored_total, tally.unanswered), (1, 2, 0));
+        assert_eq!(tally.refusals.iter().next(), Some((2, 1, "")));
+    }
+
+    #[test]
+    fn an_open_loop_keeps_the_intended_times_of_what_had_to_wait() {
+        let (mut sender, mut out) = (sender(2, 1, Some(100)), Outbox::for_test(2));
+        sender.issue(&mut out, MonoNs(0));
+        sender.issue(&mut out, MonoNs(35 * MS));
+        assert_eq!((taken(&mut out, 0), taken(&mut out, 1)), (vec![(0, 0)], vec![(0, 10)]));
+        // Both connections are full; the sends of 20 and 30 ms wait for the answers at 50 ms.
+        sender.received(1, &answer(0, 0), &mut out, MonoNs(50 * MS)).unwrap();
+        sender.received(0, &answer(0, 0), &mut out, MonoNs(50 * MS)).unwrap();
+        sender.issue(&mut out, MonoNs(50 * MS));
+        assert_eq!((taken(&mut out, 0), taken(&mut out, 1)), (vec![(0, 20)], vec![(0, 30)]));
+        assert!(!sender.is_finished(MonoNs(100 * MS)), "sends are due and in flight");
+        sender.lost(0);
+        let tally = sender.into_tally();
+        assert_eq!((tally.unanswered, tally.latency.count()), (2, 2));
+        assert_eq!(tally.late_max_ns, 30 * MS);
+    }
+
+    #[test]
+    fn an_answer_to_nothing_ends_the_connection() {
+        let (mut sender, mut out) = (sender(1, 2, None), Outbox::for_test(1));
+        let error = sender.received(0, &answer(0, 0), &mut out, MonoNs(0)).unwrap_err();
+        assert!(error.contains("1000000000"), "{error}");
+    }
+}
