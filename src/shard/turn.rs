@@ -441,7 +441,6 @@ impl<A: App> Shard<A> {
     }
 
     fn carry_out_requests(&mut self) {
-        self.send_mail();
         for (conn, bytes) in self.requests.remote.drain(..) {
             if !bytes.is_empty() {
                 self.mesh.send(conn.shard, ShardMail::Bytes(conn, bytes));
@@ -475,6 +474,10 @@ impl<A: App> Shard<A> {
     }
 
     fn finish_turn(&mut self) {
+        // Whatever may still append comes before the store notes its frontier: no reply leaves ahead of that note.
+        self.send_mail();
+        self.tell_news();
+        self.send_mail();
         if let (Some(store), Some(io)) = (self.store.as_mut(), self.io.as_mut()) {
             io.drive(self.now, store, &mut self.reactor, &self.background);
             if let Some(failure) = store.failure().filter(|_| self.phase != Phase::Stopped) {
@@ -486,7 +489,6 @@ impl<A: App> Shard<A> {
             }
         }
         self.release_replies();
-        self.tell_news();
         self.carry_out_requests();
         let mut ended = std::mem::take(&mut self.ended);
         self.conns.flush(&mut self.reactor, &mut ended);
