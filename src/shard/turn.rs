@@ -316,7 +316,8 @@ impl<A: App> Shard<A> {
         match result {
             Ok(files) => {
                 let io = self.io.as_mut().expect("as above");
-                io.add_segment(&mut self.reactor, stream, base, files);
+                let flushed = store.stream(stream).flushed();
+                io.add_segment(&mut self.reactor, (stream, base), files, flushed);
                 store.on_segment(stream, base, None);
             }
             Err(error) => {
