@@ -102,7 +102,8 @@ const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
 /// Checks once, before any thread starts, that a ring can be made and knows our operations.
 pub fn check_kernel() -> Result<(), StartError> {
     if let Some(limit) = crate::sys::memlock_bytes().filter(|l| *l < MEMLOCK_BYTES_MIN) {
-        let text = format!("the locked-memory limit is {limit} bytes, {MEMLOCK_BYTES_MIN} are needed");
+        let text =
+            format!("the locked-memory limit is {limit} bytes, {MEMLOCK_BYTES_MIN} are needed");
         return Err(StartError::Memory { what: "a ring", error: io::Error::other(text) });
     }
     let ring = build_ring(8, 16)?;

@@ -584,6 +584,7 @@ impl<A: App> Turner for Shard<A> {
             return Pace::Busy;
         }
         self.reactor.set_timer(deadline);
+        self.reactor.clear_wakes();
         if self.mesh.prepare_sleep() && !self.reactor.has_work() && !self.must_look_again() {
             self.slept = true;
             return Pace::Idle;
