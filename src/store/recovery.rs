@@ -141,6 +141,10 @@ fn looks_torn(cursor: &mut Cursor<'_, '_>, position: u64, size: usize) -> std::i
         return Ok(false);
     }
     let next = position + size as u64;
+    if next >= cursor.range.limit {
+        // Only a filler ends with its segment, and behind the last segment there is no file to look into.
+        return Ok(false);
+    }
     if next % cursor.range.segment_bytes + BLANK_BYTES > cursor.range.segment_bytes {
         return Ok(true);
     }

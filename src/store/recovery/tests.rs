@@ -39,6 +39,7 @@ fn scan_disk(disk: &[u8]) -> ScanEnd {
         limit: disk.len() as u64,
     };
     let mut read = |position: u64, buffer: &mut [u8]| {
+        assert!(position < disk.len() as u64, "there is no file at {position}");
         let at = usize::try_from(position).unwrap();
         let len = buffer.len().min(disk.len() - at);
         buffer[..len].copy_from_slice(&disk[at..at + len]);
@@ -86,6 +87,15 @@ fn a_filler_leads_to_the_next_segment_and_a_wrong_one_ends_the_log() {
     assert_eq!(scan_disk(&disk).records, 2);
     disk[first.len() + 3] ^= 1;
     assert_eq!(scan_disk(&disk).records, 1);
+}
+
+#[test]
+fn a_filler_at_the_end_of_the_last_file_ends_the_log() {
+    let first = record(0, b"one", b"");
+    let mut disk = disk(std::slice::from_ref(&first));
+    message::encode_blank(&mut disk[first.len()..]);
+    let end = scan_disk(&disk);
+    assert_eq!((end.end, end.records), (SEGMENT, 1));
 }
 
 #[test]
