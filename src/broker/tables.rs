@@ -207,6 +207,14 @@ impl OffsetTable {
         })
     }
 
+    /// Topics a group has offsets of.
+    pub(crate) fn topics_of(&self, group: &[u8]) -> impl Iterator<Item = String> {
+        self.by_key.keys().filter_map(move |key| {
+            let (topic, of) = split_key(key)?;
+            (of == group).then(|| String::from_utf8_lossy(topic).into_owned())
+        })
+    }
+
     /// What a job writes; cheap to take.
     pub(crate) fn snapshot(&self) -> Vec<(Arc<[u8]>, QueueOffsets)> {
         let pair =

@@ -235,6 +235,7 @@ impl<H: Host> Table<H> {
         row(request::GET_SYSTEM_TOPIC_LIST_FROM_BROKER, Where::Meta, topic::on_system_list),
         row(request::QUERY_TOPIC_CONSUME_BY_WHO, Where::Meta, topic::on_consumed_by),
         row(request::GET_TOPIC_STATS_INFO, Where::Meta, gather::on_topic_stats),
+        row(request::GET_CONSUME_STATS, Where::Meta, gather::on_consume_stats),
         row(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, Where::Meta, group::on_create),
         row(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST, Where::Meta, group::on_create_list),
         row(request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG, Where::Meta, group::on_list),
