@@ -10,6 +10,8 @@ use wire::body::MessageQueue;
 const LEASE_MS: u64 = 60_000;
 /// Leases of one broker.
 const LOCKS_MAX: usize = 1 << 20;
+/// Bytes of each name in a lock.
+const NAME_BYTES_MAX: usize = 1024;
 
 struct Lease {
     client_id: Box<str>,
@@ -24,7 +26,7 @@ pub(crate) struct Locks {
 }
 
 impl Locks {
-    /// Takes or renews leases; returns the queues the client holds now. Errors: too many leases on this broker.
+    /// Takes or renews leases; returns the queues the client holds now. Errors: a limit is reached.
     pub(crate) fn lock(
         &mut self,
         group: &str,
@@ -32,6 +34,13 @@ impl Locks {
         queues: &[MessageQueue],
         now: MonoNs,
     ) -> Result<Vec<MessageQueue>, String> {
+        let of_queues = queues.iter().flat_map(|queue| [&*queue.topic, &*queue.broker_name]);
+        if let Some(name) = of_queues.chain([group, client_id]).find(|n| n.len() > NAME_BYTES_MAX) {
+            let bytes = name.len();
+            return Err(format!(
+                "a name of {bytes} bytes in a lock, the limit is {NAME_BYTES_MAX}"
+            ));
+        }
         let mut held = Vec::new();
         let until = now.plus_ms(LEASE_MS);
         if !queues.is_empty() && !self.by_group.contains_key(group) {
@@ -111,5 +120,7 @@ mod tests {
         let mut locks = Locks { count: LOCKS_MAX, ..Locks::default() };
         let error = locks.lock("G", "a", &[queue(0)], MonoNs(0)).unwrap_err();
         assert!(error.contains("1048576"), "{error}");
+        let error = locks.lock(&"G".repeat(1025), "a", &[queue(0)], MonoNs(0)).unwrap_err();
+        assert!(error.contains("1025 bytes"), "{error}");
     }
 }

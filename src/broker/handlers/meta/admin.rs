@@ -106,10 +106,14 @@ fn tell(notice: &Notice, request: &Request<'_>) {
 /// Writes the changed values into the file the process was started with; everything else in it stays.
 fn persist<H: Host>(cx: &mut Cx<'_, H>, file: PathBuf, values: Vec<(&'static str, String)>) {
     cx.job(Box::new(move || {
-        let written = std::fs::read(&file)
-            .and_then(|old| props::with_values(&old, &values).map_err(std::io::Error::other))
-            .and_then(|new| replace_file(&file, &new));
-        if let Err(error) = written {
+        let write = || {
+            // What a link points to is replaced, not the link.
+            let file = std::fs::canonicalize(&file)?;
+            let old = std::fs::read(&file)?;
+            let new = props::with_values(&old, &values).map_err(std::io::Error::other)?;
+            replace_file(&file, &new)
+        };
+        if let Err(error) = write() {
             tracing::error!("{}: the change is lost at a restart: {error}", file.display());
         }
         H::done(BrokerDone::Nothing)

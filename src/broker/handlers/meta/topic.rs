@@ -253,6 +253,7 @@ pub(crate) fn remove_queue_files<H: Host>(broker: &Broker, cx: &mut Cx<'_, H>, t
     }
     let root = broker.settings.config.store_path_root_dir.join("consumequeue");
     let topic = topic.to_vec();
+    let is_alone = broker.shards == 1;
     cx.job(Box::new(move || {
         for id in mine {
             let removed =
@@ -264,6 +265,10 @@ pub(crate) fn remove_queue_files<H: Host>(broker: &Broker, cx: &mut Cx<'_, H>, t
                 }
                 Ok(()) | Err(_) => {}
             }
+        }
+        if is_alone && let Ok(name) = std::str::from_utf8(&topic) {
+            // With several shards another one may be about to make a queue in it; empty it does no harm.
+            let _ = std::fs::remove_dir(root.join(name));
         }
         H::done(BrokerDone::Nothing)
     }));
