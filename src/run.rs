@@ -10,10 +10,10 @@ use config::{BrokerConfig, FlushDiskType, NamesrvConfig};
 use node::{BROKER, BROKER_VIP, NAMESRV, Node, Ready};
 use reactor::affinity::{self, Cpu};
 use reactor::{ReactorConfig, probe, sys};
+use shard::ListenerTag;
 use shard::boot::{ShardConfig, ShardSeed};
 use shard::server::{self, Ending};
 use shard::store_dir::{self, OpenStore, StoreDirConfig};
-use shard::ListenerTag;
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -150,7 +150,8 @@ fn run(
     let common = common(broker.as_ref(), namesrv.as_ref())?;
     let config = common.shard_config(open_files);
     let shards = common.cpus.len();
-    let mut listeners: Vec<Vec<(TcpListener, ListenerTag)>> = (0..shards).map(|_| Vec::new()).collect();
+    let mut listeners: Vec<Vec<(TcpListener, ListenerTag)>> =
+        (0..shards).map(|_| Vec::new()).collect();
     if let Some(start) = &namesrv {
         let address = SocketAddr::new(start.config.bind_address, start.config.listen_port);
         listeners[0].push((bind_once(address)?, NAMESRV));
@@ -160,16 +161,19 @@ fn run(
     if let Some(start) = broker {
         bind_broker(&start.config, &mut listeners)?;
         let opened = open_store(&start.config, shards)?;
-        let settings = Settings::new(start.config, opened.identity.streams).map_err(Fatal::start)?;
-        let tables = broker::load_tables(&opened.paths.config_dir(), &settings).map_err(Fatal::start)?;
-        broker_seed = Some((Arc::new(settings), Arc::new(tables), start.table));
+        let settings =
+            Settings::new(start.config, opened.identity.streams).map_err(Fatal::start)?;
+        let mut tables =
+            broker::load_tables(&opened.paths.config_dir(), &settings).map_err(Fatal::start)?;
+        tables.keep_configuration(start.table);
+        broker_seed = Some((Arc::new(settings), Arc::new(tables)));
         store = Some(opened);
     }
     let namesrv_seed = namesrv
         .map(|start| namesrv::Seed::load(start.config, start.table))
         .transpose()
         .map_err(Fatal::start)?;
-    let lines = boot_lines(broker_seed.as_ref().map(|(s, ..)| &**s), namesrv_seed.as_ref());
+    let lines = boot_lines(broker_seed.as_ref().map(|(s, _)| &**s), namesrv_seed.as_ref());
     let mut parts = store.as_mut().map(OpenStore::take_shards).unwrap_or_default().into_iter();
     let seeds = common.cpus.iter().zip(listeners).zip(0u16..).map(|((cpu, listeners), id)| {
         ShardSeed { id: ShardId(id), cpu: *cpu, listeners, store: parts.next(), config }
@@ -197,13 +201,18 @@ fn finish(ending: Ending, store: Option<&OpenStore>) -> Result<(), Fatal> {
         Ending::Clean => {
             if let Some(store) = store {
                 let marked = store.mark_clean();
-                marked.map_err(|e| Fatal { text: format!("marking the stop: {e}"), exit: EXIT_FAILED })?;
+                marked.map_err(|e| Fatal {
+                    text: format!("marking the stop: {e}"),
+                    exit: EXIT_FAILED,
+                })?;
             }
             tracing::info!("stopped; everything is on disk");
             Ok(())
         }
         Ending::Hasty => {
-            tracing::warn!("stopped before everything was on disk; the next start recovers the rest");
+            tracing::warn!(
+                "stopped before everything was on disk; the next start recovers the rest"
+            );
             Ok(())
         }
         Ending::Failed(why) => Err(Fatal { text: why, exit: EXIT_FAILED }),

@@ -30,6 +30,8 @@ pub struct Wheel<K> {
     free: Vec<u32>,
     tick: u64,
     count: usize,
+    /// No timer is due before this; looked up anew only when it has passed.
+    earliest: MonoNs,
 }
 
 impl<K: Copy> Wheel<K> {
@@ -41,6 +43,7 @@ impl<K: Copy> Wheel<K> {
             free: Vec::new(),
             tick: now.0 >> SLOT_BITS,
             count: 0,
+            earliest: MonoNs(u64::MAX),
         }
     }
 
@@ -79,6 +82,7 @@ impl<K: Copy> Wheel<K> {
         }
         self.heads[head] = at;
         self.count += 1;
+        self.earliest = self.earliest.min(deadline);
         TimerId { slot: at, generation }
     }
 
@@ -96,6 +100,9 @@ impl<K: Copy> Wheel<K> {
 
     /// Appends the keys of all timers due at `now` to `due`.
     pub fn fire(&mut self, now: MonoNs, due: &mut Vec<K>) {
+        if now < self.earliest {
+            return;
+        }
         let target = now.0 >> SLOT_BITS;
         let steps = (target.saturating_sub(self.tick) + 1).min(SLOTS as u64);
         for step in 0..steps {
@@ -114,12 +121,17 @@ impl<K: Copy> Wheel<K> {
             }
         }
         self.tick = self.tick.max(target);
+        self.earliest = self.look_for_earliest();
     }
 
     /// A time not after the earliest deadline, at which `fire` should run next; `None` when no timer is set.
     pub fn next_fire(&self) -> Option<MonoNs> {
+        (self.count > 0).then_some(self.earliest)
+    }
+
+    fn look_for_earliest(&self) -> MonoNs {
         if self.count == 0 {
-            return None;
+            return MonoNs(u64::MAX);
         }
         for step in 0..SLOTS as u64 {
             let mut at = self.heads[slot_of(self.tick + step)];
@@ -132,11 +144,11 @@ impl<K: Copy> Wheel<K> {
                 }
                 at = entry.next;
             }
-            if earliest.is_some() {
+            if let Some(earliest) = earliest {
                 return earliest;
             }
         }
-        Some(MonoNs((self.tick + SLOTS as u64) << SLOT_BITS))
+        MonoNs((self.tick + SLOTS as u64) << SLOT_BITS)
     }
 
     fn head(&self, deadline: MonoNs) -> usize {

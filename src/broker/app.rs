@@ -68,6 +68,16 @@ pub struct BootTables {
     pub meta: crate::handlers::meta::MetaBoot,
 }
 
+impl BootTables {
+    /// Keeps all values by key, for requests that ask for them or change them. What they change goes to the file that
+    /// `brokerConfigPath` names, if there is one.
+    pub fn keep_configuration(&mut self, table: base::config::Config) {
+        let file = table.text("brokerConfigPath");
+        self.meta.config_file = (!file.is_empty()).then(|| file.into());
+        self.meta.table = Some(table);
+    }
+}
+
 impl Broker {
     /// A broker on shard `me` of `shards`.
     pub fn new(settings: Arc<Settings>, me: ShardId, shards: usize, boot: &BootTables) -> Broker {
@@ -90,6 +100,7 @@ impl Broker {
             pieces: Vec::new(),
         };
         for (key, queue, offset) in &boot.offsets {
+            broker.meta.load_offset(key, *queue, *offset);
             if broker.is_mine(crate::offsets::topic_of(key), QueueId(*queue)) {
                 broker.offsets.load(key, *queue, *offset);
             }
@@ -154,6 +165,7 @@ impl Broker {
             None => Outcome::Refuse(not_supported(request.header.code)),
         };
         self.conclude(cx, &request, outcome);
+        handlers::meta::after_frame(self, cx);
     }
 
     fn conclude<H: Host>(&mut self, cx: &mut Cx<'_, H>, request: &Request<'_>, outcome: Outcome) {
@@ -209,6 +221,7 @@ impl Broker {
 
     /// Drops everything this shard has of a deleted topic.
     pub(crate) fn forget_topic<H: Host>(&mut self, cx: &mut Cx<'_, H>, topic: &[u8]) {
+        handlers::meta::topic::remove_queue_files(self, cx, topic);
         self.topics.remove(topic);
         self.offsets.remove_topic(topic);
         cx.store().remove_topic(topic);
@@ -249,6 +262,9 @@ impl Broker {
             BrokerDone::TableWritten { name, result } => {
                 handlers::meta::on_table_written(self, cx, name, result);
             }
+            BrokerDone::Resolved { server, result } => {
+                handlers::meta::on_resolved(self, cx, server, result);
+            }
             BrokerDone::Nothing => {}
         }
     }
@@ -269,6 +285,11 @@ impl Broker {
         crate::parked::on_stop(self, cx);
         crate::offsets::hand_over(self, cx, true);
         handlers::meta::on_stop(self, cx);
+    }
+
+    /// Whether the process may say that it is ready: name servers know the broker, or did not answer for 1 s.
+    pub fn boot_ready(&self) -> bool {
+        self.meta.boot_ready()
     }
 
     /// Whether the goodbyes are done.

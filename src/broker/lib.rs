@@ -11,11 +11,18 @@ pub mod settings;
 pub mod topics;
 
 mod app;
+mod clients;
 mod cold;
+mod groups;
 pub mod handlers;
+mod locks;
 mod offsets;
 mod parked;
+mod register;
 mod scatter;
+mod subscriptions;
+mod tables;
 
 pub use app::{BootTables, Broker, Host};
 pub use mail::{BrokerDone, BrokerMail};
+pub use tables::load as load_tables;

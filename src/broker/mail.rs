@@ -68,6 +68,13 @@ pub enum BrokerDone {
         /// Outcome.
         result: std::io::Result<()>,
     },
+    /// The address of a name server.
+    Resolved {
+        /// Index of the name server.
+        server: usize,
+        /// Outcome.
+        result: std::io::Result<std::net::SocketAddr>,
+    },
     /// Nothing to do with the answer.
     Nothing,
 }

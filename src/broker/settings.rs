@@ -26,3 +26,22 @@ impl Settings {
         Ok(Settings { config, store_host, streams })
     }
 }
+
+/// Settings of a test: Java's defaults and these values.
+#[cfg(test)]
+pub(crate) fn test_settings(values: &[(&str, &str)]) -> Settings {
+    let machine = config::Machine {
+        home: "/nowhere".into(),
+        rocketmq_home: "/nowhere".into(),
+        namesrv_addr: String::new(),
+        local_address: "127.0.0.1".into(),
+        host_name: "test-host".into(),
+        cpus: 2,
+    };
+    let mut table = base::config::Config::defaults(&config::broker::TABLE, &machine.facts());
+    for (key, value) in values {
+        table.set(key, value, base::config::Origin::Update).unwrap();
+    }
+    let (config, _) = BrokerConfig::from_config(&mut table).unwrap();
+    Settings::new(config, 1).unwrap()
+}

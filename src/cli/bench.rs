@@ -21,7 +21,7 @@ use clap::Parser;
 use links::{LinkId, Links, Listener, Outbox};
 use pace::Window;
 use pull::{Cursor, Puller, PullerPlan};
-use reactor::{clock, sys};
+use reactor::{affinity, clock, sys};
 use report::{Flow, Report};
 use send::{Sender, SenderPlan};
 use serde_json::{Value, json};
@@ -170,11 +170,7 @@ struct Run {
 impl Run {
     fn begin(common: &Common, addresses: &[SocketAddr], warmup: Duration) -> Result<Run, Failure> {
         let meter = common.pid.map(ServerMeter::start).transpose()?;
-        if let Some(id) = common.cpu
-            && !core_affinity::set_for_current(core_affinity::CoreId { id })
-        {
-            return Err(Failure(format!("--cpu {id}: this thread cannot run there")));
-        }
+        common.cpu.map_or(Ok(()), pin)?;
         if let Err(error) = sys::set_long_slice() {
             eprintln!("no long scheduling slice ({error}): synced writes may look slower");
         }
@@ -219,6 +215,16 @@ impl Run {
         let measured_ns = last.min(window.end).since(window.start).max(1);
         Ok(100.0 * busy_ns as f64 / measured_ns as f64)
     }
+}
+
+/// Binds this thread to a CPU.
+fn pin(id: usize) -> Result<(), Failure> {
+    let allowed = affinity::allowed_cpus();
+    let is_allowed = allowed.contains(&id);
+    if is_allowed && core_affinity::set_for_current(core_affinity::CoreId { id }) {
+        return Ok(());
+    }
+    Err(Failure(format!("--cpu {id}: this process may run on {allowed:?} only")))
 }
 
 /// `count` addresses, the brokers in turn.

@@ -209,3 +209,65 @@ fn a_damaged_body_is_not_handed_out() {
     let error = consumer.pull_all("T", 0, 0).unwrap_err();
     assert!(error.to_string().contains("CRC of message 4"), "{error}");
 }
+
+/// A broker that answers everything with offset 7, time 8 and a list of one client, and shows what it was asked.
+fn recorder() -> (SocketAddr, std::sync::mpsc::Receiver<String>) {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let address = serve(move |frame, out| {
+        let header = Header::decode(frame).unwrap();
+        let mut text = format!("{}", header.code);
+        for (key, value) in header.fields.iter() {
+            text.push_str(&format!(" {key}={value}"));
+        }
+        text.push_str(&String::from_utf8_lossy(frame.body));
+        sender.send(text).unwrap();
+        if !header.is_oneway() {
+            let mut writer = FrameWriter::begin(out, head(0, header.opaque));
+            writer.field_i64("offset", 7);
+            writer.field_i64("timestamp", 8);
+            let mut body = writer.body();
+            body.bytes().extend_from_slice(b"{\"consumerIdList\":[\"c1\"]}");
+            body.finish();
+        }
+    });
+    (address, receiver)
+}
+
+#[test]
+fn offset_requests_name_their_queue_and_read_their_answer() {
+    let (address, asked) = recorder();
+    let mut connection = Connection::connect(address).unwrap();
+    let upper = wire::req::client::BoundaryType::Upper;
+    assert_eq!(connection.search_offset("T", 3, 99, upper).unwrap(), 7);
+    let search = asked.recv().unwrap();
+    assert_eq!(search, "29 topic=T queueId=3 timestamp=99 boundaryType=UPPER");
+    assert_eq!(connection.earliest_store_time("T", 3).unwrap(), 8);
+    assert_eq!(asked.recv().unwrap(), "32 topic=T queueId=3");
+    assert_eq!(connection.consumer_offset("G", "T", 3).unwrap(), Some(7));
+    assert_eq!(asked.recv().unwrap(), "14 consumerGroup=G topic=T queueId=3");
+    connection.update_consumer_offset_oneway("G", "T", 3, 5).unwrap();
+    assert_eq!(asked.recv().unwrap(), "15 consumerGroup=G topic=T queueId=3 commitOffset=5");
+    Producer::new(connection, "P").send_oneway(&Message::new("T", "body"), 2).unwrap();
+    let sent = asked.recv().unwrap();
+    assert!(sent.starts_with("310 a=P b=T c=TBW102 d=4 e=2 ") && sent.ends_with("body"), "{sent}");
+}
+
+#[test]
+fn members_announce_themselves_and_are_listed() {
+    let (address, asked) = recorder();
+    let mut connection = Connection::connect(address).unwrap();
+    connection.heartbeat_producer("c1", "P").unwrap();
+    let beat = asked.recv().unwrap();
+    assert!(beat.contains("\"clientID\":\"c1\"") && beat.contains("\"groupName\":\"P\""), "{beat}");
+    let model = wire::body::client::MessageModel::Clustering;
+    let member = ConsumerMember { client_id: "c1", group: "G", topic: "T", tags: "a || b", model };
+    connection.heartbeat_consumer(&member).unwrap();
+    let beat = asked.recv().unwrap();
+    for part in ["\"codeSet\":[97,98]", "\"tagsSet\":[\"a\",\"b\"]", "\"CLUSTERING\""] {
+        assert!(beat.contains(part), "{part} in {beat}");
+    }
+    assert_eq!(connection.consumer_ids("G").unwrap(), ["c1"]);
+    connection.unregister("c1", None, Some("G")).unwrap();
+    assert_eq!(asked.recv().unwrap(), "38 consumerGroup=G");
+    assert_eq!(asked.recv().unwrap(), "35 clientID=c1 consumerGroup=G");
+}

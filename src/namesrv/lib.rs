@@ -11,6 +11,8 @@ pub mod kv;
 mod limit;
 mod request;
 pub mod routes;
+#[cfg(test)]
+mod sample;
 mod save;
 mod server;
 

@@ -96,8 +96,16 @@ pub(crate) fn build_ring(entries: u32, completions: u32) -> Result<IoUring, Star
     }
 }
 
+/// Memory that glommio's own rings pin per executor before it starts at all.
+const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
+
 /// Checks once, before any thread starts, that a ring can be made and knows our operations.
 pub fn check_kernel() -> Result<(), StartError> {
+    if let Some(limit) = crate::sys::memlock_bytes().filter(|l| *l < MEMLOCK_BYTES_MIN) {
+        let text =
+            format!("the locked-memory limit is {limit} bytes, {MEMLOCK_BYTES_MIN} are needed");
+        return Err(StartError::Memory { what: "a ring", error: io::Error::other(text) });
+    }
     let ring = build_ring(8, 16)?;
     let mut probe = Probe::new();
     ring.submitter()

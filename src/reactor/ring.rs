@@ -513,10 +513,16 @@ impl Reactor {
 
     /// Whether something was pushed and not yet submitted, or completions wait.
     pub fn has_work(&mut self) -> bool {
-        self.pending > 0 || !self.rearm.is_empty() || !self.events.is_empty() || {
-            let completions = self.ring.completion();
-            !completions.is_empty()
-        }
+        self.pending > 0
+            || !self.rearm.is_empty()
+            || !self.events.is_empty()
+            || !self.ring.completion().is_empty()
+            || self.ring.submission().taskrun()
+    }
+
+    /// Forgets wake-ups of the past. Before sleeping: afterwards `has_work` is asked once more.
+    pub fn clear_wakes(&self) {
+        sys::event_clear(self.event_fd.as_raw_fd());
     }
 
     fn arm(&mut self, now: MonoNs) {

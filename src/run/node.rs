@@ -1,6 +1,5 @@
 //! What runs on a shard of this process: a broker, a name server, or both.
 
-use base::config::Config;
 use base::ids::{ConnId, ShardId};
 use broker::settings::Settings;
 use broker::{BootTables, Broker, BrokerDone, BrokerMail, Host};
@@ -44,7 +43,7 @@ pub(super) struct Node {
 }
 
 /// What brokers on all shards are made from.
-pub(super) type BrokerSeed = (Arc<Settings>, Arc<BootTables>, Config);
+pub(super) type BrokerSeed = (Arc<Settings>, Arc<BootTables>);
 
 /// Answers of background jobs.
 pub(super) enum NodeDone {
@@ -66,9 +65,8 @@ impl Node {
         namesrv: Option<Seed>,
         ready: Ready,
     ) -> Node {
-        let broker = broker.map(|(settings, tables, _)| {
-            Broker::new(Arc::clone(settings), id, shards, tables)
-        });
+        let broker =
+            broker.map(|(settings, tables)| Broker::new(Arc::clone(settings), id, shards, tables));
         if broker.is_none() {
             ready.tell();
         }

@@ -153,14 +153,21 @@ impl IoMap {
         }
     }
 
-    /// A segment file was made.
+    /// A segment file was made. Segments of the stream that end at or below `flushed` are only read from now on.
     pub(crate) fn add_segment(
         &mut self,
         reactor: &mut Reactor,
-        stream: StreamId,
-        base: u64,
+        (stream, base): (StreamId, u64),
         files: (File, File),
+        flushed: u64,
     ) {
+        let size = self.paths.segment_bytes;
+        let sealed = |s: &&mut OpenSegment| s.stream == stream && s.base + size <= flushed;
+        for segment in self.segments.iter_mut().filter(sealed) {
+            if let Some(direct) = segment.direct.take() {
+                reactor.drop_file(direct);
+            }
+        }
         let (direct, read) = (reactor.open_file(files.0), reactor.open_file(files.1));
         self.segments.push(OpenSegment { stream, base, direct: Some(direct), read });
     }

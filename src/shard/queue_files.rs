@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
 use store::layout::segment;
@@ -89,6 +89,11 @@ impl QueueFiles {
     }
 
     fn file(&mut self, path: &Path, first_byte: u64) -> io::Result<&File> {
+        // The file of a deleted topic has no name any more; a new topic of that name gets a new file.
+        let nameless = |file: &File| file.metadata().map_or(true, |meta| meta.nlink() == 0);
+        if self.open.get(path).is_some_and(nameless) {
+            self.open.remove(path);
+        }
         if !self.open.contains_key(path) {
             if self.open.len() >= OPEN_FILES_MAX {
                 self.open.clear();

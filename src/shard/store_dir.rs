@@ -145,9 +145,11 @@ pub fn open(config: &StoreDirConfig) -> Result<OpenStore, StoreError> {
     let opened: Vec<Result<stream_dir::OpenStream, StoreError>> = std::thread::scope(|scope| {
         let open = |stream| {
             let (paths, queues) = (&paths, &queues);
-            scope.spawn(move || {
-                stream_dir::open(config, &identity, paths, StreamId(stream), queues, clean)
-            })
+            let open =
+                move || stream_dir::open(config, &identity, paths, StreamId(stream), queues, clean);
+            let name = format!("recovery-{stream}");
+            let thread = std::thread::Builder::new().name(name).spawn_scoped(scope, open);
+            thread.expect("a thread at start-up")
         };
         let threads: Vec<_> = (0..identity.streams).map(open).collect();
         let join = |t: std::thread::ScopedJoinHandle<'_, _>| t.join().expect("recovery panicked");

@@ -316,7 +316,8 @@ impl<A: App> Shard<A> {
         match result {
             Ok(files) => {
                 let io = self.io.as_mut().expect("as above");
-                io.add_segment(&mut self.reactor, stream, base, files);
+                let flushed = store.stream(stream).flushed();
+                io.add_segment(&mut self.reactor, (stream, base), files, flushed);
                 store.on_segment(stream, base, None);
             }
             Err(error) => {
@@ -441,7 +442,6 @@ impl<A: App> Shard<A> {
     }
 
     fn carry_out_requests(&mut self) {
-        self.send_mail();
         for (conn, bytes) in self.requests.remote.drain(..) {
             if !bytes.is_empty() {
                 self.mesh.send(conn.shard, ShardMail::Bytes(conn, bytes));
@@ -475,6 +475,10 @@ impl<A: App> Shard<A> {
     }
 
     fn finish_turn(&mut self) {
+        // Whatever may still append comes before the store notes its frontier: no reply leaves ahead of that note.
+        self.send_mail();
+        self.tell_news();
+        self.send_mail();
         if let (Some(store), Some(io)) = (self.store.as_mut(), self.io.as_mut()) {
             io.drive(self.now, store, &mut self.reactor, &self.background);
             if let Some(failure) = store.failure().filter(|_| self.phase != Phase::Stopped) {
@@ -486,7 +490,6 @@ impl<A: App> Shard<A> {
             }
         }
         self.release_replies();
-        self.tell_news();
         self.carry_out_requests();
         let mut ended = std::mem::take(&mut self.ended);
         self.conns.flush(&mut self.reactor, &mut ended);
@@ -581,6 +584,7 @@ impl<A: App> Turner for Shard<A> {
             return Pace::Busy;
         }
         self.reactor.set_timer(deadline);
+        self.reactor.clear_wakes();
         if self.mesh.prepare_sleep() && !self.reactor.has_work() && !self.must_look_again() {
             self.slept = true;
             return Pace::Idle;

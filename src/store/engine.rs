@@ -316,7 +316,10 @@ impl Store {
         let mut later = Vec::new();
         let step = self.round.step(&self.queues, &mut later);
         for no in later {
-            self.mark_dirty(no);
+            // A deleted topic's queue has nothing to write any more.
+            if self.queues.get(no).has_unpersisted() {
+                self.mark_dirty(no);
+            }
         }
         match step? {
             RoundStep::Write(writes) => Some(QueueStep::Write(writes)),

@@ -9,6 +9,7 @@ use std::fmt::Write;
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 /// A generator that is busy for more of the time than this measures itself.
 const BUSY_LIMIT_PERCENT: f64 = 95.0;
+const GIB: f64 = 1_073_741_824.0;
 
 /// Messages within the window.
 #[derive(Clone, Debug)]
@@ -78,6 +79,7 @@ impl Report {
                 "messages": flow.messages,
                 "messages_per_second": round(self.per_second(flow.messages)),
                 "mb_per_second": round(self.per_second(flow.bytes) / 1e6),
+                "gib_per_second": round(self.per_second(flow.bytes) / GIB),
             });
             object.insert(flow.name.to_owned(), value);
         }
@@ -88,7 +90,7 @@ impl Report {
                 value.insert(quantile.to_owned(), json!(round(latency.quantile_us(part))));
             }
             value.insert("max".to_owned(), json!(round(latency.max_us())));
-            object.insert(format!("{name}_us"), Value::Object(value));
+            object.insert(format!("{}_us", name.replace(' ', "_")), Value::Object(value));
         }
         for (name, refusals) in &self.refusals {
             let codes: serde_json::Map<String, Value> =
@@ -126,15 +128,16 @@ impl Report {
     /// A table.
     pub(super) fn table(&self) -> String {
         let mut out = format!("{}:", self.load);
-        for (name, value) in &self.parameters {
+        for (name, value) in self.parameters.iter().filter(|(_, value)| !value.is_null()) {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             put(&mut out, format_args!(" {name}={text}"));
         }
         put(&mut out, format_args!(", {:.1} s measured\n", self.seconds));
         for flow in &self.flows {
             let (rate, bytes) = (self.per_second(flow.messages), self.per_second(flow.bytes));
-            let megabytes = bytes / 1e6;
-            row(&mut out, flow.name, format_args!("{rate:.0} messages/s, {megabytes:.1} MB/s"));
+            let (mb, gib) = (bytes / 1e6, bytes / GIB);
+            let text = format_args!("{rate:.0} messages/s, {mb:.1} MB/s ({gib:.3} GiB/s)");
+            row(&mut out, flow.name, text);
         }
         for (name, latency) in &self.latencies {
             let mut text = String::new();
@@ -209,7 +212,11 @@ mod tests {
         latency.record(MonoNs(0), MonoNs(250_000));
         Report {
             load: "send",
-            parameters: vec![("connections", json!(64)), ("serialize", json!("json"))],
+            parameters: vec![
+                ("connections", json!(64)),
+                ("rate", Value::Null),
+                ("serialize", json!("json")),
+            ],
             seconds: 2.0,
             flows: vec![Flow { name: "sent", messages: 1000, bytes: 1_024_000 }],
             latencies: vec![("send", latency)],

@@ -117,6 +117,7 @@ pub(super) fn open(
     let (end, queues) = opening.recover(&checkpoint, &names)?;
     if !clean {
         opening.clean_tail(end.end)?;
+        opening.sync_segments(checkpoint.dispatched.unwrap_or(0), end.end)?;
     }
     opening.finish(end, checkpoint, queues)
 }
@@ -328,6 +329,18 @@ impl Opening<'_> {
             file.sync_data()
         };
         zero().map_err(StoreError::io(&path, "zeroing what lies behind the log"))
+    }
+
+    /// What the scan found may still be in the device's cache only; from here on it counts as flushed.
+    fn sync_segments(&self, from: u64, end: u64) -> Result<(), StoreError> {
+        let size = self.paths.segment_bytes;
+        let touched = |base: &&u64| **base + size > from && **base <= end;
+        for base in self.bases.iter().filter(touched) {
+            let path = self.path(*base);
+            let file = File::open(&path).map_err(StoreError::io(&path, "opening"))?;
+            file.sync_data().map_err(StoreError::io(&path, "syncing"))?;
+        }
+        Ok(())
     }
 
     fn finish(

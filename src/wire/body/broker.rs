@@ -163,6 +163,35 @@ pub struct TopicOffset {
     pub min_offset: i64,
 }
 
+/// `OffsetWrapper`: how far a group is in one queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ConsumeOffset {
+    /// End of the queue.
+    #[serde(deserialize_with = "lenient_number")]
+    pub broker_offset: i64,
+    /// Next index to consume.
+    #[serde(deserialize_with = "lenient_number")]
+    pub consumer_offset: i64,
+    /// Store time of the last consumed message in milliseconds since 1970; 0 when it is not known.
+    #[serde(deserialize_with = "lenient_number")]
+    pub last_timestamp: i64,
+    /// Next index to pull (5.x).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pull_offset: Option<i64>,
+}
+
+/// `ConsumeStats`: the answer to 208. Write it with `json::write_object_keys`.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ConsumeStats {
+    /// Messages consumed per second.
+    pub consume_tps: f64,
+    /// Progress by queue.
+    #[serde(deserialize_with = "or_default")]
+    pub offset_table: ByQueue<ConsumeOffset>,
+}
+
 /// `TopicStatsTable`: the answer to 202. Write it with `json::write_object_keys`.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

@@ -162,6 +162,14 @@ headers! {
         timestamp: i64 => b"timestamp";
     }
 
+    /// Code 208.
+    GetConsumeStatsRequestHeader<'a> {
+        /// Consumer group.
+        consumer_group: Text<'a> => b"consumerGroup";
+        /// Topic; all of the group when absent or empty.
+        topic: Option<Text<'a>> => b"topic";
+    }
+
     /// Code 35.
     UnregisterClientRequestHeader<'a> {
         /// Client id.

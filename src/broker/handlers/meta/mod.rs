@@ -1,125 +1,305 @@
 //! The metadata families: topics, groups, clients, locks, configuration, registration; and the tables behind them.
+//!
+//! `Meta` is what every shard has: snapshots of groups and subscriptions. `Home` is on the metadata shard only, which
+//! alone changes anything; a change reaches the other shards by mail before its request is answered.
 
-pub(crate) mod session;
-pub(crate) mod topic;
+pub mod admin;
+pub mod change;
+pub mod gather;
+pub mod group;
+pub mod lock;
+pub mod runtime;
+pub mod session;
+pub mod topic;
+pub(crate) mod topic_rules;
+pub mod upkeep;
 
 use crate::app::{Broker, Host};
-use crate::handlers::Row;
+use crate::clients::Clients;
+use crate::groups::Groups;
+use crate::handlers::{Home as Where, Outcome, Request, Row, row};
+use crate::locks::Locks;
+use crate::mail::ScatterId;
+use crate::refusal::Refusal;
+use crate::register::Register;
 use crate::settings::Settings;
-use base::ids::{ConnId, ShardId};
+pub use crate::subscriptions::Subscription;
+use crate::subscriptions::Subscriptions;
+use crate::tables::{OffsetTable, Writes};
+use base::config::Config;
+use base::ids::ShardId;
+use base::time::{MonoNs, Now};
+use base::wheel::TimerId;
+use change::Change;
+use gather::{Answer, Gathers, Question};
 use shard::Cx;
+use std::path::PathBuf;
 use std::sync::Arc;
+use topic_rules::SystemTopics;
+use wire::body::broker::SubscriptionGroupConfig;
 use wire::body::register::TopicConfig;
-use wire::frame::Frame;
-use wire::header::Header;
-use wire::tags::TagFilter;
+use wire::body::{DataVersion, Table as BodyTable};
+use wire::codes::{request, response};
+use wire::reply::FrameWriter;
 
-/// What was read from the store's `config/` directory.
+/// What was read from the store's `config/` directory, and the configuration itself.
 #[derive(Default)]
 pub struct MetaBoot {
     /// Topics, the built-in ones included.
     pub topics: Vec<Arc<TopicConfig>>,
+    /// Version of the topics.
+    pub topics_version: DataVersion,
+    /// Groups, the preset ones included.
+    pub groups: Vec<Arc<SubscriptionGroupConfig>>,
+    /// Version of the groups.
+    pub groups_version: DataVersion,
+    /// Topics that groups may not read; kept, not obeyed.
+    pub forbidden: BodyTable<BodyTable<i32>>,
+    /// Version of the consumer offsets.
+    pub offsets_version: DataVersion,
+    /// Where the tables are written; empty: nowhere.
+    pub config_dir: PathBuf,
+    /// All values by key, for requests that ask for them or change them.
+    pub table: Option<Config>,
+    /// The file that a change by request goes to.
+    pub config_file: Option<PathBuf>,
 }
 
 /// Mail of the metadata families.
-pub enum MetaMail {}
+pub enum MetaMail {
+    /// From the metadata shard: take this, and send a receipt.
+    Change {
+        /// What is different now.
+        change: Change,
+        /// Receipt wanted.
+        scatter: ScatterId,
+    },
+    /// To the metadata shard: a group is used for the first time.
+    WantGroup(Box<[u8]>),
+    /// From the metadata shard: something it gathers from all.
+    Ask {
+        /// Comes back with the answer.
+        ticket: u64,
+        /// What it wants to know.
+        question: Question,
+    },
+    /// A shard's part.
+    Answer {
+        /// Of the question.
+        ticket: u64,
+        /// What is here.
+        answer: Answer,
+    },
+}
 
 /// State of the metadata families on one shard.
-pub struct Meta {}
+pub struct Meta {
+    pub(crate) groups: Groups,
+    pub(crate) subscriptions: Subscriptions,
+    auto_create_group: bool,
+    home: Option<Box<Home>>,
+}
 
-/// A group's subscription to a topic, as a pull needs it.
-pub struct Subscription {
-    /// Filter by tags.
-    pub filter: Arc<TagFilter>,
-    /// Version the client gave it.
-    pub version: i64,
-    /// It is a tag expression (and not SQL92).
-    pub is_tags: bool,
+/// State of the metadata shard.
+pub(crate) struct Home {
+    pub(crate) system: SystemTopics,
+    pub(crate) topics_version: DataVersion,
+    pub(crate) groups_version: DataVersion,
+    pub(crate) forbidden: BodyTable<BodyTable<i32>>,
+    pub(crate) clients: Clients,
+    pub(crate) locks: Locks,
+    pub(crate) offsets: OffsetTable,
+    pub(crate) writes: Writes,
+    pub(crate) register: Register,
+    pub(crate) gathers: Gathers,
+    pub(crate) table: Option<Config>,
+    pub(crate) config_version: DataVersion,
+    pub(crate) config_dir: PathBuf,
+    pub(crate) config_file: Option<PathBuf>,
+    pub(crate) began: Now,
+    /// Numbers requests of the broker to clients.
+    opaque: i32,
+    pub(crate) timer: Option<(MonoNs, TimerId)>,
+    /// The process is stopping, and waits no longer than this.
+    pub(crate) stop_until: Option<MonoNs>,
+    /// Shards that have sent their last offsets.
+    pub(crate) last_offsets: usize,
+    pub(crate) may_stop: bool,
 }
 
 impl Meta {
-    pub(crate) fn new(_settings: &Settings, _me: ShardId, _boot: &MetaBoot) -> Meta {
-        Meta {}
+    pub(crate) fn new(settings: &Settings, me: ShardId, boot: &MetaBoot) -> Meta {
+        let mut groups = Groups::default();
+        for group in &boot.groups {
+            groups.set(Arc::clone(group));
+        }
+        Meta {
+            groups,
+            subscriptions: Subscriptions::default(),
+            auto_create_group: settings.config.auto_create_subscription_group,
+            home: (me == ShardId::META).then(|| Box::new(Home::new(settings, boot))),
+        }
     }
 
-    /// Whether the group has (or had) live members.
-    pub(crate) fn has_consumers(&self, _group: &[u8]) -> bool {
-        false
+    /// An offset of the store's table, when there is a home for it.
+    pub(crate) fn load_offset(&mut self, key: &Arc<[u8]>, queue: i32, offset: i64) {
+        if let Some(home) = &mut self.home {
+            home.offsets.set(Arc::clone(key), queue, offset);
+        }
+    }
+
+    /// Whether the group has live members.
+    pub(crate) fn has_consumers(&self, group: &[u8]) -> bool {
+        self.subscriptions.has_group(group)
     }
 
     /// A group's subscription to a topic.
-    pub(crate) fn subscription(&self, _group: &[u8], _topic: &[u8]) -> Option<&Subscription> {
-        None
+    pub(crate) fn subscription(&self, group: &[u8], topic: &[u8]) -> Option<&Subscription> {
+        self.subscriptions.get(group, topic)
     }
 
     /// Whether a group may consume: `None` when it does not exist (and cannot be created on first use).
-    pub(crate) fn group_may_consume(&self, _group: &[u8]) -> Option<bool> {
-        Some(true)
+    pub(crate) fn group_may_consume(&self, group: &[u8]) -> Option<bool> {
+        self.groups.may_consume(group, self.auto_create_group)
     }
 
     pub(crate) fn may_stop(&self) -> bool {
-        true
+        self.home.as_ref().is_none_or(|home| home.may_stop)
+    }
+
+    /// Whether the process may say that it is ready: the first registration was answered or given up, or 1 s passed.
+    pub(crate) fn boot_ready(&self) -> bool {
+        self.home.as_ref().is_none_or(|home| home.register.is_ready())
+    }
+
+    /// What only the metadata shard has.
+    pub(crate) fn home(&mut self) -> &mut Home {
+        self.home.as_mut().expect("metadata requests run on the metadata shard")
+    }
+
+    pub(crate) fn take_settings(&mut self, settings: &Settings) {
+        self.auto_create_group = settings.config.auto_create_subscription_group;
+    }
+}
+
+impl Home {
+    fn new(settings: &Settings, boot: &MetaBoot) -> Home {
+        Home {
+            system: SystemTopics::new(settings),
+            topics_version: boot.topics_version,
+            groups_version: boot.groups_version,
+            forbidden: boot.forbidden.clone(),
+            clients: Clients::default(),
+            locks: Locks::default(),
+            offsets: OffsetTable::new(boot.offsets_version),
+            writes: Writes::default(),
+            register: Register::new(&settings.config.namesrv_addr, upkeep::pace(settings)),
+            gathers: Gathers::default(),
+            table: boot.table.clone(),
+            config_version: DataVersion::default(),
+            config_dir: boot.config_dir.clone(),
+            config_file: boot.config_file.clone(),
+            began: Now::default(),
+            opaque: 0,
+            timer: None,
+            stop_until: None,
+            last_offsets: 0,
+            may_stop: false,
+        }
+    }
+
+    /// Number of the next request to a client.
+    pub(crate) fn next_opaque(&mut self) -> i32 {
+        self.opaque = self.opaque.wrapping_add(1);
+        self.opaque
     }
 }
 
 pub(crate) struct Table<H>(std::marker::PhantomData<H>);
 
 impl<H: Host> Table<H> {
-    pub(crate) const ROWS: &'static [Row<H>] = &[];
+    pub(crate) const ROWS: &'static [Row<H>] = &[
+        row(request::HEART_BEAT, Where::Meta, session::on_heartbeat),
+        row(request::UNREGISTER_CLIENT, Where::Meta, session::on_unregister),
+        row(request::GET_CONSUMER_LIST_BY_GROUP, Where::Meta, session::on_consumer_list),
+        row(request::CHECK_CLIENT_CONFIG, Where::Any, session::on_check_client),
+        row(request::LOCK_BATCH_MQ, Where::Meta, lock::on_lock),
+        row(request::UNLOCK_BATCH_MQ, Where::Meta, lock::on_unlock),
+        row(request::GET_CONSUMER_CONNECTION_LIST, Where::Meta, session::on_consumer_connections),
+        row(request::GET_PRODUCER_CONNECTION_LIST, Where::Meta, session::on_producer_connections),
+        row(request::UPDATE_AND_CREATE_TOPIC, Where::Meta, topic::on_create),
+        row(request::UPDATE_AND_CREATE_TOPIC_LIST, Where::Meta, topic::on_create_list),
+        row(request::DELETE_TOPIC_IN_BROKER, Where::Meta, topic::on_delete),
+        row(request::GET_ALL_TOPIC_CONFIG, Where::Meta, topic::on_list),
+        row(request::GET_TOPIC_CONFIG, Where::Meta, topic::on_get),
+        row(request::GET_SYSTEM_TOPIC_LIST_FROM_BROKER, Where::Meta, topic::on_system_list),
+        row(request::QUERY_TOPIC_CONSUME_BY_WHO, Where::Meta, topic::on_consumed_by),
+        row(request::GET_TOPIC_STATS_INFO, Where::Meta, gather::on_topic_stats),
+        row(request::GET_CONSUME_STATS, Where::Meta, gather::on_consume_stats),
+        row(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, Where::Meta, group::on_create),
+        row(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST, Where::Meta, group::on_create_list),
+        row(request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG, Where::Meta, group::on_list),
+        row(request::DELETE_SUBSCRIPTIONGROUP, Where::Meta, group::on_delete),
+        row(request::GET_SUBSCRIPTIONGROUP_CONFIG, Where::Meta, group::on_get),
+        row(request::UPDATE_BROKER_CONFIG, Where::Meta, admin::on_update_config),
+        row(request::GET_BROKER_CONFIG, Where::Meta, admin::on_get_config),
+        row(request::GET_BROKER_RUNTIME_INFO, Where::Meta, runtime::on_runtime_info),
+    ];
 }
 
-pub(crate) fn start<H: Host>(_broker: &mut Broker, _cx: &mut Cx<'_, H>) {}
+pub(crate) use upkeep::{
+    on_connected, on_offsets, on_own_conn_closed, on_resolved, on_response, on_stop,
+    on_table_written, on_timer, start,
+};
 
-pub(crate) fn on_response<H: Host>(
-    _broker: &mut Broker,
-    _cx: &mut Cx<'_, H>,
-    _conn: ConnId,
-    _header: &Header<'_>,
-    _frame: &Frame<'_>,
-) {
+/// A handler's result as the dispatcher wants it.
+fn concluded(result: Result<Outcome, Refusal>) -> Outcome {
+    result.unwrap_or_else(Outcome::from)
 }
 
-pub(crate) fn on_connected<H: Host>(
-    _broker: &mut Broker,
-    _cx: &mut Cx<'_, H>,
-    _conn: ConnId,
-    _result: Result<(), i32>,
-) {
+/// A body that cannot be read is answered as Java answers its exceptions.
+fn unreadable(error: &wire::BodyError) -> Refusal {
+    Refusal::new(response::SYSTEM_ERROR, error.to_string())
 }
 
-/// A connection of this (the metadata) shard has ended: it may be one to a name server.
-pub(crate) fn on_own_conn_closed<H: Host>(
-    _broker: &mut Broker,
-    _cx: &mut Cx<'_, H>,
-    _conn: ConnId,
-) {
+/// The frames of a successful answer, for later; empty for a oneway request.
+fn success_bytes(request: &Request<'_>, fields: impl FnOnce(&mut FrameWriter<'_>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if !request.header.is_oneway() {
+        let mut writer = FrameWriter::begin(&mut bytes, request.head(response::SUCCESS));
+        fields(&mut writer);
+        writer.finish();
+    }
+    bytes
+}
+
+/// After each frame: groups that were used for the first time are asked for.
+pub(crate) fn after_frame<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
+    if !broker.meta.groups.has_wanted() {
+        return;
+    }
+    for group in broker.meta.groups.take_wanted() {
+        cx.mail(ShardId::META, crate::mail::BrokerMail::Meta(MetaMail::WantGroup(group)));
+    }
 }
 
 pub(crate) fn on_mail<H: Host>(
-    _broker: &mut Broker,
-    _cx: &mut Cx<'_, H>,
-    _from: ShardId,
+    broker: &mut Broker,
+    cx: &mut Cx<'_, H>,
+    from: ShardId,
     mail: MetaMail,
 ) {
-    match mail {}
+    match mail {
+        MetaMail::Change { change, scatter } => {
+            change::apply(broker, cx, change);
+            cx.mail(from, crate::mail::BrokerMail::Receipt(scatter));
+        }
+        MetaMail::WantGroup(name) => group::on_wanted(broker, cx, &name),
+        MetaMail::Ask { ticket, question } => {
+            let answer = gather::answer(broker, cx, &question);
+            let mail = MetaMail::Answer { ticket, answer };
+            cx.mail(from, crate::mail::BrokerMail::Meta(mail));
+        }
+        MetaMail::Answer { ticket, answer } => gather::on_answer(broker, cx, ticket, answer),
+    }
 }
-
-pub(crate) fn on_offsets<H: Host>(
-    _broker: &mut Broker,
-    _cx: &mut Cx<'_, H>,
-    _changed: Vec<(Arc<[u8]>, i32, i64)>,
-    _last: bool,
-) {
-}
-
-pub(crate) fn on_timer<H: Host>(_broker: &mut Broker, _cx: &mut Cx<'_, H>, _value: u64) {}
-
-pub(crate) fn on_table_written<H: Host>(
-    _broker: &mut Broker,
-    _cx: &mut Cx<'_, H>,
-    _name: &'static str,
-    _result: std::io::Result<()>,
-) {
-}
-
-pub(crate) fn on_stop<H: Host>(_broker: &mut Broker, _cx: &mut Cx<'_, H>) {}

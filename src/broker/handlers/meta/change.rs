@@ -1,0 +1,129 @@
+//! Changes of metadata: recorded at home, applied on every shard, followed by what waited for them.
+
+use crate::app::{Broker, Host};
+use crate::handlers::meta::{MetaMail, upkeep};
+use crate::mail::BrokerMail;
+use crate::scatter::{self, Then};
+use crate::settings::Settings;
+use crate::subscriptions::GroupSubscriptions;
+use crate::tables::{TableFile, next_version, split_key};
+use shard::Cx;
+use std::sync::Arc;
+use wire::body::broker::SubscriptionGroupConfig;
+use wire::body::register::TopicConfig;
+
+/// Something that is different from now on.
+#[derive(Clone)]
+pub enum Change {
+    /// A topic is there, or is another.
+    Topic(Arc<TopicConfig>),
+    /// A topic is gone, with its queues and offsets.
+    TopicRemoved(Arc<[u8]>),
+    /// A group is there, or is another.
+    Group(Arc<SubscriptionGroupConfig>),
+    /// A group is gone.
+    GroupRemoved {
+        /// Its name.
+        group: Arc<[u8]>,
+        /// Its offsets go too.
+        drops_offsets: bool,
+    },
+    /// What the members of a group want; `None` when the last one has gone.
+    Subscriptions {
+        /// Its name.
+        group: Arc<[u8]>,
+        /// Replaces what was known.
+        snapshot: Option<Arc<GroupSubscriptions>>,
+    },
+    /// Settings were changed by request.
+    Settings(Arc<Settings>),
+}
+
+/// Takes a change on this shard.
+pub(crate) fn apply<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, change: Change) {
+    match change {
+        Change::Topic(config) => broker.topics.set(config),
+        Change::TopicRemoved(topic) => broker.forget_topic(cx, &topic),
+        Change::Group(config) => broker.meta.groups.set(config),
+        Change::GroupRemoved { group, drops_offsets } => {
+            broker.meta.groups.remove(&group);
+            if drops_offsets {
+                broker.offsets.remove_group(&group);
+            }
+        }
+        Change::Subscriptions { group, snapshot } => {
+            broker.meta.subscriptions.set(&group, snapshot);
+        }
+        Change::Settings(settings) => {
+            broker.meta.take_settings(&settings);
+            broker.settings = settings;
+        }
+    }
+}
+
+/// Notes at home what a change means for files and name servers.
+fn record<H: Host>(broker: &mut Broker, cx: &Cx<'_, H>, change: &Change) {
+    let (wall, mono) = (cx.now.wall, cx.now.mono);
+    let home = broker.meta.home();
+    match change {
+        Change::Topic(_) | Change::TopicRemoved(_) => {
+            next_version(&mut home.topics_version, wall);
+            home.writes.touch(TableFile::Topics, mono);
+            home.register.topics_changed(mono);
+        }
+        Change::Group(_) | Change::GroupRemoved { .. } => {
+            next_version(&mut home.groups_version, wall);
+            home.writes.touch(TableFile::Groups, mono);
+        }
+        Change::Subscriptions { .. } | Change::Settings(_) => {}
+    }
+    let is_less = match change {
+        Change::TopicRemoved(topic) => {
+            home.offsets.remove(|key| split_key(key).is_some_and(|(of, _)| *of == **topic))
+        }
+        Change::GroupRemoved { group, drops_offsets: true } => {
+            home.offsets.remove(|key| split_key(key).is_some_and(|(_, of)| *of == **group))
+        }
+        Change::GroupRemoved { drops_offsets: false, .. }
+        | Change::Topic(_)
+        | Change::Group(_)
+        | Change::Subscriptions { .. }
+        | Change::Settings(_) => false,
+    };
+    if is_less {
+        home.writes.touch(TableFile::Offsets, mono);
+    }
+}
+
+/// Carries out changes on the metadata shard and mails them to the others; `then` follows when all have taken them.
+///
+/// Mail to a shard keeps its order, so the receipts of the last change stand for all.
+pub(crate) fn publish<H: Host>(
+    broker: &mut Broker,
+    cx: &mut Cx<'_, H>,
+    changes: Vec<Change>,
+    then: Then,
+) {
+    for change in &changes {
+        record(broker, cx, change);
+        apply(broker, cx, change.clone());
+    }
+    let mut then = Some(then);
+    let last = changes.len().checked_sub(1);
+    for (at, change) in changes.into_iter().enumerate() {
+        let after = if Some(at) == last { then.take() } else { None };
+        let after = after.unwrap_or(Then::Nothing);
+        scatter::broadcast(broker, cx, after, |scatter| match change.clone() {
+            Change::Topic(config) => BrokerMail::Topic { config, scatter },
+            Change::TopicRemoved(topic) => BrokerMail::TopicRemoved { topic, scatter },
+            change @ (Change::Group(_)
+            | Change::GroupRemoved { .. }
+            | Change::Subscriptions { .. }
+            | Change::Settings(_)) => BrokerMail::Meta(MetaMail::Change { change, scatter }),
+        });
+    }
+    if let Some(then) = then {
+        scatter::finish(broker, cx, vec![then]);
+    }
+    upkeep::settle(broker, cx);
+}

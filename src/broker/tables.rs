@@ -1,0 +1,518 @@
+//! The JSON tables below `<store>/config`: read before the start, written by background jobs, in Java's dialect.
+//!
+//! `topics.json`, `subscriptionGroup.json`, `consumerOffset.json` of both Java lines; a file that is missing, empty or
+//! damaged is read from its `.bak`, as Java does. A write keeps the old text as `.bak` and replaces the file at once.
+//! Java counterparts: ConfigManager and its subclasses.
+
+use crate::app::BootTables;
+use crate::groups;
+use crate::handlers::meta::MetaBoot;
+use crate::handlers::meta::topic_rules::{self, AUTO_CREATE_TOPIC};
+use crate::settings::Settings;
+use crate::topics::PERM_INHERIT;
+use base::time::{MonoNs, WallMs};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use shard::store_dir::replace_file;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use store::queues::QUEUE_ID_MAX;
+use wire::body::broker::{
+    ConsumerOffsetWrapper, SubscriptionGroupConfig, SubscriptionGroupWrapper,
+};
+use wire::body::register::{TopicConfig, TopicConfigSerializeWrapper};
+use wire::body::{DataVersion, Table};
+
+/// Largest table file.
+const FILE_BYTES_MAX: u64 = 1 << 30;
+/// Pause after a write that failed.
+const RETRY_MS: u64 = 2000;
+
+/// One of the files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum TableFile {
+    /// Topics.
+    Topics,
+    /// Consumer groups.
+    Groups,
+    /// Consumer offsets.
+    Offsets,
+}
+
+impl TableFile {
+    /// All of them.
+    pub(crate) const ALL: [TableFile; 3] =
+        [TableFile::Topics, TableFile::Groups, TableFile::Offsets];
+
+    /// Name below `config/`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            TableFile::Topics => "topics.json",
+            TableFile::Groups => "subscriptionGroup.json",
+            TableFile::Offsets => "consumerOffset.json",
+        }
+    }
+
+    /// The file of this name.
+    pub(crate) fn from_name(name: &str) -> Option<TableFile> {
+        TableFile::ALL.into_iter().find(|file| file.name() == name)
+    }
+}
+
+// ---- what is dirty ----
+
+#[derive(Clone, Copy, Default)]
+struct FileState {
+    is_dirty: bool,
+    is_writing: bool,
+    is_failing: bool,
+    /// Not before this.
+    due: MonoNs,
+}
+
+/// Which tables have to be written. One write per table at a time; what changes meanwhile goes into the next one.
+#[derive(Default)]
+pub(crate) struct Writes {
+    states: [FileState; 3],
+}
+
+impl Writes {
+    fn state(&mut self, file: TableFile) -> &mut FileState {
+        match file {
+            TableFile::Topics => &mut self.states[0],
+            TableFile::Groups => &mut self.states[1],
+            TableFile::Offsets => &mut self.states[2],
+        }
+    }
+
+    /// A table has changed and is to be written at `due` or later.
+    pub(crate) fn touch(&mut self, file: TableFile, due: MonoNs) {
+        let state = self.state(file);
+        if !state.is_dirty {
+            state.is_dirty = true;
+            state.due = if state.is_failing { state.due.max(due) } else { due };
+        }
+    }
+
+    /// Nothing waits any longer, except for a write in flight.
+    pub(crate) fn hurry(&mut self) {
+        for state in &mut self.states {
+            state.due = MonoNs(0);
+        }
+    }
+
+    /// Tables whose write begins now.
+    pub(crate) fn begin(&mut self, now: MonoNs) -> Vec<TableFile> {
+        let mut list = Vec::new();
+        for file in TableFile::ALL {
+            let state = self.state(file);
+            if state.is_dirty && !state.is_writing && state.due <= now {
+                state.is_dirty = false;
+                state.is_writing = true;
+                list.push(file);
+            }
+        }
+        list
+    }
+
+    /// A write has ended; a failed one is tried again.
+    pub(crate) fn end(&mut self, file: TableFile, result: &io::Result<()>, now: MonoNs) {
+        let state = self.state(file);
+        state.is_writing = false;
+        match result {
+            Ok(()) => {
+                if state.is_failing {
+                    tracing::info!("table {}: written again", file.name());
+                }
+                state.is_failing = false;
+            }
+            Err(error) => {
+                if !state.is_failing {
+                    tracing::error!(
+                        "table {}: cannot be written: {error}; changes would be lost at a restart, trying again",
+                        file.name()
+                    );
+                }
+                state.is_failing = true;
+                state.is_dirty = true;
+                state.due = now.plus_ms(RETRY_MS);
+            }
+        }
+    }
+
+    /// When the next write is due.
+    pub(crate) fn next_due(&self) -> Option<MonoNs> {
+        let waiting = self.states.iter().filter(|state| state.is_dirty && !state.is_writing);
+        waiting.map(|state| state.due).min()
+    }
+
+    /// Whether everything is in the files.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.states.iter().all(|state| !state.is_dirty && !state.is_writing)
+    }
+}
+
+/// The version after a change.
+pub(crate) fn next_version(version: &mut DataVersion, now: WallMs) {
+    version.counter += 1;
+    version.timestamp = now.0;
+    version.state_version.get_or_insert(0);
+}
+
+/// A version that was not read from a file begins now.
+pub(crate) fn begin_version(version: &mut DataVersion, now: WallMs) {
+    if version.timestamp == 0 {
+        version.timestamp = now.0;
+    }
+    version.state_version.get_or_insert(0);
+}
+
+// ---- the whole table of offsets ----
+
+/// Offsets of one `topic@group`, by queue.
+pub(crate) type QueueOffsets = Arc<BTreeMap<i32, i64>>;
+
+/// Every consumer offset of the broker, as the metadata shard writes it.
+pub(crate) struct OffsetTable {
+    by_key: HashMap<Arc<[u8]>, QueueOffsets>,
+    pub(crate) version: DataVersion,
+}
+
+impl OffsetTable {
+    /// An empty table.
+    pub(crate) fn new(version: DataVersion) -> OffsetTable {
+        OffsetTable { by_key: HashMap::new(), version }
+    }
+
+    /// Takes one offset.
+    pub(crate) fn set(&mut self, key: Arc<[u8]>, queue: i32, offset: i64) {
+        let queues = self.by_key.entry(key).or_default();
+        Arc::make_mut(queues).insert(queue, offset);
+    }
+
+    /// Forgets a topic or a group: keys the test holds for; whether there were some.
+    pub(crate) fn remove(&mut self, is_gone: impl Fn(&[u8]) -> bool) -> bool {
+        let before = self.by_key.len();
+        self.by_key.retain(|key, _| !is_gone(key));
+        self.by_key.len() < before
+    }
+
+    /// Groups with offsets of a topic.
+    pub(crate) fn groups_of(&self, topic: &str) -> impl Iterator<Item = String> {
+        self.by_key.keys().filter_map(move |key| {
+            let (of, group) = split_key(key)?;
+            (of == topic.as_bytes()).then(|| String::from_utf8_lossy(group).into_owned())
+        })
+    }
+
+    /// Topics a group has offsets of.
+    pub(crate) fn topics_of(&self, group: &[u8]) -> impl Iterator<Item = String> {
+        self.by_key.keys().filter_map(move |key| {
+            let (topic, of) = split_key(key)?;
+            (of == group).then(|| String::from_utf8_lossy(topic).into_owned())
+        })
+    }
+
+    /// What a job writes; cheap to take.
+    pub(crate) fn snapshot(&self) -> Vec<(Arc<[u8]>, QueueOffsets)> {
+        let pair =
+            |(key, queues): (&Arc<[u8]>, &QueueOffsets)| (Arc::clone(key), Arc::clone(queues));
+        self.by_key.iter().map(pair).collect()
+    }
+}
+
+/// Topic and group of a key; neither holds an `@`.
+pub(crate) fn split_key(key: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = key.iter().position(|&byte| byte == b'@')?;
+    Some((key.get(..at)?, key.get(at + 1..)?))
+}
+
+// ---- texts ----
+
+/// Text of `topics.json`.
+pub(crate) fn topics_text(version: DataVersion, topics: &[Arc<TopicConfig>]) -> Vec<u8> {
+    let table = topics.iter().map(|config| (config.topic_name.clone(), (**config).clone()));
+    pretty(&TopicConfigSerializeWrapper {
+        data_version: version,
+        topic_config_table: table.collect(),
+        ..TopicConfigSerializeWrapper::default()
+    })
+}
+
+/// Text of `subscriptionGroup.json`.
+pub(crate) fn groups_text(
+    version: DataVersion,
+    forbidden: &Table<Table<i32>>,
+    groups: &[Arc<SubscriptionGroupConfig>],
+) -> Vec<u8> {
+    let table = groups.iter().map(|config| (config.group_name.clone(), (**config).clone()));
+    pretty(&SubscriptionGroupWrapper {
+        data_version: version,
+        forbidden_table: Some(forbidden.clone()),
+        subscription_group_table: table.collect(),
+    })
+}
+
+/// Text of `consumerOffset.json`.
+pub(crate) fn offsets_text(version: DataVersion, offsets: &[(Arc<[u8]>, QueueOffsets)]) -> Vec<u8> {
+    let mut table: Vec<_> = offsets
+        .iter()
+        .map(|(key, queues)| (String::from_utf8_lossy(key).into_owned(), (**queues).clone()))
+        .collect();
+    table.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    pretty(&ConsumerOffsetWrapper {
+        data_version: Some(version),
+        offset_table: Table(table),
+        ..ConsumerOffsetWrapper::default()
+    })
+}
+
+/// fastjson's pretty form: tabs, no blank behind the colon.
+fn pretty<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, Pretty::default());
+    value.serialize(&mut serializer).expect("a vector takes every byte, and tables are plain data");
+    out
+}
+
+#[derive(Default)]
+struct Pretty {
+    depth: usize,
+    has_value: bool,
+}
+
+impl Pretty {
+    fn line<W: ?Sized + io::Write>(&self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b"\n")?;
+        (0..self.depth).try_for_each(|_| writer.write_all(b"\t"))
+    }
+
+    fn open<W: ?Sized + io::Write>(&mut self, writer: &mut W, bracket: &[u8]) -> io::Result<()> {
+        self.depth += 1;
+        self.has_value = false;
+        writer.write_all(bracket)
+    }
+
+    fn close<W: ?Sized + io::Write>(&mut self, writer: &mut W, bracket: &[u8]) -> io::Result<()> {
+        self.depth -= 1;
+        if self.has_value {
+            self.line(writer)?;
+        }
+        writer.write_all(bracket)
+    }
+
+    fn item<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if !first {
+            writer.write_all(b",")?;
+        }
+        self.line(writer)
+    }
+}
+
+impl serde_json::ser::Formatter for Pretty {
+    fn begin_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.open(writer, b"[")
+    }
+
+    fn end_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.close(writer, b"]")
+    }
+
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        self.item(writer, first)
+    }
+
+    fn end_array_value<W: ?Sized + io::Write>(&mut self, _writer: &mut W) -> io::Result<()> {
+        self.has_value = true;
+        Ok(())
+    }
+
+    fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.open(writer, b"{")
+    }
+
+    fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.close(writer, b"}")
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        self.item(writer, first)
+    }
+
+    fn end_object_value<W: ?Sized + io::Write>(&mut self, _writer: &mut W) -> io::Result<()> {
+        self.has_value = true;
+        Ok(())
+    }
+}
+
+/// Writes a table: the old text becomes `.bak`, then the file is replaced. On a background thread.
+pub(crate) fn write(dir: &Path, file: TableFile, text: &[u8]) -> io::Result<()> {
+    let path = dir.join(file.name());
+    match std::fs::read(&path) {
+        Ok(old) if !old.is_empty() => replace_file(&backup(&path), &old)?,
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::create_dir_all(dir)?,
+        Err(error) => return Err(error),
+    }
+    replace_file(&path, text)
+}
+
+fn backup(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(".bak");
+    PathBuf::from(name)
+}
+
+// ---- reading at the start ----
+
+/// Reads the tables of a store and adds what every broker has.
+///
+/// Errors: a file and its `.bak` that cannot be read, or a value beyond a limit, with path, field and value.
+pub fn load(config_dir: &Path, settings: &Settings) -> Result<BootTables, String> {
+    let topics: TopicConfigSerializeWrapper = read(&config_dir.join(TableFile::Topics.name()))?;
+    let groups: SubscriptionGroupWrapper = read(&config_dir.join(TableFile::Groups.name()))?;
+    let offsets: ConsumerOffsetWrapper = read(&config_dir.join(TableFile::Offsets.name()))?;
+    Ok(BootTables {
+        offsets: boot_offsets(&offsets),
+        meta: MetaBoot {
+            topics_version: topics.data_version,
+            topics: boot_topics(topics.topic_config_table, settings)
+                .map_err(|problem| at(config_dir, TableFile::Topics, &problem))?,
+            groups_version: groups.data_version,
+            forbidden: groups.forbidden_table.unwrap_or_default(),
+            groups: boot_groups(groups.subscription_group_table)
+                .map_err(|problem| at(config_dir, TableFile::Groups, &problem))?,
+            offsets_version: offsets.data_version.unwrap_or_default(),
+            config_dir: config_dir.to_path_buf(),
+            ..MetaBoot::default()
+        },
+    })
+}
+
+fn at(dir: &Path, file: TableFile, problem: &str) -> String {
+    format!("{}: {problem}", dir.join(file.name()).display())
+}
+
+fn read<T: DeserializeOwned + Default>(path: &Path) -> Result<T, String> {
+    let backup = backup(path);
+    match read_one(path) {
+        Ok(Some(table)) => return Ok(table),
+        Ok(None) => {}
+        Err(problem) => tracing::error!("{problem}; reading {} instead", backup.display()),
+    }
+    match read_one(&backup)? {
+        Some(table) => {
+            tracing::warn!("{}: missing or damaged, its .bak was read", path.display());
+            Ok(table)
+        }
+        None if path.exists() && std::fs::metadata(path).is_ok_and(|file| file.len() > 0) => {
+            Err(format!(
+                "{}: damaged, and there is no .bak; move it away to start without it",
+                path.display()
+            ))
+        }
+        None => Ok(T::default()),
+    }
+}
+
+/// `None`: missing or empty.
+fn read_one<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
+    let bad = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    match std::fs::metadata(path) {
+        Ok(found) if found.len() > FILE_BYTES_MAX => {
+            let bytes = found.len();
+            return Err(bad(&format!("{bytes} bytes, the limit is {FILE_BYTES_MAX}")));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(bad(&error)),
+    }
+    let bytes = std::fs::read(path).map_err(|error| bad(&error))?;
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(None);
+    }
+    wire::json::from_slice(&bytes).map(Some).map_err(|error| bad(&error))
+}
+
+/// The built-in topics, replaced and joined by those of the file.
+fn boot_topics(
+    file: Table<TopicConfig>,
+    settings: &Settings,
+) -> Result<Vec<Arc<TopicConfig>>, String> {
+    let mut topics: BTreeMap<String, TopicConfig> =
+        topic_rules::built_in(settings).into_iter().map(|t| (t.topic_name.clone(), t)).collect();
+    for (name, mut config) in file.0 {
+        if name.is_empty() || name.contains('/') || name == "." || name == ".." {
+            return Err(format!("topic name {name:?} cannot be a directory"));
+        }
+        for (field, queues) in
+            [("readQueueNums", config.read_queue_nums), ("writeQueueNums", config.write_queue_nums)]
+        {
+            if !(0..=QUEUE_ID_MAX).contains(&queues) {
+                return Err(format!(
+                    "topic {name}: {field} is {queues}, allowed is 0 to {QUEUE_ID_MAX}"
+                ));
+            }
+        }
+        config.topic_name.clone_from(&name);
+        config.attributes.get_or_insert_default();
+        topics.insert(name, config);
+    }
+    if !settings.config.auto_create_topic_enable
+        && let Some(parent) = topics.get_mut(AUTO_CREATE_TOPIC)
+    {
+        parent.perm &= !PERM_INHERIT;
+    }
+    Ok(topics.into_values().map(Arc::new).collect())
+}
+
+fn boot_groups(
+    file: Table<SubscriptionGroupConfig>,
+) -> Result<Vec<Arc<SubscriptionGroupConfig>>, String> {
+    let mut groups: BTreeMap<String, SubscriptionGroupConfig> =
+        groups::preset().map(|group| (group.group_name.clone(), group)).collect();
+    for (name, mut config) in file.0 {
+        if name.is_empty() || name.contains('@') {
+            return Err(format!("group name {name:?} cannot be part of an offset's key"));
+        }
+        config.group_name.clone_from(&name);
+        groups.insert(name, config.with_5x_defaults());
+    }
+    Ok(groups.into_values().map(Arc::new).collect())
+}
+
+fn boot_offsets(file: &ConsumerOffsetWrapper) -> Vec<(Arc<[u8]>, i32, i64)> {
+    let mut list = Vec::new();
+    for (key, queues) in &file.offset_table.0 {
+        let is_key = split_key(key.as_bytes()).is_some_and(|(t, g)| !t.is_empty() && !g.is_empty());
+        if !is_key {
+            tracing::warn!("consumerOffset.json: {key:?} is not topic@group and is left out");
+            continue;
+        }
+        let key: Arc<[u8]> = Arc::from(key.as_bytes());
+        for (&queue, &offset) in queues {
+            if !(0..=QUEUE_ID_MAX).contains(&queue) || offset < 0 {
+                tracing::warn!(
+                    "consumerOffset.json: queue {queue} offset {offset} of {} is left out",
+                    String::from_utf8_lossy(&key)
+                );
+                continue;
+            }
+            list.push((Arc::clone(&key), queue, offset));
+        }
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests;
