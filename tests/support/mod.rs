@@ -157,18 +157,24 @@ impl Server {
     /// A topic with 8 queues that can be sent to.
     pub(crate) fn topic(&self) -> &'static str {
         const TOPIC: &str = "BenchmarkTest";
+        self.topic_named(TOPIC);
+        TOPIC
+    }
+
+    /// Makes a topic with 8 queues.
+    pub(crate) fn topic_named(&self, name: &str) {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             let mut connection = self.connect(Duration::from_secs(5)).unwrap();
-            match connection.create_topic(&NewTopic::new(TOPIC, 8)) {
+            match connection.create_topic(&NewTopic::new(name, 8)) {
                 Ok(()) => {}
                 Err(error) if error.refused_code() == Some(response::REQUEST_CODE_NOT_SUPPORTED) => {}
                 Err(error) => panic!("creating a topic: {error}"),
             }
             let mut consumer = client::Consumer::new(connection, "G_ready");
-            let answers = (0..8).all(|queue| consumer.pull(&Pull::new(TOPIC, queue, 0)).is_ok());
+            let answers = (0..8).all(|queue| consumer.pull(&Pull::new(name, queue, 0)).is_ok());
             if answers {
-                return TOPIC;
+                return;
             }
             assert!(Instant::now() < deadline, "the topic does not come: {}", self.log_tail());
             std::thread::sleep(Duration::from_millis(100));
@@ -340,3 +346,11 @@ pub(crate) fn rounds(variable: &str, short: u64) -> u64 {
     text.map_or(short, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
 }
 
+
+/// Lets this process open as many files as it may; the answer is how many.
+pub(crate) fn raise_open_files() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
