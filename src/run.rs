@@ -236,10 +236,11 @@ fn bind_broker(
     listeners: &mut [Vec<(TcpListener, ListenerTag)>],
 ) -> Result<(), Fatal> {
     bind_shared(config.bind_address, config.listen_port, BROKER, listeners)?;
-    if let Some(vip) = config.listen_port.checked_sub(2).filter(|port| *port > 0) {
-        if let Err(fatal) = bind_shared(config.bind_address, vip, BROKER_VIP, listeners) {
-            tracing::warn!("no second listener for old clients: {}", fatal.text);
-        }
+    let vip = config.listen_port.checked_sub(2).filter(|port| *port > 0);
+    if let Some(vip) = vip
+        && let Err(fatal) = bind_shared(config.bind_address, vip, BROKER_VIP, listeners)
+    {
+        tracing::warn!("no second listener for old clients: {}", fatal.text);
     }
     Ok(())
 }

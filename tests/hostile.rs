@@ -55,7 +55,8 @@ impl Stage {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let data = Data::new();
-        let config = "mappedFileSizeCommitLog=67108864\nlogWindowBytes=16M\nautoCreateTopicEnable=false\n";
+        let config =
+            "mappedFileSizeCommitLog=67108864\nlogWindowBytes=16M\nautoCreateTopicEnable=false\n";
         let setting = Setting { shards: 2, config: config.to_owned() };
         let server = Server::start(data.path(), &setting);
         let topic = server.topic();
@@ -106,7 +107,12 @@ fn control(address: SocketAddr, topic: &str, stop: &AtomicBool) -> Control {
     seen
 }
 
-fn serve(address: SocketAddr, topic: &str, stop: &AtomicBool, seen: &mut Control) -> Result<(), Error> {
+fn serve(
+    address: SocketAddr,
+    topic: &str,
+    stop: &AtomicBool,
+    seen: &mut Control,
+) -> Result<(), Error> {
     let options = Options { timeout: Duration::from_secs(20), ..Options::default() };
     let mut producer = Producer::new(Connection::connect_with(address, options)?, "G_control");
     let mut consumer = Consumer::new(Connection::connect_with(address, options)?, "G_control");
@@ -152,7 +158,8 @@ fn frame_of(serialize: u8, header: &[u8], body: &[u8]) -> Vec<u8> {
 fn json_frame(code: i32, opaque: i32, fields: &[u8], body: &[u8]) -> Vec<u8> {
     let mut header = format!(r#"{{"code":{code},"extFields":{{"#).into_bytes();
     header.extend_from_slice(fields);
-    let rest = r#"},"flag":0,"language":"JAVA","serializeTypeCurrentRPC":"JSON","version":513,"opaque":"#;
+    let rest =
+        r#"},"flag":0,"language":"JAVA","serializeTypeCurrentRPC":"JSON","version":513,"opaque":"#;
     header.extend_from_slice(format!("{rest}{opaque}}}").as_bytes());
     frame_of(0, &header, body)
 }
@@ -250,7 +257,16 @@ fn what_is_no_frame_costs_its_sender_the_connection() {
         for serialize in [2u8, 3, 127, 255] {
             cases.push(frame_of(serialize, b"{}", b""));
         }
-        for header in [&b""[..], b"{", b"[]", b"null", b"{\"code\":}", b"{\"code\":1}x", b"\xff\xfe", b"{\"code\":1e99}"] {
+        for header in [
+            &b""[..],
+            b"{",
+            b"[]",
+            b"null",
+            b"{\"code\":}",
+            b"{\"code\":1}x",
+            b"\xff\xfe",
+            b"{\"code\":1e99}",
+        ] {
             cases.push(frame_of(0, header, b"body"));
             cases.push(frame_of(1, header, b"body"));
         }
@@ -264,7 +280,8 @@ fn what_is_no_frame_costs_its_sender_the_connection() {
             cases.push(huge);
         }
         for (at, case) in cases.iter().enumerate() {
-            let mut stream = if random.once_in(3) { raw(stage.server.namesrv) } else { stage.raw() };
+            let mut stream =
+                if random.once_in(3) { raw(stage.server.namesrv) } else { stage.raw() };
             deliver(&mut stream, case, &mut random);
             let shown = &case[..case.len().min(40)];
             assert!(closes(&mut stream), "case {at} keeps its connection: {shown:?}");
@@ -352,11 +369,34 @@ fn a_frame_in_single_bytes_and_a_largest_frame_are_answered() {
 /// Values no field expects, as JSON.
 fn json_values(random: &mut Random) -> Vec<Vec<u8>> {
     let mut values: Vec<Vec<u8>> = [
-        r#""""#, r#""abc""#, r#""-1""#, r#""-2147483649""#, r#""2147483648""#, r#""2147483647""#,
-        r#""9223372036854775807""#, r#""9223372036854775808""#, r#""-9223372036854775808""#,
-        r#""-9223372036854775809""#, r#""0x10""#, r#"" 1""#, r#""1e3""#, "1", "-1", "1.5", "1e400",
-        "99999999999999999999999", "true", "null", "{}", r#"{"a":{"b":[1]}}"#, "[1,2,3]", r#""\u0000""#,
-        r#""\ud800""#, r#""../../etc/passwd""#, r#""a\u0001b\u0002""#, r#""%RETRY%x""#,
+        r#""""#,
+        r#""abc""#,
+        r#""-1""#,
+        r#""-2147483649""#,
+        r#""2147483648""#,
+        r#""2147483647""#,
+        r#""9223372036854775807""#,
+        r#""9223372036854775808""#,
+        r#""-9223372036854775808""#,
+        r#""-9223372036854775809""#,
+        r#""0x10""#,
+        r#"" 1""#,
+        r#""1e3""#,
+        "1",
+        "-1",
+        "1.5",
+        "1e400",
+        "99999999999999999999999",
+        "true",
+        "null",
+        "{}",
+        r#"{"a":{"b":[1]}}"#,
+        "[1,2,3]",
+        r#""\u0000""#,
+        r#""\ud800""#,
+        r#""../../etc/passwd""#,
+        r#""a\u0001b\u0002""#,
+        r#""%RETRY%x""#,
     ]
     .iter()
     .map(|text| text.as_bytes().to_vec())
@@ -366,7 +406,8 @@ fn json_values(random: &mut Random) -> Vec<Vec<u8>> {
     }
     values.push(b"\"\xff\xfe\xc0\"".to_vec());
     values.push([&b"["[..], &b"[".repeat(20), &b"]".repeat(21)].concat());
-    let wild: String = (0..20).map(|_| char::from(random.pick(b"0123456789-+.eE ").to_owned())).collect();
+    let wild: String =
+        (0..20).map(|_| char::from(random.pick(b"0123456789-+.eE ").to_owned())).collect();
     values.push(format!("\"{wild}\"").into_bytes());
     values
 }
@@ -453,7 +494,8 @@ fn wrong_values_in_every_field_of_every_request_are_answered() {
                 values.extend(json_values(&mut random).into_iter().map(Some));
                 for value in &values {
                     let value = value.as_deref();
-                    let shown = value.map(|v| String::from_utf8_lossy(&v[..v.len().min(60)]).into_owned());
+                    let shown =
+                        value.map(|v| String::from_utf8_lossy(&v[..v.len().min(60)]).into_owned());
                     let what = format!("code {} with {} = {shown:?}", row.code, row.fields[at].key);
                     opaque += 1;
                     let frame = request_of(row, at, value, opaque);
@@ -471,9 +513,8 @@ fn wrong_values_in_every_field_of_every_request_are_answered() {
 }
 
 fn bodies(random: &mut Random) -> Vec<Vec<u8>> {
-    let nested = |open: &str, close: &str, n: usize| {
-        [open.repeat(n), close.repeat(n)].concat().into_bytes()
-    };
+    let nested =
+        |open: &str, close: &str, n: usize| [open.repeat(n), close.repeat(n)].concat().into_bytes();
     let mut bodies: Vec<Vec<u8>> = [
         "", "{", "{}", "[]", "null", "0", "\"\"", "{\"a\":", "{\"clientID\":1}", "{\"clientID\":null}",
         r#"{"clientID":"c","consumerDataSet":[{}],"producerDataSet":[null]}"#,
@@ -520,7 +561,10 @@ fn wrong_bodies_of_every_request_are_answered() {
                 }
                 opaque += 1;
                 let frame = json_frame(code, opaque, fields.as_bytes(), &body);
-                let what = format!("{name} with the body {:?}", String::from_utf8_lossy(&body[..body.len().min(60)]));
+                let what = format!(
+                    "{name} with the body {:?}",
+                    String::from_utf8_lossy(&body[..body.len().min(60)])
+                );
                 ask(&mut stage, &mut connection, &frame, opaque, &what);
             }
         }
@@ -564,7 +608,9 @@ fn idle_connections_cost_little() {
     let wanted = rounds("RINGMQ_CONNECTIONS", 2000);
     let limit = support::raise_open_files();
     if limit < wanted + 500 {
-        eprintln!("idle connections: skipped, only {limit} files may be open and {wanted} are wanted");
+        eprintln!(
+            "idle connections: skipped, only {limit} files may be open and {wanted} are wanted"
+        );
         return;
     }
     let mut stage = Stage::new("idle connections");

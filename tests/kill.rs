@@ -72,7 +72,13 @@ struct Ledger {
 }
 
 /// Sends until the connection breaks or `stop` is set.
-fn write(server: &Server, topic: &str, ids: &AtomicU64, stop: &AtomicBool, mut random: Random) -> Vec<Sent> {
+fn write(
+    server: &Server,
+    topic: &str,
+    ids: &AtomicU64,
+    stop: &AtomicBool,
+    mut random: Random,
+) -> Vec<Sent> {
     let mut sent = Vec::new();
     let Ok(connection) = server.connect(TIMEOUT) else { return sent };
     let mut producer = Producer::new(connection, "G_kill");
@@ -120,7 +126,13 @@ fn write(server: &Server, topic: &str, ids: &AtomicU64, stop: &AtomicBool, mut r
 }
 
 /// Follows the queues until the connection breaks; returns what it saw.
-fn read(server: &Server, topic: &str, starts: &[i64], stop: &AtomicBool, mut random: Random) -> Vec<Received> {
+fn read(
+    server: &Server,
+    topic: &str,
+    starts: &[i64],
+    stop: &AtomicBool,
+    mut random: Random,
+) -> Vec<Received> {
     let mut seen = Vec::new();
     let mut offsets = starts.to_vec();
     let Ok(connection) = server.connect(TIMEOUT) else { return seen };
@@ -162,7 +174,14 @@ fn check(received: &Received) -> Body {
 }
 
 /// Runs load for `life`; afterwards the process is gone.
-fn live(server: Server, ledger: &mut Ledger, ids: &AtomicU64, life: Duration, kill: bool, random: &mut Random) {
+fn live(
+    server: Server,
+    ledger: &mut Ledger,
+    ids: &AtomicU64,
+    life: Duration,
+    kill: bool,
+    random: &mut Random,
+) {
     let topic = server.topic();
     let stop = AtomicBool::new(false);
     let starts: Vec<i64> = (0..QUEUES).map(|queue| next_offset(ledger, queue)).collect();
@@ -214,7 +233,11 @@ impl Ledger {
             let place = (received.queue_id, received.queue_offset);
             let id = id_of(received);
             if let Some(sent) = self.open.remove(&id) {
-                assert_ne!(sent.fate, Fate::Refused, "id {id} was refused and is seen at {place:?}");
+                assert_ne!(
+                    sent.fate,
+                    Fate::Refused,
+                    "id {id} was refused and is seen at {place:?}"
+                );
                 assert_eq!(sent.queue, received.queue_id, "id {id}");
                 self.settled.insert(place, sent.body);
             }
@@ -239,11 +262,18 @@ impl Ledger {
             let max = consumer.connection().max_offset(topic, queue).unwrap();
             assert_eq!(consumer.connection().min_offset(topic, queue).unwrap(), 0);
             let expected = next_offset(self, queue);
-            assert!(lossy || max >= expected, "queue {queue} ends at {max}, acknowledged: {expected}");
+            assert!(
+                lossy || max >= expected,
+                "queue {queue} ends at {max}, acknowledged: {expected}"
+            );
             let mut next = 0;
             while next < max {
                 let answer = consumer.pull(&Pull::new(topic, queue, next)).unwrap();
-                assert_eq!(answer.status, PullStatus::Found, "queue {queue} offset {next} of {max}");
+                assert_eq!(
+                    answer.status,
+                    PullStatus::Found,
+                    "queue {queue} offset {next} of {max}"
+                );
                 for received in &answer.messages {
                     let place = (queue, next);
                     assert_eq!((received.queue_id, received.queue_offset), place);
@@ -270,7 +300,8 @@ impl Ledger {
         }
         for (place, of) in found.iter().filter(|(place, _)| !self.settled.contains_key(place)) {
             let sent = self.open.remove(&of.0);
-            let sent = sent.unwrap_or_else(|| panic!("{place:?} has id {}, never sent there", of.0));
+            let sent =
+                sent.unwrap_or_else(|| panic!("{place:?} has id {}, never sent there", of.0));
             assert_ne!(sent.fate, Fate::Refused, "id {} was refused and is stored", of.0);
             assert_eq!((sent.queue, sent.body), (place.0, *of));
         }

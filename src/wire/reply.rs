@@ -228,12 +228,6 @@ impl BodyWriter<'_> {
         let length = self.out.len() - self.start - 4;
         put_u32(self.out, self.start, length);
     }
-
-    /// Ends the frame when its last `outside_bytes` body bytes are sent from elsewhere, after the vector.
-    pub fn finish_with_tail(self, outside_bytes: usize) {
-        let length = self.out.len() - self.start - 4 + outside_bytes;
-        put_u32(self.out, self.start, length);
-    }
 }
 
 /// Replaces the code of a finished frame that starts at `at`; the answer of a parked request may turn into an error.

@@ -168,7 +168,8 @@ impl Server {
             let mut connection = self.connect(Duration::from_secs(5)).unwrap();
             match connection.create_topic(&NewTopic::new(name, 8)) {
                 Ok(()) => {}
-                Err(error) if error.refused_code() == Some(response::REQUEST_CODE_NOT_SUPPORTED) => {}
+                Err(error)
+                    if error.refused_code() == Some(response::REQUEST_CODE_NOT_SUPPORTED) => {}
                 Err(error) => panic!("creating a topic: {error}"),
             }
             let mut consumer = client::Consumer::new(connection, "G_ready");
@@ -345,7 +346,6 @@ pub(crate) fn rounds(variable: &str, short: u64) -> u64 {
     let text = std::env::var(variable).ok();
     text.map_or(short, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
 }
-
 
 /// Lets this process open as many files as it may; the answer is how many.
 pub(crate) fn raise_open_files() -> u64 {

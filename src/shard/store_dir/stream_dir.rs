@@ -473,8 +473,11 @@ impl Rebuilt {
             let start = if self.whole_log { offset.max(0) } else { 0 };
             ConsumeQueue::new(topic, id, stream, start, start)
         });
-        if offset < queue.next() {
-            return;
+        if offset < queue.next() && offset >= 0 {
+            // The files were counted up to the scan's start only, so this record is newer than what has its
+            // offset: the topic was deleted and made again. The older messages went with the deletion.
+            let topic = Arc::clone(&queue.topic);
+            *queue = ConsumeQueue::new(topic, id, stream, offset, offset);
         }
         if offset > queue.next() && queue.next() == queue.min() && self.whole_log {
             let topic = Arc::clone(&queue.topic);
