@@ -18,6 +18,8 @@ use store::{Store, StoreConfig};
 use wire::ids::StreamId;
 
 mod stream_dir;
+#[cfg(test)]
+mod tests;
 
 /// What the operator asked for.
 #[derive(Clone, Debug)]

@@ -18,7 +18,7 @@ use store::layout::consume_queue::CqEntry;
 use store::layout::identity::Identity;
 use store::layout::segment;
 use store::queues::{QUEUE_ID_MAX, stream_of};
-use store::recovery::{ScanEnd, ScanRange, scan};
+use store::recovery::{RECORD_BYTES_MAX, ScanEnd, ScanRange, scan};
 use store::segments::Segments;
 use store::stream::{Stream, StreamConfig};
 use wire::ids::{PhyOffset, QueueId, StreamId};
@@ -215,16 +215,35 @@ impl Opening<'_> {
         let known = checkpoint.dispatched.filter(|at| (first..=self.limit()).contains(at));
         if let Some(from) = known {
             let (end, queues, gaps) = self.scan_from(from, names)?;
-            if gaps == 0 {
+            let lost = end.records == 0 && self.has_bytes_at(from)?;
+            if gaps == 0 && !lost {
+                self.refuse_to_cut(&end)?;
                 return Ok((end, queues));
             }
-            tracing::warn!(
-                "stream {}: {gaps} queue entries below the checkpoint are missing; reading the whole log",
-                self.stream.0
-            );
+            let why = if lost {
+                "no record begins at the checkpoint"
+            } else {
+                "queue entries below the checkpoint are missing"
+            };
+            tracing::warn!("stream {}: {why}; reading the whole log", self.stream.0);
         }
         let (end, queues, _) = self.scan_from(first, names)?;
+        self.refuse_to_cut(&end)?;
         Ok((end, queues))
+    }
+
+    /// Whether something was written at a position: behind the end of a log there are zeros.
+    fn has_bytes_at(&self, position: u64) -> Result<bool, StoreError> {
+        let base = position - position % self.paths.segment_bytes;
+        if !self.bases.contains(&base) {
+            return Ok(false);
+        }
+        let path = self.path(base);
+        let mut bytes = [0; 8];
+        let file = File::open(&path).map_err(StoreError::io(&path, "opening"))?;
+        read_full_at(&file, &mut bytes, position - base)
+            .map_err(StoreError::io(&path, "reading"))?;
+        Ok(bytes != [0; 8])
     }
 
     fn scan_from(
@@ -254,7 +273,6 @@ impl Opening<'_> {
             rebuilt.add(view, PhyOffset::new(self.stream, position), size);
         });
         let end = end.map_err(StoreError::io(&self.dir, "reading the log"))?;
-        self.refuse_to_cut(&end)?;
         tracing::info!(
             "stream {}: {} records scanned from {from}; the log ends at {} ({})",
             self.stream.0,
@@ -272,12 +290,18 @@ impl Opening<'_> {
         let later = self.bases.iter().filter(|base| **base > end.end - end.end % size);
         for base in later {
             let path = self.path(*base);
-            let mut head = vec![0; BLOCK_BYTES.min(usize::try_from(size).unwrap_or(BLOCK_BYTES))];
             let file = File::open(&path).map_err(StoreError::io(&path, "opening"))?;
-            read_full_at(&file, &mut head, 0).map_err(StoreError::io(&path, "reading"))?;
-            let fits = wire::message::declared_size(&head).is_some_and(|s| s <= head.len());
+            let mut record = vec![0; 8];
+            read_full_at(&file, &mut record, 0).map_err(StoreError::io(&path, "reading"))?;
+            let declared = wire::message::declared_size(&record);
+            let Some(bytes) = declared.filter(|s| *s as u64 <= size && *s <= RECORD_BYTES_MAX)
+            else {
+                continue;
+            };
+            record.resize(bytes, 0);
+            read_full_at(&file, &mut record, 0).map_err(StoreError::io(&path, "reading"))?;
             let place = PhyOffset::new(self.stream, *base);
-            if fits && matches!(probe(&head, place), Probe::Message { .. }) {
+            if matches!(probe(&record, place), Probe::Message { .. }) {
                 let text = format!(
                     "valid records begin here, but the log before is damaged at {} ({}). Nothing was changed. \
                      Restore the file {} from a copy, or move this and later files away to go on without them",

@@ -204,12 +204,8 @@ fn recover(disk: &[u8]) -> (Vec<Found>, u64) {
 /// The same for a scan that begins at a checkpoint.
 fn recover_from(disk: &[u8], from: u64) -> (Vec<Found>, u64) {
     let mut found = Vec::new();
-    let range = ScanRange {
-        stream: StreamId(0),
-        segment_bytes: SEGMENT,
-        from,
-        limit: disk.len() as u64,
-    };
+    let range =
+        ScanRange { stream: StreamId(0), segment_bytes: SEGMENT, from, limit: disk.len() as u64 };
     let end = scan(
         range,
         &mut |position, buffer| {
