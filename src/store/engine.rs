@@ -80,13 +80,41 @@ struct Hidden {
     next: i64,
 }
 
+/// A checkpoint may lag this far behind the flushed frontier while a stream is busy.
+const ENDS_APART_BYTES: u64 = 64 << 10;
+
 struct StreamState {
     stream: Stream,
     /// Messages that readers may not see yet, in log order.
     hidden: VecDeque<Hidden>,
+    /// Ends of some records that are not known to be durable, in log order, `ENDS_APART_BYTES` apart or more.
+    ends: VecDeque<u64>,
+    /// A record's end at or below the flushed frontier, which itself may lie inside a record.
+    durable_end: u64,
     checkpoint: Checkpoint,
     /// Store time of the newest message, ms.
     last_timestamp: i64,
+}
+
+impl StreamState {
+    /// Remembers where a record ends.
+    fn note_end(&mut self, end: u64) {
+        if self.ends.back().is_none_or(|last| end - last >= ENDS_APART_BYTES) {
+            self.ends.push_back(end);
+        }
+    }
+
+    /// A position up to which the log is durable, where a record ends: a later start begins its scan there.
+    fn durable_end(&mut self) -> u64 {
+        let flushed = self.stream.flushed();
+        while let Some(end) = self.ends.pop_front_if(|end| *end <= flushed) {
+            self.durable_end = end;
+        }
+        if flushed == self.stream.appended() {
+            self.durable_end = flushed;
+        }
+        self.durable_end
+    }
 }
 
 /// A shard's part of the store.
@@ -111,8 +139,10 @@ impl Store {
             streams: streams
                 .into_iter()
                 .map(|(stream, checkpoint)| StreamState {
-                    stream,
                     hidden: VecDeque::new(),
+                    ends: VecDeque::new(),
+                    durable_end: stream.flushed(),
+                    stream,
                     checkpoint,
                     last_timestamp: checkpoint.log_timestamp,
                 })
@@ -312,7 +342,7 @@ impl Store {
             || self.checkpoint_wanted && settled()
             || self.closing && !self.is_closed();
         if work && self.round.may_begin(now, self.closing) {
-            let marks = self.streams.iter().map(|s| (s.stream.id(), s.stream.flushed())).collect();
+            let marks = self.streams.iter_mut().map(|s| (s.stream.id(), s.durable_end())).collect();
             let dirty = std::mem::take(&mut self.dirty);
             for no in &dirty {
                 self.queues.get_mut(*no).dirty = false;
@@ -470,6 +500,7 @@ impl Batch<'_> {
         let timestamp = self.now.wall.0;
         let state = self.store.state_mut(self.stream);
         state.stream.commit(self.end);
+        state.note_end(self.end);
         state.last_timestamp = timestamp;
         let shown = state.stream.visible() >= self.end;
         if !shown {

@@ -41,6 +41,7 @@ struct World {
     in_flight: Vec<Write>,
     syncs: Vec<OpTag>,
     files: HashMap<(Vec<u8>, i32), Vec<u8>>,
+    dispatched: u64,
     now: Now,
     random: Random,
 }
@@ -88,6 +89,7 @@ impl World {
             in_flight: Vec::new(),
             syncs: Vec::new(),
             files: HashMap::new(),
+            dispatched: 0,
             now: Now { wall: WallMs(1000), mono: MonoNs(1) },
             random: Random(seed | 1),
         }
@@ -109,13 +111,17 @@ impl World {
             self.start(op);
         }
         if let Some(step) = self.store.plan_queues(self.now.mono) {
-            if let QueueStep::Write(writes) = step {
-                for write in writes {
-                    let at = usize::try_from(write.first).unwrap() * ENTRY_BYTES;
-                    let file = self.files.entry((write.topic.to_vec(), write.queue.0)).or_default();
-                    file.resize(file.len().max(at + write.bytes.len()), 0);
-                    file[at..at + write.bytes.len()].copy_from_slice(&write.bytes);
+            match step {
+                QueueStep::Write(writes) => {
+                    for write in writes {
+                        let at = usize::try_from(write.first).unwrap() * ENTRY_BYTES;
+                        let key = (write.topic.to_vec(), write.queue.0);
+                        let file = self.files.entry(key).or_default();
+                        file.resize(file.len().max(at + write.bytes.len()), 0);
+                        file[at..at + write.bytes.len()].copy_from_slice(&write.bytes);
+                    }
                 }
+                QueueStep::Checkpoint(list) => self.dispatched = list[0].1.dispatched.unwrap(),
             }
             self.store.on_queues(None);
         }
@@ -192,13 +198,14 @@ type Found = (Vec<u8>, i64, Vec<u8>);
 
 /// Every record the disk proves, and the end.
 fn recover(disk: &[u8]) -> (Vec<Found>, u64) {
+    recover_from(disk, 0)
+}
+
+/// The same for a scan that begins at a checkpoint.
+fn recover_from(disk: &[u8], from: u64) -> (Vec<Found>, u64) {
     let mut found = Vec::new();
-    let range = ScanRange {
-        stream: StreamId(0),
-        segment_bytes: SEGMENT,
-        from: 0,
-        limit: disk.len() as u64,
-    };
+    let range =
+        ScanRange { stream: StreamId(0), segment_bytes: SEGMENT, from, limit: disk.len() as u64 };
     let end = scan(
         range,
         &mut |position, buffer| {
@@ -244,6 +251,32 @@ fn with_sync_flush_every_crash_keeps_what_was_acknowledged() {
         let wanted = sent.iter().filter(|(_, a, _)| a.end <= end);
         let wanted: Vec<_> = wanted.map(|(t, a, b)| (t.clone(), a.first.0, b.clone())).collect();
         assert_eq!(found, wanted, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_scan_from_the_checkpoint_finds_the_end_that_a_scan_of_the_whole_log_finds() {
+    for seed in 1..150u64 {
+        let flush = if seed % 2 == 0 { FlushMode::Sync } else { FlushMode::Async };
+        let mut world = World::new(flush, seed * 7919);
+        let mut moved = 0;
+        for _ in 0..20 + world.random.below(300) {
+            // Larger than a block, so that the frontier of whole blocks often lies inside a message.
+            let body = vec![1; 1 + world.random.below(20_000)];
+            let _ = world.append(b"A", &body);
+            let before = world.dispatched;
+            world.plan();
+            moved += u32::from(world.dispatched > before);
+            for _ in 0..world.random.below(4) {
+                world.complete_one();
+            }
+        }
+        let disk = world.crash();
+        let (records, end) = recover(&disk);
+        let (newest, same) = recover_from(&disk, world.dispatched);
+        assert_eq!(same, end, "seed {seed}: a scan from {}", world.dispatched);
+        assert!(records.ends_with(&newest), "seed {seed}");
+        assert!(moved > 0, "seed {seed}: checkpoints move while messages arrive");
     }
 }
 
