@@ -156,7 +156,7 @@ impl Server {
 
     /// A topic with 8 queues that can be sent to.
     pub(crate) fn topic(&self) -> &'static str {
-        const TOPIC: &str = "BenchmarkTest";
+        const TOPIC: &str = "TestTopic";
         self.topic_named(TOPIC);
         TOPIC
     }
