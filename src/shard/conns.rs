@@ -1,7 +1,7 @@
 //! The connections of a shard: partial input, pending output, and the limits that keep one from hurting others.
 //!
 //! Input is buffered only while a frame is incomplete, and grows with what arrives, never with what is announced.
-//! Output of a slow reader first pauses its requests, then costs it the connection.
+//! Output of a slow reader first pauses its requests (those received already are held), then costs it the connection.
 
 use crate::app::Peer;
 use base::ids::{ConnId, ShardId};
@@ -30,6 +30,8 @@ pub(crate) struct Conn {
     sending: bool,
     dirty: bool,
     paused: bool,
+    /// Whole frames wait in `input` until output has gone.
+    pub(crate) is_held: bool,
     pub(crate) last_active: MonoNs,
 }
 
@@ -52,6 +54,8 @@ pub(crate) struct Conns {
     free: Vec<u32>,
     by_socket: Vec<u32>,
     dirty: Vec<u32>,
+    /// Connections whose held frames may be handled.
+    ready: Vec<ConnId>,
     void: Vec<u8>,
     pool: Vec<Vec<u8>>,
     pub(crate) scratch: Vec<u8>,
@@ -68,6 +72,7 @@ impl Conns {
             free: Vec::new(),
             by_socket: Vec::new(),
             dirty: Vec::new(),
+            ready: Vec::new(),
             void: Vec::new(),
             pool: Vec::new(),
             scratch: Vec::new(),
@@ -87,6 +92,7 @@ impl Conns {
                 sending: false,
                 dirty: false,
                 paused: false,
+                is_held: false,
                 last_active: MonoNs(0),
             });
             u32::try_from(self.slots.len() - 1).expect("bounded by descriptors")
@@ -226,8 +232,34 @@ impl Conns {
         conn.socket = None;
         conn.sending = false;
         conn.paused = false;
+        conn.is_held = false;
         conn.output = Vec::new();
         self.free.push(slot);
+    }
+
+    /// Whether a connection's next frame is to be handled now: its output moves, and it is not being closed.
+    pub(crate) fn takes_frames(&mut self, conn: ConnId) -> bool {
+        let slot = self.get(conn).filter(|slot| slot.state == ConnState::Open);
+        slot.is_some_and(|slot| slot.output.len() <= OUTPUT_PAUSE_BYTES)
+    }
+
+    /// Takes a connection's input out; nobody waits for it any more.
+    pub(crate) fn take_input(&mut self, conn: ConnId) -> Option<Vec<u8>> {
+        let slot = self.get(conn)?;
+        slot.is_held = false;
+        let input = std::mem::take(&mut slot.input);
+        self.input_bytes -= input.len();
+        Some(input)
+    }
+
+    /// A connection whose held frames may be handled.
+    pub(crate) fn next_ready(&mut self) -> Option<ConnId> {
+        self.ready.pop()
+    }
+
+    /// Whether `next_ready` has one.
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// A send has completed.
@@ -277,6 +309,9 @@ impl Conns {
             } else if conn.paused && conn.output.len() <= OUTPUT_PAUSE_BYTES / 2 {
                 conn.paused = false;
                 reactor.start_receive(socket);
+            }
+            if conn.is_held && conn.output.len() <= OUTPUT_PAUSE_BYTES / 2 {
+                self.ready.push(id);
             }
         }
         self.dirty = dirty;

@@ -42,33 +42,38 @@ pub(crate) fn assemble(
     id: ConnId,
     data: &mut &[u8],
 ) -> Result<Option<Step>, InputError> {
-    let budget = INPUT_BYTES_MAX - conns.input_bytes.min(INPUT_BYTES_MAX);
+    let budget = INPUT_BYTES_MAX.saturating_sub(conns.input_bytes);
     let Some(conn) = conns.get(id) else { return Ok(None) };
     if conn.input.is_empty() {
         return Ok(Some(Step::Direct));
     }
     let before = conn.input.len();
-    let mut complete = false;
-    while !data.is_empty() && !complete {
-        let declared = frame::declared_bytes(&conn.input).map_err(InputError::Frame)?;
-        let want = declared.unwrap_or(4) - conn.input.len();
-        let (now, later) = data.split_at(want.min(data.len()));
-        conn.input.extend_from_slice(now);
-        *data = later;
-        let declared = frame::declared_bytes(&conn.input).map_err(InputError::Frame)?;
-        complete = declared == Some(conn.input.len());
-    }
+    let filled = fill(&mut conn.input, data);
     let grown = conn.input.len() - before;
+    // Counted even when it ends the connection: closing takes off what the connection holds.
+    conns.input_bytes += grown;
     if grown > budget {
         return Err(InputError::Budget);
     }
-    if complete {
-        let input = std::mem::take(&mut conn.input);
-        conns.input_bytes -= before;
-        return Ok(Some(Step::Assembled(input)));
+    if !filled.map_err(InputError::Frame)? {
+        return Ok(None);
     }
-    conns.input_bytes += grown;
-    Ok(None)
+    Ok(conns.take_input(id).map(Step::Assembled))
+}
+
+/// Moves bytes until `input` is one whole frame, which is `true`.
+fn fill(input: &mut Vec<u8>, data: &mut &[u8]) -> Result<bool, FrameError> {
+    while !data.is_empty() {
+        let declared = frame::declared_bytes(input)?;
+        let want = declared.unwrap_or(4) - input.len();
+        let (now, later) = data.split_at(want.min(data.len()));
+        input.extend_from_slice(now);
+        *data = later;
+        if frame::declared_bytes(input)? == Some(input.len()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Gives the input buffer back after its frame was handled.
@@ -91,6 +96,15 @@ pub(crate) fn next<'d>(data: &mut &'d [u8]) -> Result<Option<Frame<'d>>, InputEr
     }
 }
 
+/// Keeps whole frames too: they wait until the connection's output has gone.
+pub(crate) fn hold(conns: &mut Conns, id: ConnId, rest: &[u8]) -> Result<(), InputError> {
+    keep(conns, id, rest)?;
+    if let Some(conn) = conns.get(id).filter(|_| !rest.is_empty()) {
+        conn.is_held = true;
+    }
+    Ok(())
+}
+
 /// Keeps the incomplete rest.
 pub(crate) fn keep(conns: &mut Conns, id: ConnId, rest: &[u8]) -> Result<(), InputError> {
     if rest.is_empty() {
@@ -104,4 +118,58 @@ pub(crate) fn keep(conns: &mut Conns, id: ConnId, rest: &[u8]) -> Result<(), Inp
         conns.input_bytes += rest.len();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::Peer;
+    use base::time::MonoNs;
+    use reactor::SocketId;
+
+    fn connected() -> (Conns, ConnId) {
+        let mut conns = Conns::new(base::ids::ShardId(0));
+        let peer = Peer { listener: None, address: "127.0.0.1:1".parse().unwrap() };
+        let id = conns.accept(SocketId(0), peer, MonoNs(0));
+        (conns, id)
+    }
+
+    fn held_bytes(conns: &mut Conns, id: ConnId) -> usize {
+        conns.get(id).unwrap().input.len()
+    }
+
+    #[test]
+    fn what_a_connection_holds_is_counted_also_when_it_ends() {
+        let (mut conns, id) = connected();
+        keep(&mut conns, id, &[0xFF, 0xFF]).unwrap();
+        let mut data: &[u8] = &[0xFF, 0xFF, 1, 2];
+        let error = assemble(&mut conns, id, &mut data).err().expect("a negative length");
+        assert!(matches!(error, InputError::Frame(_)));
+        assert_eq!((conns.input_bytes, held_bytes(&mut conns, id)), (4, 4));
+    }
+
+    #[test]
+    fn a_frame_in_pieces_is_whole_and_nothing_stays_counted() {
+        let (mut conns, id) = connected();
+        keep(&mut conns, id, &[0, 0]).unwrap();
+        let mut data: &[u8] = &[0, 6, 0, 0];
+        assert!(assemble(&mut conns, id, &mut data).unwrap().is_none());
+        assert_eq!(conns.input_bytes, 6);
+        let mut data: &[u8] = &[0, 0, 7, 8, 9];
+        let Ok(Some(Step::Assembled(input))) = assemble(&mut conns, id, &mut data) else {
+            panic!("not whole")
+        };
+        assert_eq!((input.as_slice(), data), (&[0, 0, 0, 6, 0, 0, 0, 0, 7, 8][..], &[9][..]));
+        assert_eq!(conns.input_bytes, 0);
+    }
+
+    #[test]
+    fn a_budget_that_is_used_up_ends_the_connection() {
+        let (mut conns, id) = connected();
+        keep(&mut conns, id, &[0]).unwrap();
+        conns.input_bytes = INPUT_BYTES_MAX;
+        let mut data: &[u8] = &[0];
+        assert!(matches!(assemble(&mut conns, id, &mut data), Err(InputError::Budget)));
+        assert!(matches!(keep(&mut conns, id, &[1]), Err(InputError::Budget)));
+    }
 }

@@ -231,13 +231,41 @@ impl<A: App> Shard<A> {
         }
         slot.last_active = self.now.mono;
         let peer = slot.peer;
-        if let Err(error) = self.take_input(conn, peer, buffer, len) {
+        let taken = self.take_input(conn, peer, buffer, len);
+        self.close_on_error(conn, peer, taken);
+    }
+
+    fn close_on_error(&mut self, conn: ConnId, peer: Peer, taken: Result<(), InputError>) {
+        if let Err(error) = taken {
             tracing::warn!(
                 "connection {conn} from {} sent no valid frame: {error}; closed",
                 peer.address
             );
             self.close(conn);
         }
+    }
+
+    /// Handles frames that waited for their connection's output to go.
+    fn take_held(&mut self) -> bool {
+        let some = self.conns.has_ready();
+        while let Some(conn) = self.conns.next_ready() {
+            let Some(slot) = self.conns.get(conn).filter(|slot| slot.is_held) else { continue };
+            let peer = slot.peer;
+            let input = self.conns.take_input(conn).expect("the connection was just there");
+            let mut data = input.as_slice();
+            let taken = loop {
+                if !self.conns.takes_frames(conn) {
+                    break frames::hold(&mut self.conns, conn, data);
+                }
+                match frames::next(&mut data) {
+                    Ok(Some(frame)) => self.app.on_frame(&mut cx!(self), conn, peer, &frame),
+                    Ok(None) => break frames::keep(&mut self.conns, conn, data),
+                    Err(error) => break Err(error),
+                }
+            };
+            self.close_on_error(conn, peer, taken);
+        }
+        some
     }
 
     fn take_input(
@@ -248,6 +276,9 @@ impl<A: App> Shard<A> {
         len: usize,
     ) -> Result<(), InputError> {
         let mut data = self.reactor.received(buffer, len);
+        if self.conns.get(conn).is_some_and(|slot| slot.is_held) {
+            return frames::keep(&mut self.conns, conn, data);
+        }
         match frames::assemble(&mut self.conns, conn, &mut data)? {
             None => return Ok(()),
             Some(Step::Direct) => {}
@@ -259,10 +290,13 @@ impl<A: App> Shard<A> {
                 frames::done(&mut self.conns, conn, input);
             }
         }
-        while let Some(frame) = frames::next(&mut data)? {
+        while self.conns.takes_frames(conn) {
+            let Some(frame) = frames::next(&mut data)? else {
+                return frames::keep(&mut self.conns, conn, data);
+            };
             self.app.on_frame(&mut cx!(self), conn, peer, &frame);
         }
-        frames::keep(&mut self.conns, conn, data)
+        frames::hold(&mut self.conns, conn, data)
     }
 
     fn close(&mut self, conn: ConnId) {
@@ -558,6 +592,7 @@ impl<A: App> Turner for Shard<A> {
             self.mesh.awake();
         }
         let mut busy = self.take_events();
+        busy |= self.take_held();
         self.retry_stalled();
         busy |= self.take_mail();
         busy |= self.take_jobs();
@@ -571,7 +606,7 @@ impl<A: App> Turner for Shard<A> {
             }
             return Pace::Stop;
         }
-        if busy || self.reactor.has_work() || !self.requests.is_empty() {
+        if busy || self.reactor.has_work() || !self.requests.is_empty() || self.conns.has_ready() {
             self.spin_until = MonoNs(self.now.mono.0 + self.config.spin_ns);
             return Pace::Busy;
         }
