@@ -18,7 +18,11 @@ fn replay(target: &str, decode: fn(&[u8])) {
         // Every cut of it, too: a peer may stop anywhere.
         for end in (0..bytes.len()).step_by(1 + bytes.len() / 64) {
             let done = std::panic::catch_unwind(|| decode(&bytes[..end]));
-            assert!(done.is_ok(), "the first {end} bytes of {} make {target} panic", path.display());
+            assert!(
+                done.is_ok(),
+                "the first {end} bytes of {} make {target} panic",
+                path.display()
+            );
         }
         count += 1;
     }

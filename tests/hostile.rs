@@ -2,8 +2,8 @@
 //!
 //! Every test has a server of its own and a well-behaved client beside the attack, which sends and pulls all the time
 //! and must see no error and no answer later than two seconds. Cases come from `RINGMQ_SEED` and from the tables of
-//! the code itself: request codes and header fields are read from the sources of `wire`. Long form:
-//! `RINGMQ_CONNECTIONS=10000 RINGMQ_CASES=50000`.
+//! the code itself: request codes and header fields are read from the sources of `wire`. `RINGMQ_CONNECTIONS` and
+//! `RINGMQ_CASES` say how much; `RINGMQ_LONG` takes the long form.
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 mod support;
@@ -578,7 +578,7 @@ fn mutated_requests_hurt_nobody() {
     let mut random = Random::new(Random::seed("mutations"));
     let rows = tables::rows();
     let mut connection = stage.connect();
-    for case in 0..rounds("RINGMQ_CASES", 3000) {
+    for case in 0..rounds("RINGMQ_CASES", 3000, 50_000) {
         let row = random.pick(&rows);
         let at = random.index(row.fields.len());
         let value = valid(&row.fields[at]);
@@ -605,7 +605,7 @@ fn mutated_requests_hurt_nobody() {
 
 #[test]
 fn idle_connections_cost_little() {
-    let wanted = rounds("RINGMQ_CONNECTIONS", 2000);
+    let wanted = rounds("RINGMQ_CONNECTIONS", 2000, 10_000);
     let limit = support::raise_open_files();
     if limit < wanted + 500 {
         eprintln!(
@@ -673,18 +673,24 @@ fn readers_that_never_read_cost_bounded_memory() {
             producer.send(&Message::new(TOPIC, big.as_slice()), queue).unwrap();
         }
     }
-    let pulls: Vec<u8> = (0..20_000).flat_map(|n| pull_frame(n, n % 8, 0, 0)).collect();
-    let mut streams: Vec<TcpStream> = (0..6).map(|_| stage.raw()).collect();
+    // Each connection wants one queue: of some connections it lives on the other shard.
+    let pulls: Vec<Vec<u8>> = (0..8)
+        .map(|queue| (0..20_000).flat_map(|n| pull_frame(n, queue, 0, 0)).collect())
+        .collect();
+    let mut streams: Vec<TcpStream> = (0..8).map(|_| stage.raw()).collect();
     let mut most = 0;
     std::thread::scope(|scope| {
-        let pulls = &pulls;
-        let pushes: Vec<_> = streams.iter_mut().map(|s| scope.spawn(|| push(s, pulls))).collect();
+        let pushes: Vec<_> = streams
+            .iter_mut()
+            .zip(&pulls)
+            .map(|(stream, pulls)| scope.spawn(move || push(stream, pulls)))
+            .collect();
         while pushes.iter().any(|push| !push.is_finished()) {
             most = most.max(stage.server.resident_bytes());
             std::thread::sleep(Duration::from_millis(5));
         }
     });
-    stage.cases += 6 * 20_000;
+    stage.cases += 8 * 20_000;
     for _ in 0..50 {
         most = most.max(stage.server.resident_bytes());
         std::thread::sleep(Duration::from_millis(10));

@@ -494,7 +494,7 @@ fn round(number: u64, random: &mut Random, is_long: bool) {
 
 #[test]
 fn what_was_acknowledged_survives_kill_9() {
-    let rounds = rounds("RINGMQ_ROUNDS", 5);
+    let rounds = rounds("RINGMQ_ROUNDS", 5, 50);
     let mut random = Random::new(Random::seed("kill"));
     for number in 0..rounds {
         let mut random = random.fork();

@@ -43,7 +43,10 @@ fn header(frame: &frames::Frame<'_>) {
         let (name, text) = (key.to_cow(), value.to_cow());
         assert!(value.eq_str(&text) && value.eq_bytes(text.as_bytes()), "{name}: {text}");
         assert!(text.len() <= value.len_max() || value.as_plain().is_some());
-        assert_eq!(value.parse_i32().ok(), value.parse_i64().ok().and_then(|n| i32::try_from(n).ok()));
+        assert_eq!(
+            value.parse_i32().ok(),
+            value.parse_i64().ok().and_then(|n| i32::try_from(n).ok())
+        );
         let _ = value.parse_bool();
         assert!(header.fields.get(&name).is_some(), "{name} is found");
     }
@@ -84,7 +87,10 @@ pub fn message(data: &[u8]) {
     let (again, _) = MessageView::parse(&bytes).expect("what is encoded is read");
     assert!(again.check_body_crc());
     assert_eq!((again.topic(), again.body()), (view.topic(), view.body()));
-    assert_eq!((again.properties(), again.queue_offset()), (view.properties(), view.queue_offset()));
+    assert_eq!(
+        (again.properties(), again.queue_offset()),
+        (view.properties(), view.queue_offset())
+    );
     assert_eq!((again.born_host(), again.store_host()), (view.born_host(), view.store_host()));
 }
 
@@ -94,7 +100,8 @@ pub fn text(data: &[u8]) {
     for (key, value) in props.iter() {
         assert!(!value.contains(&2) && !key.contains(&2));
     }
-    let _ = (props.get("TAGS"), props.is_true("WAIT"), props.get_i64("DELAY"), props.keys().count());
+    let _ =
+        (props.get("TAGS"), props.is_true("WAIT"), props.get_i64("DELAY"), props.keys().count());
     let mut changed = data.to_vec();
     wire::props::set(&mut changed, "KEYS", b"value");
     assert_eq!(Props::new(&changed).get("KEYS"), Some(&b"value"[..]));

@@ -341,10 +341,11 @@ impl Random {
     }
 }
 
-/// How much of a long test runs: the variable, or what continuous integration takes.
-pub(crate) fn rounds(variable: &str, short: u64) -> u64 {
+/// How much of a long test runs: the variable, or with `RINGMQ_LONG` the long form, or what continuous integration takes.
+pub(crate) fn rounds(variable: &str, short: u64, long: u64) -> u64 {
+    let usual = if std::env::var_os("RINGMQ_LONG").is_some() { long } else { short };
     let text = std::env::var(variable).ok();
-    text.map_or(short, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
+    text.map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
 }
 
 /// Lets this process open as many files as it may; the answer is how many.
