@@ -148,6 +148,15 @@ impl<A: App> Cx<'_, A> {
         (remote_output(&mut self.requests.remote, conn), store)
     }
 
+    /// Whether so much output waits for this connection that a large answer should not be added now.
+    pub fn is_full(&self, conn: ConnId) -> bool {
+        if conn.shard == self.me {
+            return self.conns.is_full(conn);
+        }
+        let waiting = self.requests.remote.iter().rev().find(|(c, _)| *c == conn);
+        waiting.is_some_and(|(_, bytes)| bytes.len() > crate::conns::OUTPUT_PAUSE_BYTES)
+    }
+
     /// Opens a connection; `on_connected` follows.
     pub fn connect(&mut self, address: SocketAddr) -> ConnId {
         let conn = self.conns.reserve_outgoing(self.me);

@@ -1,11 +1,7 @@
-//! From received bytes to frames: whole frames are handled in place, the rest waits in the connection's input.
+//! From received bytes to frames: whole frames are handled in place, only an incomplete rest is kept.
 
-use crate::conns::{Conns, INPUT_BYTES_MAX};
-use base::ids::ConnId;
+use crate::conns::INPUT_BYTES_MAX;
 use wire::frame::{self, Frame, FrameError};
-
-/// Input capacity kept by an idle connection.
-const INPUT_KEPT_BYTES: usize = 16 << 10;
 
 /// Why a connection's input ends it.
 #[derive(Debug)]
@@ -28,55 +24,22 @@ impl std::fmt::Display for InputError {
     }
 }
 
-/// A step through received bytes.
-pub(crate) enum Step {
-    /// The connection's own input buffer now holds one whole frame; put it back with `done`.
-    Assembled(Vec<u8>),
-    /// Continue with whole frames at the start of the rest.
-    Direct,
-}
-
-/// Moves bytes from `data` into the connection's input until its frame is complete. `None`: all bytes taken.
-pub(crate) fn assemble(
-    conns: &mut Conns,
-    id: ConnId,
-    data: &mut &[u8],
-) -> Result<Option<Step>, InputError> {
-    let budget = INPUT_BYTES_MAX - conns.input_bytes.min(INPUT_BYTES_MAX);
-    let Some(conn) = conns.get(id) else { return Ok(None) };
-    if conn.input.is_empty() {
-        return Ok(Some(Step::Direct));
-    }
-    let before = conn.input.len();
-    let mut complete = false;
-    while !data.is_empty() && !complete {
-        let declared = frame::declared_bytes(&conn.input).map_err(InputError::Frame)?;
-        let want = declared.unwrap_or(4) - conn.input.len();
-        let (now, later) = data.split_at(want.min(data.len()));
-        conn.input.extend_from_slice(now);
+/// Moves bytes from `data` into `input` until the frame that begins it is complete; false: all bytes were taken.
+///
+/// Grows with what arrives, never with what is announced.
+pub(crate) fn fill(input: &mut Vec<u8>, data: &mut &[u8]) -> Result<bool, InputError> {
+    loop {
+        let declared = frame::declared_bytes(input).map_err(InputError::Frame)?;
+        let missing = declared.unwrap_or(4).saturating_sub(input.len());
+        if declared.is_some() && missing == 0 {
+            return Ok(true);
+        }
+        if data.is_empty() {
+            return Ok(false);
+        }
+        let (now, later) = data.split_at(missing.min(data.len()));
+        input.extend_from_slice(now);
         *data = later;
-        let declared = frame::declared_bytes(&conn.input).map_err(InputError::Frame)?;
-        complete = declared == Some(conn.input.len());
-    }
-    let grown = conn.input.len() - before;
-    if grown > budget {
-        return Err(InputError::Budget);
-    }
-    if complete {
-        let input = std::mem::take(&mut conn.input);
-        conns.input_bytes -= before;
-        return Ok(Some(Step::Assembled(input)));
-    }
-    conns.input_bytes += grown;
-    Ok(None)
-}
-
-/// Gives the input buffer back after its frame was handled.
-pub(crate) fn done(conns: &mut Conns, id: ConnId, mut input: Vec<u8>) {
-    let Some(conn) = conns.get(id) else { return };
-    if conn.input.is_empty() && input.capacity() <= INPUT_KEPT_BYTES {
-        input.clear();
-        conn.input = input;
     }
 }
 
@@ -91,17 +54,35 @@ pub(crate) fn next<'d>(data: &mut &'d [u8]) -> Result<Option<Frame<'d>>, InputEr
     }
 }
 
-/// Keeps the incomplete rest.
-pub(crate) fn keep(conns: &mut Conns, id: ConnId, rest: &[u8]) -> Result<(), InputError> {
-    if rest.is_empty() {
-        return Ok(());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame with an empty JSON header and `body` bytes of body.
+    fn frame_of(body: usize) -> Vec<u8> {
+        let length = u32::try_from(4 + 2 + body).unwrap();
+        let mut bytes = length.to_be_bytes().to_vec();
+        bytes.extend_from_slice(&[0, 0, 0, 2, b'{', b'}']);
+        bytes.resize(4 + length as usize, 7);
+        bytes
     }
-    if conns.input_bytes + rest.len() > INPUT_BYTES_MAX {
-        return Err(InputError::Budget);
+
+    #[test]
+    fn a_frame_fills_byte_by_byte_and_takes_no_more_than_its_own() {
+        let whole = frame_of(20);
+        let mut input = Vec::new();
+        for byte in &whole[..whole.len() - 1] {
+            assert!(!fill(&mut input, &mut std::slice::from_ref(byte)).unwrap());
+        }
+        let mut rest: &[u8] = &[7, 1, 2];
+        assert!(fill(&mut input, &mut rest).unwrap());
+        assert_eq!((input, rest), (whole, &[1u8, 2][..]));
     }
-    if let Some(conn) = conns.get(id) {
-        conn.input.extend_from_slice(rest);
-        conns.input_bytes += rest.len();
+
+    #[test]
+    fn an_absurd_length_is_an_error_before_anything_is_kept_for_it() {
+        let mut input = Vec::new();
+        assert!(fill(&mut input, &mut &[0x7f, 0xff, 0xff, 0xff, 0][..]).is_err());
+        assert!(input.capacity() < 1024);
     }
-    Ok(())
 }

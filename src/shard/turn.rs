@@ -5,7 +5,7 @@ use crate::app::{App, Peer};
 use crate::boot::{ShardConfig, ShardSeed};
 use crate::conns::{ConnState, Conns};
 use crate::cx::{Cx, Requests, ShardMail, StalledFrames};
-use crate::frames::{self, InputError, Step};
+use crate::frames::{self, InputError};
 use crate::io_map::{IoMap, JobDone};
 use crate::stop::StopFlag;
 use base::ids::{ConnId, ShardId};
@@ -27,6 +27,11 @@ use wire::reply::patch_code;
 
 /// Mails handled per turn, so that a flood of mail does not keep completions waiting.
 const MAILS_PER_TURN: usize = 1024;
+/// Requests of one connection that are mailed to other shards before it has to wait for the next turn: their
+/// answers may be large, and only then tell how much output there is.
+const MAILS_PER_INPUT: usize = 32;
+/// Held connections that go on in one turn.
+const RESUMES_PER_TURN: usize = 64;
 /// Pause between looks for idle connections.
 const IDLE_SWEEP_MS: u64 = 5_000;
 /// How long an orderly stop may take before the rest is dropped.
@@ -231,16 +236,20 @@ impl<A: App> Shard<A> {
         }
         slot.last_active = self.now.mono;
         let peer = slot.peer;
-        if let Err(error) = self.take_input(conn, peer, buffer, len) {
-            tracing::warn!(
-                "connection {conn} from {} sent no valid frame: {error}; closed",
-                peer.address
-            );
+        let taken = self.take_bytes(conn, peer, buffer, len);
+        self.end_on_error(conn, peer, taken);
+    }
+
+    fn end_on_error(&mut self, conn: ConnId, peer: Peer, taken: Result<(), InputError>) {
+        if let Err(error) = taken {
+            let address = peer.address;
+            tracing::warn!("connection {conn} from {address} sent no valid frame: {error}; closed");
             self.close(conn);
         }
     }
 
-    fn take_input(
+    /// Handles whole frames in the receive buffer, keeps the rest.
+    fn take_bytes(
         &mut self,
         conn: ConnId,
         peer: Peer,
@@ -248,21 +257,60 @@ impl<A: App> Shard<A> {
         len: usize,
     ) -> Result<(), InputError> {
         let mut data = self.reactor.received(buffer, len);
-        match frames::assemble(&mut self.conns, conn, &mut data)? {
-            None => return Ok(()),
-            Some(Step::Direct) => {}
-            Some(Step::Assembled(input)) => {
-                let (frame, _) = frame::split(&input)
-                    .map_err(InputError::Frame)?
-                    .expect("an assembled frame is whole");
-                self.app.on_frame(&mut cx!(self), conn, peer, &frame);
-                frames::done(&mut self.conns, conn, input);
-            }
+        let mut input = self.conns.take_input(conn);
+        if self.conns.is_held(conn) {
+            input.extend_from_slice(data);
+            return self.conns.put_input(conn, input);
         }
-        while let Some(frame) = frames::next(&mut data)? {
+        if !input.is_empty() {
+            if !frames::fill(&mut input, &mut data)? {
+                return self.conns.put_input(conn, input);
+            }
+            let (frame, _) =
+                frame::split(&input).map_err(InputError::Frame)?.expect("a filled frame is whole");
+            self.app.on_frame(&mut cx!(self), conn, peer, &frame);
+            input.clear();
+        }
+        let mailed = self.requests.mail.len();
+        while self.conns.takes_frames(conn) && self.requests.mail.len() < mailed + MAILS_PER_INPUT {
+            let Some(frame) = frames::next(&mut data)? else { break };
             self.app.on_frame(&mut cx!(self), conn, peer, &frame);
         }
-        frames::keep(&mut self.conns, conn, data)
+        if frame::split(data).map_err(InputError::Frame)?.is_some() {
+            self.conns.hold(conn);
+        }
+        input.extend_from_slice(data);
+        self.conns.put_input(conn, input)
+    }
+
+    /// Goes on with frames that were held: the output has drained, or a new turn has begun.
+    fn take_held(&mut self) -> bool {
+        let mut some = false;
+        for _ in 0..RESUMES_PER_TURN {
+            let Some(conn) = self.conns.next_resumed() else { break };
+            let Some(slot) = self.conns.get(conn) else { continue };
+            let peer = slot.peer;
+            some = true;
+            let taken = self.take_held_frames(conn, peer);
+            self.end_on_error(conn, peer, taken);
+        }
+        some
+    }
+
+    fn take_held_frames(&mut self, conn: ConnId, peer: Peer) -> Result<(), InputError> {
+        let mut input = self.conns.take_input(conn);
+        let mut data = input.as_slice();
+        let mailed = self.requests.mail.len();
+        while self.conns.takes_frames(conn) && self.requests.mail.len() < mailed + MAILS_PER_INPUT {
+            let Some(frame) = frames::next(&mut data)? else { break };
+            self.app.on_frame(&mut cx!(self), conn, peer, &frame);
+        }
+        if frame::split(data).map_err(InputError::Frame)?.is_some() {
+            self.conns.hold(conn);
+        }
+        let used = input.len() - data.len();
+        input.drain(..used);
+        self.conns.put_input(conn, input)
     }
 
     fn close(&mut self, conn: ConnId) {
@@ -559,6 +607,7 @@ impl<A: App> Turner for Shard<A> {
         }
         let mut busy = self.take_events();
         self.retry_stalled();
+        busy |= self.take_held();
         busy |= self.take_mail();
         busy |= self.take_jobs();
         self.fire_timers();
@@ -571,7 +620,8 @@ impl<A: App> Turner for Shard<A> {
             }
             return Pace::Stop;
         }
-        if busy || self.reactor.has_work() || !self.requests.is_empty() {
+        let waiting = !self.requests.is_empty() || self.conns.has_resumed();
+        if busy || waiting || self.reactor.has_work() {
             self.spin_until = MonoNs(self.now.mono.0 + self.config.spin_ns);
             return Pace::Busy;
         }
