@@ -161,7 +161,9 @@ pub fn open(config: &StoreDirConfig) -> Result<OpenStore, StoreError> {
         parts[at % config.shards].push(stream?);
     }
     let pid = std::process::id().to_string();
-    fs::write(paths.abort(), pid).map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
+    // Durable before the first message: a power cut that took the marker would pass for an orderly stop.
+    replace_file(&paths.abort(), pid.as_bytes())
+        .map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
     let shards = parts.into_iter().map(|part| shard_store(part, &paths)).collect();
     Ok(OpenStore { shards, identity, paths, _lock: lock })
 }
