@@ -110,6 +110,7 @@ pub(super) fn open(
         clean,
     };
     opening.check_segments()?;
+    opening.await_old_writes()?;
     opening.write_back_window()?;
     let checkpoint = opening.checkpoint()?;
     let mine = |(topic, id): &&QueueName| stream_of(topic, *id, identity.streams) == stream;
@@ -132,10 +133,11 @@ impl Opening<'_> {
         if let Some(last) = self.bases.last().copied() {
             let path = self.path(last);
             let len = fs::metadata(&path).map_err(StoreError::io(&path, "reading"))?.len();
-            if len == 0 {
-                // The process died between making the file and giving it its size.
+            if len < size && begins_empty(&path).map_err(StoreError::io(&path, "reading"))? {
+                // The process died between making the file and giving it its size, which some file systems do in
+                // steps. Nothing is written to a segment before it has all of it.
                 fs::remove_file(&path)
-                    .map_err(StoreError::io(&path, "removing an empty segment"))?;
+                    .map_err(StoreError::io(&path, "removing an unfinished segment"))?;
                 self.bases.pop();
             }
         }
@@ -152,6 +154,24 @@ impl Opening<'_> {
                 let text =
                     format!("the segment {} before this one is missing", segment::name(expected));
                 return Err(StoreError::new(path, text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for direct writes that a killed process left in the device's queue: landing later, they would put old
+    /// bytes or zeros over new records. Allocating what is allocated changes nothing, but waits for them.
+    fn await_old_writes(&self) -> Result<(), StoreError> {
+        if self.clean {
+            return Ok(());
+        }
+        for base in self.bases.iter().rev().take(3) {
+            let path = self.path(*base);
+            let file = OpenOptions::new().write(true).open(&path);
+            let file = file.map_err(StoreError::io(&path, "opening"))?;
+            let flags = rustix::fs::FallocateFlags::empty();
+            if let Err(error) = rustix::fs::fallocate(&file, flags, 0, self.paths.segment_bytes) {
+                tracing::warn!("{}: waiting for writes of the last process: {error}", path.display());
             }
         }
         Ok(())
@@ -224,6 +244,17 @@ impl Opening<'_> {
             );
         }
         let (end, queues, _) = self.scan_from(first, names)?;
+        if let Some(durable) = known.filter(|durable| end.end < *durable) {
+            let path = self.path(end.end - end.end % self.paths.segment_bytes);
+            let text = format!(
+                "the log was durable up to {durable}, but is damaged at {} ({}). Nothing was changed. Restore the file \
+                 from a copy, or move the file {} away to go on without what follows",
+                end.end,
+                end.why,
+                self.paths.checkpoint(self.stream).display()
+            );
+            return Err(StoreError::new(path, text));
+        }
         Ok((end, queues))
     }
 
@@ -272,10 +303,13 @@ impl Opening<'_> {
         let later = self.bases.iter().filter(|base| **base > end.end - end.end % size);
         for base in later {
             let path = self.path(*base);
-            let mut head = vec![0; BLOCK_BYTES.min(usize::try_from(size).unwrap_or(BLOCK_BYTES))];
+            let mut head = vec![0; 4];
             let file = File::open(&path).map_err(StoreError::io(&path, "opening"))?;
             read_full_at(&file, &mut head, 0).map_err(StoreError::io(&path, "reading"))?;
-            let fits = wire::message::declared_size(&head).is_some_and(|s| s <= head.len());
+            let bytes = wire::message::declared_size(&head).filter(|s| *s as u64 <= size.min(32 << 20));
+            head.resize(bytes.unwrap_or(0), 0);
+            read_full_at(&file, &mut head, 0).map_err(StoreError::io(&path, "reading"))?;
+            let fits = bytes.is_some();
             let place = PhyOffset::new(self.stream, *base);
             if fits && matches!(probe(&head, place), Probe::Message { .. }) {
                 let text = format!(
@@ -426,6 +460,13 @@ impl Opening<'_> {
             }
         }
     }
+}
+
+/// Whether the first block of the file is zeros, or missing.
+fn begins_empty(path: &Path) -> io::Result<bool> {
+    let mut head = [0; BLOCK_BYTES];
+    let read = read_full_at(&File::open(path)?, &mut head, 0)?;
+    Ok(head[..read].iter().all(|b| *b == 0))
 }
 
 /// Queues as files and scan together say.
