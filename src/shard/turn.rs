@@ -411,6 +411,7 @@ impl<A: App> Shard<A> {
         for _ in 0..self.stalled.list.len() {
             let Some(stalled) = self.stalled.list.pop_front() else { break };
             self.stalled.bytes -= stalled.frame.len();
+            self.stalled.deadline = stalled.deadline;
             self.stalled.expired = self.now.mono >= stalled.deadline;
             let waiting = self.stalled.list.len();
             if let Ok(Some((frame, _))) = frame::split(&stalled.frame) {
@@ -578,7 +579,8 @@ impl<A: App> Shard<A> {
         let store = self.store.as_ref().and_then(|s| s.next_deadline());
         let gates = self.gates.iter().filter_map(|(_, gate)| gate.next_deadline()).min();
         let timers = self.timers.next_fire();
-        let nearest = [store, gates, timers].into_iter().flatten().min();
+        let stalled = self.stalled.list.front().map(|s| s.deadline);
+        let nearest = [store, gates, timers, stalled].into_iter().flatten().min();
         let stopping = self.phase != Phase::Running;
         let latest = if stopping { self.now.mono.plus_ms(5) } else { self.next_sweep };
         nearest.map_or(latest, |n| n.min(latest))
