@@ -752,6 +752,16 @@ impl Reactor {
     }
 }
 
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        // Closing a ring does not wait for the kernel's workers: what they may still read or fill stays mapped.
+        if self.file_ops.iter().any(Option::is_some) {
+            std::mem::forget(std::mem::take(&mut self.file_ops));
+            std::mem::forget(std::mem::take(&mut self.windows));
+        }
+    }
+}
+
 fn key(kind: u64, index: u32) -> u64 {
     kind << KIND_SHIFT | u64::from(index)
 }
