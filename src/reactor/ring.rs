@@ -574,8 +574,7 @@ impl Reactor {
 
     fn enter(&mut self) {
         let to_submit = u32::try_from(self.ring.submission().len()).expect("a ring is small");
-        let deferred =
-            self.ring.submission().taskrun() || self.ring.submission().cq_overflow();
+        let deferred = self.ring.submission().taskrun() || self.ring.submission().cq_overflow();
         if to_submit == 0 && !deferred {
             return;
         }

@@ -81,6 +81,11 @@ impl StorePaths {
         self.root.join("config")
     }
 
+    /// Where segments behind the end of the log are kept.
+    fn cut_dir(&self) -> PathBuf {
+        self.root.join("cut")
+    }
+
     fn abort(&self) -> PathBuf {
         self.root.join("abort")
     }
@@ -389,8 +394,13 @@ mod tests {
         bytes.resize(usize::try_from(SEGMENT).unwrap(), 0);
         let later = dir.path().join("commitlog").join(segment::name(SEGMENT));
         fs::write(&later, &bytes).unwrap();
-        let refused = open(&config(dir.path())).err().expect("the log before is damaged");
+        let far = StoreDirConfig { window_bytes: 16 << 10, ..config(dir.path()) };
+        let refused = open(&far).err().expect("the log before is damaged");
         assert!(refused.to_string().contains("damaged"), "{refused}");
         assert_eq!(fs::read(&later).unwrap(), bytes);
+        // Within a window of the end it is what a power cut leaves: the start goes on and keeps a copy.
+        open(&config(dir.path())).unwrap();
+        let kept = dir.path().join("cut").join(format!("stream-0-{}", segment::name(SEGMENT)));
+        assert_eq!(fs::read(kept).unwrap(), bytes);
     }
 }

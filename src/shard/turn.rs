@@ -72,6 +72,8 @@ pub(crate) struct Shard<A: App> {
     next_sweep: MonoNs,
     spin_until: MonoNs,
     slept: bool,
+    /// A peer's ring was full: nobody wakes this shard when it has room again.
+    mail_waits: bool,
     events: Vec<Event>,
     due: Vec<u64>,
     news: Vec<QueueNo>,
@@ -143,6 +145,7 @@ impl<A: App> Shard<A> {
             next_sweep: now.mono.plus_ms(IDLE_SWEEP_MS),
             spin_until: MonoNs(0),
             slept: false,
+            mail_waits: false,
             events: Vec::new(),
             due: Vec::new(),
             news: Vec::new(),
@@ -546,7 +549,7 @@ impl<A: App> Shard<A> {
             self.close(conn);
         }
         self.ended = ended;
-        self.mesh.flush(&mut self.reactor);
+        self.mail_waits = self.mesh.flush(&mut self.reactor);
     }
 
     fn advance_phase(&mut self) {
@@ -622,7 +625,7 @@ impl<A: App> Turner for Shard<A> {
             }
             return Pace::Stop;
         }
-        let waiting = !self.requests.is_empty() || self.conns.has_resumed();
+        let waiting = self.mail_waits || !self.requests.is_empty() || self.conns.has_resumed();
         if busy || waiting || self.reactor.has_work() {
             self.spin_until = MonoNs(self.now.mono.0 + self.config.spin_ns);
             return Pace::Busy;

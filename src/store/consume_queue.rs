@@ -115,7 +115,8 @@ impl ConsumeQueue {
         let skip =
             usize::try_from(self.persisted - self.tail_start()).expect("kept until persisted");
         let mut count = 0;
-        for entry in self.tail.iter().skip(skip).take_while(|e| e.is_filler() || e.end() <= durable) {
+        for entry in self.tail.iter().skip(skip).take_while(|e| e.is_filler() || e.end() <= durable)
+        {
             if out.len() >= bytes_max {
                 break;
             }

@@ -138,7 +138,7 @@ impl Stream {
     /// Largest record or batch in bytes: it leaves room for a filler and itself in the window.
     pub fn record_bytes_max(&self) -> u64 {
         let window = self.window.bytes() as u64;
-        (self.config.segment_bytes - BLANK_BYTES).min(window / 2 - BLANK_BYTES)
+        (self.config.segment_bytes - BLANK_BYTES).min(window / 2 - crate::writes::BLOCK)
     }
 
     /// Makes room for `len` bytes that must lie in one segment and returns their position.

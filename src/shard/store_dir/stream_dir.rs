@@ -171,7 +171,10 @@ impl Opening<'_> {
             let file = file.map_err(StoreError::io(&path, "opening"))?;
             let flags = rustix::fs::FallocateFlags::empty();
             if let Err(error) = rustix::fs::fallocate(&file, flags, 0, self.paths.segment_bytes) {
-                tracing::warn!("{}: waiting for writes of the last process: {error}", path.display());
+                tracing::warn!(
+                    "{}: waiting for writes of the last process: {error}",
+                    path.display()
+                );
             }
         }
         Ok(())
@@ -297,16 +300,21 @@ impl Opening<'_> {
         Ok((end, queues, gaps))
     }
 
-    /// Valid records behind the end mean damage, not a torn tail: nothing is cut without the operator's word.
+    /// Valid records far behind the end mean damage, not a torn tail: nothing is cut without the operator's word.
+    ///
+    /// Writes in flight reach at most a window beyond what is durable without a hole, so a record nearer than
+    /// that may be the lucky half of a power cut at a segment's end.
     fn refuse_to_cut(&self, end: &ScanEnd) -> Result<(), StoreError> {
         let size = self.paths.segment_bytes;
-        let later = self.bases.iter().filter(|base| **base > end.end - end.end % size);
-        for base in later {
+        let window = self.config.window_bytes as u64;
+        let far = |base: &&u64| **base > end.end - end.end % size && **base - end.end > window;
+        for base in self.bases.iter().filter(far) {
             let path = self.path(*base);
             let mut head = vec![0; 4];
             let file = File::open(&path).map_err(StoreError::io(&path, "opening"))?;
             read_full_at(&file, &mut head, 0).map_err(StoreError::io(&path, "reading"))?;
-            let bytes = wire::message::declared_size(&head).filter(|s| *s as u64 <= size.min(32 << 20));
+            let bytes =
+                wire::message::declared_size(&head).filter(|s| *s as u64 <= size.min(32 << 20));
             head.resize(bytes.unwrap_or(0), 0);
             read_full_at(&file, &mut head, 0).map_err(StoreError::io(&path, "reading"))?;
             let fits = bytes.is_some();
@@ -325,6 +333,27 @@ impl Opening<'_> {
         Ok(())
     }
 
+    /// Removes a segment behind the end of the log; one that holds something is kept in the store's `cut` directory.
+    fn set_aside(&self, base: u64) -> Result<(), StoreError> {
+        let path = self.path(base);
+        let mut head = vec![0; BLOCK_BYTES];
+        let file = File::open(&path).map_err(StoreError::io(&path, "opening"))?;
+        read_full_at(&file, &mut head, 0).map_err(StoreError::io(&path, "reading"))?;
+        if head.iter().all(|b| *b == 0) {
+            return fs::remove_file(&path).map_err(StoreError::io(&path, "removing"));
+        }
+        let dir = self.paths.cut_dir();
+        fs::create_dir_all(&dir).map_err(StoreError::io(&dir, "making the directory"))?;
+        let kept = dir.join(format!("stream-{}-{}", self.stream.0, segment::name(base)));
+        tracing::warn!(
+            "stream {}: the log ends before {}; what a power cut left there is kept as {}",
+            self.stream.0,
+            path.display(),
+            kept.display()
+        );
+        fs::rename(&path, &kept).map_err(StoreError::io(&path, "moving it out of the log"))
+    }
+
     /// Zeroes what lies behind the end of the log and removes later files.
     fn clean_tail(&mut self, end: u64) -> Result<(), StoreError> {
         let size = self.paths.segment_bytes;
@@ -335,8 +364,7 @@ impl Opening<'_> {
             if last == 0 && end == 0 {
                 break;
             }
-            let path = self.path(last);
-            fs::remove_file(&path).map_err(StoreError::io(&path, "removing"))?;
+            self.set_aside(last)?;
             self.bases.pop();
         }
         if !self.bases.contains(&base) {
