@@ -120,6 +120,10 @@ pub fn with_values(original: &[u8], values: &[(&str, String)]) -> Result<Vec<u8>
     if !out.is_empty() && !out.ends_with(b"\n") && !out.ends_with(b"\r") {
         out.push(b'\n');
     }
+    if natural_lines(&out).last().is_some_and(is_continued) {
+        // The file ends in the middle of a value: an empty line is its end. A lone `\r` takes the first of two.
+        out.extend_from_slice(b"\n\n");
+    }
     for (key, value) in values {
         if !parsed.entries.iter().any(|entry| entry.key == *key) {
             write_pair(&mut out, key, value);
@@ -143,6 +147,13 @@ fn natural_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         rest = after;
         Some(line)
     })
+}
+
+/// Whether the next line would belong to this one, if it is no comment.
+fn is_continued(line: &[u8]) -> bool {
+    let text = line.strip_suffix(b"\n").unwrap_or(line);
+    let text = text.strip_suffix(b"\r").unwrap_or(text);
+    text.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
 fn write_pair(out: &mut Vec<u8>, key: &str, value: &str) {

@@ -121,3 +121,13 @@ fn written_values_are_read_back() {
         assert_eq!((read.entries.len(), read.entries[0].value.as_str()), (1, value));
     }
 }
+
+#[test]
+fn a_value_is_added_behind_a_file_that_ends_in_the_middle_of_one() {
+    for original in ["a=b\\", "a=b\\\n", "a=b\\\r\n", "a=b\\\r", "#c\\\n", "a=b\\\\\n"] {
+        let changed = with_values(original.as_bytes(), &[("key", "new".to_owned())]).unwrap();
+        let entries = parse(&changed).unwrap().entries;
+        let last = entries.last().map(|entry| (entry.key.as_str(), entry.value.as_str()));
+        assert_eq!(last, Some(("key", "new")), "{original:?}: {entries:?}");
+    }
+}

@@ -1,0 +1,238 @@
+//! What every decoder owes arbitrary bytes: an answer or an error, and a value that survives its own encoding.
+//!
+//! Each function is a fuzz target; `tests/fuzz_corpus.rs` runs the committed corpora through them.
+#![allow(dead_code, reason = "a fuzz binary uses one of them")]
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+use store::layout::checkpoint::Checkpoint;
+use store::layout::consume_queue::CqEntry;
+use store::layout::identity::Identity;
+use store::layout::segment;
+use store::recovery::{ScanRange, scan};
+use wire::batch::{BatchItems, encode_item};
+use wire::body::broker::{
+    ConsumerOffsetWrapper, DelayOffsetWrapper, SubscriptionGroupConfig, SubscriptionGroupWrapper,
+    TopicStatsTable,
+};
+use wire::body::client::{CheckClientConfig, HeartbeatData, LockBatchRequest, LockBatchResponse};
+use wire::body::register::{RegisterBrokerBody, TopicConfig, TopicConfigSerializeWrapper};
+use wire::body::route::{ClusterInfo, TopicRouteData};
+use wire::ids::{PhyOffset, StreamId};
+use wire::message::{MessageView, Probe, declared_size, probe};
+use wire::req::send::SendRequest;
+use wire::req::{client, namesrv};
+use wire::{Header, MessageId, Props, TagFilter, frame as frames};
+
+/// Frames, headers in both encodings, and every typed header.
+pub fn frame(data: &[u8]) {
+    let mut rest = data;
+    while let Ok(Some((frame, used))) = frames::split(rest) {
+        assert_eq!(frames::declared_bytes(rest), Ok(Some(used)));
+        assert_eq!(frame.bytes.len(), used);
+        header(&frame);
+        rest = &rest[used..];
+    }
+}
+
+fn header(frame: &frames::Frame<'_>) {
+    let Ok(header) = Header::decode(frame) else { return };
+    let _ = header.remark.map(|text| text.to_cow().into_owned());
+    for (key, value) in header.fields.iter() {
+        let (name, text) = (key.to_cow(), value.to_cow());
+        assert!(value.eq_str(&text) && value.eq_bytes(text.as_bytes()), "{name}: {text}");
+        assert!(text.len() <= value.len_max() || value.as_plain().is_some());
+        assert_eq!(
+            value.parse_i32().ok(),
+            value.parse_i64().ok().and_then(|n| i32::try_from(n).ok())
+        );
+        let _ = value.parse_bool();
+        assert!(header.fields.get(&name).is_some(), "{name} is found");
+    }
+    let fields = &header.fields;
+    for code in [10, 310, 320] {
+        let _ = SendRequest::decode(code, fields);
+    }
+    let _ = client::PullMessageRequestHeader::decode(fields);
+    let _ = client::PullMessageResponseHeader::decode(fields);
+    let _ = client::SearchOffsetRequestHeader::decode(fields);
+    let _ = client::UpdateConsumerOffsetRequestHeader::decode(fields);
+    let _ = client::CreateTopicRequestHeader::decode(fields);
+    let _ = client::DeleteSubscriptionGroupRequestHeader::decode(fields);
+    let _ = namesrv::RegisterBrokerRequestHeader::decode(fields);
+    let _ = namesrv::BrokerHeartbeatRequestHeader::decode(fields);
+    let _ = namesrv::GetRouteInfoRequestHeader::decode(fields);
+}
+
+/// Stored messages.
+pub fn message(data: &[u8]) {
+    let _ = declared_size(data);
+    let Ok((view, size)) = MessageView::parse(data) else {
+        assert!(!matches!(probe(data, PhyOffset(0)), Probe::Message { .. }));
+        return;
+    };
+    assert!(size <= data.len() && view.bytes().len() == size);
+    let found = probe(data, view.phy_offset());
+    assert_eq!(found == Probe::Message { size }, view.check_body_crc());
+    for (key, _) in Props::new(view.properties()).iter() {
+        assert!(!key.contains(&1) && !key.contains(&2));
+    }
+    let new = view.to_new();
+    if new.check_limits().is_err() {
+        return;
+    }
+    let mut bytes = vec![0; new.encoded_len()];
+    new.encode(&mut bytes, view.place());
+    let (again, _) = MessageView::parse(&bytes).expect("what is encoded is read");
+    assert!(again.check_body_crc());
+    assert_eq!((again.topic(), again.body()), (view.topic(), view.body()));
+    assert_eq!(
+        (again.properties(), again.queue_offset()),
+        (view.properties(), view.queue_offset())
+    );
+    assert_eq!((again.born_host(), again.store_host()), (view.born_host(), view.store_host()));
+}
+
+/// Properties text, tag expressions, batches, message ids.
+pub fn text(data: &[u8]) {
+    let props = Props::new(data);
+    for (key, value) in props.iter() {
+        assert!(!value.contains(&2) && !key.contains(&2));
+    }
+    let _ =
+        (props.get("TAGS"), props.is_true("WAIT"), props.get_i64("DELAY"), props.keys().count());
+    let mut changed = data.to_vec();
+    wire::props::set(&mut changed, "KEYS", b"value");
+    assert_eq!(Props::new(&changed).get("KEYS"), Some(&b"value"[..]));
+    wire::props::remove(&mut changed, "KEYS");
+    assert_eq!(Props::new(&changed).get("KEYS"), None);
+    wire::props::append_all(&mut changed, data);
+    let _ = MessageId::parse(data);
+    if let Ok(expression) = std::str::from_utf8(data)
+        && let Ok(filter) = TagFilter::parse(expression)
+    {
+        for tag in wire::tags::tags(expression) {
+            assert!(filter.matches(wire::java_hash::tag_code(tag.as_bytes())), "{tag:?}");
+        }
+    }
+    let mut bytes = Vec::new();
+    let items: Vec<_> = BatchItems::new(data).map_while(Result::ok).collect();
+    for item in &items {
+        encode_item(&mut bytes, item);
+    }
+    assert_eq!(BatchItems::new(&bytes).map_while(Result::ok).collect::<Vec<_>>(), items);
+}
+
+fn json<T: Serialize + DeserializeOwned + Debug>(data: &[u8]) {
+    round(data, |out, value: &T| wire::json::write_default(out, value));
+}
+
+fn round<T: DeserializeOwned + Debug>(data: &[u8], write: impl Fn(&mut Vec<u8>, &T)) {
+    let Ok(value) = wire::json::from_slice::<T>(data) else { return };
+    let mut bytes = Vec::new();
+    write(&mut bytes, &value);
+    let again = wire::json::from_slice::<T>(&bytes);
+    let again = again.unwrap_or_else(|error| panic!("{value:?} is written and not read: {error}"));
+    let mut twice = Vec::new();
+    write(&mut twice, &again);
+    assert_eq!(String::from_utf8_lossy(&bytes), String::from_utf8_lossy(&twice));
+}
+
+/// JSON bodies; the first byte chooses the type.
+pub fn body(data: &[u8]) {
+    let Some((kind, data)) = data.split_first() else { return };
+    match kind % 16 {
+        0 => json::<HeartbeatData>(data),
+        1 => json::<LockBatchRequest>(data),
+        2 => json::<LockBatchResponse>(data),
+        3 => json::<CheckClientConfig>(data),
+        4 => json::<TopicConfig>(data),
+        5 => json::<TopicConfigSerializeWrapper>(data),
+        6 => json::<SubscriptionGroupConfig>(data),
+        7 => json::<SubscriptionGroupWrapper>(data),
+        8 => json::<ConsumerOffsetWrapper>(data),
+        9 => json::<DelayOffsetWrapper>(data),
+        10 => json::<TopicRouteData>(data),
+        11 => json::<ClusterInfo>(data),
+        12 => round(data, |out, value: &TopicStatsTable| wire::json::write_object_keys(out, value)),
+        13 => json::<RegisterBrokerBody>(data),
+        14 => register(data, 407),
+        _ => register(data, 513),
+    }
+}
+
+fn register(data: &[u8], version: i32) {
+    let Ok(body) = RegisterBrokerBody::decode(data, true, version) else { return };
+    let mut bytes = Vec::new();
+    body.encode_compressed(&mut bytes, version);
+    let _ = RegisterBrokerBody::decode(&bytes, true, version);
+}
+
+/// Small files of the store; the first byte chooses the format.
+pub fn layout(data: &[u8]) {
+    let Some((kind, data)) = data.split_first() else { return };
+    match kind % 3 {
+        0 => {
+            if let Some(entry) = CqEntry::decode(data) {
+                assert_eq!(entry.encode()[..], data[..20]);
+                let _ = (entry.is_filler(), entry.end());
+            }
+        }
+        1 => {
+            let checkpoint = Checkpoint::decode(data);
+            assert_eq!(Checkpoint::decode(&checkpoint.encode()), checkpoint);
+        }
+        _ => {
+            let text = String::from_utf8_lossy(data);
+            if let Ok(identity) = Identity::decode(&text) {
+                assert_eq!(Identity::decode(&identity.encode()), Ok(identity));
+            }
+            if let Some(position) = segment::parse_name(&text) {
+                assert_eq!(segment::name(position), text);
+            }
+        }
+    }
+}
+
+/// A log of arbitrary bytes in segments of 4 KiB; the first two bytes choose where the scan begins.
+pub fn recovery(data: &[u8]) {
+    const SEGMENT: u64 = 4096;
+    let Some(([high, low], disk)) = data.split_first_chunk::<2>() else { return };
+    let limit = (disk.len() as u64).next_multiple_of(SEGMENT);
+    let from = u64::from(u16::from_be_bytes([*high, *low])) % (limit + 1);
+    let range = ScanRange { stream: StreamId(3), segment_bytes: SEGMENT, from, limit };
+    let mut read = |position: u64, buffer: &mut [u8]| {
+        assert!(position < limit, "nothing is read behind the last segment");
+        assert!(position % SEGMENT + buffer.len() as u64 <= SEGMENT, "a read stays in its segment");
+        let rest = usize::try_from(position).ok().and_then(|at| disk.get(at..)).unwrap_or_default();
+        let len = rest.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&rest[..len]);
+        buffer[len..].fill(0);
+        Ok(buffer.len())
+    };
+    let mut next = from;
+    let end = scan(range, &mut read, &mut |view, position, size| {
+        assert!(position >= next && view.phy_offset() == PhyOffset::new(StreamId(3), position));
+        next = position + u64::from(size);
+    });
+    let end = end.expect("the reader never fails");
+    assert!(end.end >= next && end.end <= limit);
+}
+
+/// Text of a configuration file.
+pub fn properties(data: &[u8]) {
+    let Ok(file) = base::props::parse(data) else { return };
+    let values = [("listenPort", "10911".to_owned()), ("brokerName", "a:b=c\\ \u{e9}".to_owned())];
+    let Ok(changed) = base::props::with_values(data, &values) else { return };
+    let again = base::props::parse(&changed).expect("what is written is read");
+    for (key, value) in &values {
+        let last = again.entries.iter().rev().find(|entry| entry.key == *key);
+        assert_eq!(last.map(|entry| entry.value.as_str()), Some(value.as_str()));
+    }
+    let others = |list: &[base::props::Entry]| {
+        let own = |entry: &&base::props::Entry| values.iter().all(|(key, _)| *key != entry.key);
+        list.iter().filter(own).map(|e| (e.key.clone(), e.value.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(others(&again.entries), others(&file.entries), "other keys stay as they are");
+}
