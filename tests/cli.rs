@@ -218,12 +218,30 @@ fn a_directory_for_logs_that_cannot_be_made_is_status_255() {
     assert!(ran.code == 255 && ran.err.contains("/proc/no: cannot write log files"), "{ran:?}");
 }
 
+/// Copies the executable. A child that another test forks meanwhile may hold the new file open for writing until its
+/// own exec, and as long the kernel refuses to run it.
+fn copy_executable(to: &Path) {
+    fs::copy(RINGMQ, to).unwrap();
+    for _ in 0..200 {
+        match Command::new(to).arg("--version").output() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            other => {
+                other.unwrap();
+                return;
+            }
+        }
+    }
+    panic!("{} stays busy", to.display());
+}
+
 #[test]
 fn shutdown_without_a_process_or_with_a_wrong_one() {
     let home = Home::new();
     // A copy has an executable of its own, so that brokers of other tests do not count.
     let own = home.path("ringmq");
-    fs::copy(RINGMQ, &own).unwrap();
+    copy_executable(&own);
     let run = |arguments: &[&str]| Ran::of(home.command(&own, arguments).output().unwrap());
     let ran = run(&["shutdown", "broker"]);
     assert_eq!((ran.code, ran.out.as_str()), (1, "No mqbroker running.\n"));
@@ -242,7 +260,7 @@ fn waiting(home: &Home, program: &Path, arguments: &[&str]) -> Child {
 fn shutdown_ends_processes_of_its_kind_only() {
     let home = Home::new();
     let own = home.path("ringmq");
-    fs::copy(RINGMQ, &own).unwrap();
+    copy_executable(&own);
     symlink(&own, home.path("mqshutdown")).unwrap();
     let mut broker = waiting(&home, &own, &["broker", "-c", "/dev/stdin"]);
     let mut namesrv = waiting(&home, &own, &["namesrv", "-c", "/dev/stdin"]);

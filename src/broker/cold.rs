@@ -5,7 +5,7 @@
 
 use crate::app::{Broker, Host};
 use crate::handlers::offset::Search;
-use crate::handlers::pull::{Pull, answer, memory_limits};
+use crate::handlers::pull::{Pull, answer, come_again, memory_limits};
 use shard::Cx;
 use std::collections::VecDeque;
 use store::Store;
@@ -122,9 +122,7 @@ fn enqueue<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, job: Job) {
     } else {
         match job {
             Job::Pull(pull) => {
-                let status = ReadStatus::MessageWasRemoving;
-                let next = pull.offset;
-                answer(cx, &pull, Selection { status, next }, &[], &[]);
+                come_again(cx, &pull);
             }
             Job::Search(search) => search.refuse(cx, "too many reads of old messages are waiting"),
         }
@@ -225,6 +223,10 @@ fn span(pieces: &[Piece], part: &Part) -> (PhyOffset, usize) {
 
 /// Answers with the records that were read; what cannot be read (any more) is left for the next pull to skip.
 fn finish_pull<H: Host>(cx: &mut Cx<'_, H>, pull: &Pull, stage: &LogStage) {
+    if cx.is_full(pull.conn) {
+        come_again(cx, pull);
+        return;
+    }
     let mut records: Vec<&[u8]> = Vec::with_capacity(stage.pieces.len());
     'parts: for part in &stage.parts {
         let start = stage.pieces[part.pieces.start].phy.position();

@@ -33,6 +33,7 @@ pub struct Mesh<M> {
     outboxes: Vec<Option<Outbox<M>>>,
     inboxes: Vec<Option<Consumer<M>>>,
     peers: Arc<[Peer]>,
+    next_inbox: usize,
 }
 
 /// Builds the mesh for `count` shards; part `i` goes to shard `i`.
@@ -46,6 +47,7 @@ pub fn build<M>(count: usize) -> Vec<Mesh<M>> {
             outboxes: (0..count).map(|_| None).collect(),
             inboxes: (0..count).map(|_| None).collect(),
             peers: Arc::clone(&peers),
+            next_inbox: 0,
         })
         .collect();
     for from in 0..count {
@@ -114,9 +116,13 @@ impl<M> Mesh<M> {
 
     /// Next mail from any peer, oldest first per peer.
     pub fn receive(&mut self) -> Option<(ShardId, M)> {
-        for (from, inbox) in self.inboxes.iter_mut().enumerate() {
-            let Some(inbox) = inbox else { continue };
+        let count = self.inboxes.len();
+        for step in 0..count {
+            let from = (self.next_inbox + step) % count;
+            let Some(inbox) = &mut self.inboxes[from] else { continue };
             if let Ok(mail) = inbox.pop() {
+                // The next call begins with the next peer, so that a flood from one does not keep others waiting.
+                self.next_inbox = from + 1;
                 let from = ShardId(u16::try_from(from).expect("fewer than 65536 shards"));
                 return Some((from, mail));
             }

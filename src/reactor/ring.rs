@@ -506,6 +506,8 @@ impl Reactor {
         self.arm(now);
         self.receive.publish();
         self.enter();
+        // Releases up to here are in front of whatever is accepted now.
+        self.sockets.rested();
         self.reap(now);
         events.clear();
         std::mem::swap(events, &mut self.events);
@@ -518,6 +520,7 @@ impl Reactor {
             || !self.events.is_empty()
             || !self.ring.completion().is_empty()
             || self.ring.submission().taskrun()
+            || self.ring.submission().cq_overflow()
     }
 
     /// Forgets wake-ups of the past. Before sleeping: afterwards `has_work` is asked once more.
@@ -562,15 +565,16 @@ impl Reactor {
     }
 
     fn submit(&mut self) {
-        match self.ring.submit() {
-            Ok(_) => self.pending = 0,
-            Err(e) => assert!(is_transient(&e), "io_uring_enter failed: {e}"),
+        if let Err(e) = self.ring.submit() {
+            assert!(is_transient(&e), "io_uring_enter failed: {e}");
         }
+        // The kernel may take fewer than it was offered.
+        self.pending = self.ring.submission().len();
     }
 
     fn enter(&mut self) {
         let to_submit = u32::try_from(self.ring.submission().len()).expect("a ring is small");
-        let deferred = self.ring.submission().taskrun();
+        let deferred = self.ring.submission().taskrun() || self.ring.submission().cq_overflow();
         if to_submit == 0 && !deferred {
             return;
         }
@@ -578,10 +582,10 @@ impl Reactor {
         // SAFETY: no argument structure is passed; the submission queue was synchronised by `submission()`.
         let result =
             unsafe { self.ring.submitter().enter::<libc::sigset_t>(to_submit, 0, GETEVENTS, None) };
-        match result {
-            Ok(_) => self.pending = 0,
-            Err(e) => assert!(is_transient(&e), "io_uring_enter failed: {e}"),
+        if let Err(e) = result {
+            assert!(is_transient(&e), "io_uring_enter failed: {e}");
         }
+        self.pending = self.ring.submission().len();
     }
 
     fn reap(&mut self, now: MonoNs) {
@@ -744,6 +748,16 @@ impl Reactor {
             FileOp::Sync { tag, .. } => Event::Synced { tag, error },
         };
         self.events.push(event);
+    }
+}
+
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        // Closing a ring does not wait for the kernel's workers: what they may still read or fill stays mapped.
+        if self.file_ops.iter().any(Option::is_some) {
+            std::mem::forget(std::mem::take(&mut self.file_ops));
+            std::mem::forget(std::mem::take(&mut self.windows));
+        }
     }
 }
 

@@ -56,12 +56,14 @@ impl Socket {
 pub(crate) struct SocketTable {
     slots: Vec<Option<Socket>>,
     free: Vec<u32>,
+    /// Free, but their release has not been told yet: a new socket in them would be taken for the old one.
+    resting: Vec<u32>,
     limit: u32,
 }
 
 impl SocketTable {
     pub(crate) fn new(limit: u32) -> SocketTable {
-        SocketTable { slots: Vec::new(), free: Vec::new(), limit }
+        SocketTable { slots: Vec::new(), free: Vec::new(), resting: Vec::new(), limit }
     }
 
     /// A slot for `fd`, or the descriptor back when the table is full.
@@ -84,15 +86,20 @@ impl SocketTable {
         self.slots.get_mut(id.0 as usize)?.as_mut()
     }
 
-    /// Frees the slot and closes the descriptor.
+    /// Frees the slot, which is used again after `rested`, and closes the descriptor.
     pub(crate) fn remove(&mut self, id: SocketId) {
         let slot = self.slots.get_mut(id.0 as usize).and_then(Option::take);
         let socket = slot.expect("only an occupied slot is removed");
         assert!(!socket.is_busy(), "socket {} is removed while the kernel uses it", id.0);
-        self.free.push(id.0);
+        self.resting.push(id.0);
+    }
+
+    /// All releases up to now are told: their slots may be used again.
+    pub(crate) fn rested(&mut self) {
+        self.free.append(&mut self.resting);
     }
 
     pub(crate) fn open_count(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slots.len() - self.free.len() - self.resting.len()
     }
 }

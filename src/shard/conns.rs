@@ -1,9 +1,10 @@
 //! The connections of a shard: partial input, pending output, and the limits that keep one from hurting others.
 //!
 //! Input is buffered only while a frame is incomplete, and grows with what arrives, never with what is announced.
-//! Output of a slow reader first pauses its requests (those received already are held), then costs it the connection.
+//! Output of a slow reader first pauses its requests, then costs it the connection.
 
 use crate::app::Peer;
+use crate::frames::InputError;
 use base::ids::{ConnId, ShardId};
 use base::time::MonoNs;
 use reactor::{Reactor, SocketId};
@@ -15,6 +16,8 @@ pub(crate) const OUTPUT_PAUSE_BYTES: usize = 1 << 20;
 pub(crate) const OUTPUT_BYTES_MAX: usize = 64 << 20;
 /// Bytes of incomplete frames of all connections of a shard.
 pub(crate) const INPUT_BYTES_MAX: usize = 256 << 20;
+/// Input capacity kept by an idle connection.
+const INPUT_KEPT_BYTES: usize = 16 << 10;
 /// A buffer larger than this is not kept for reuse.
 const KEPT_BYTES_MAX: usize = 512 << 10;
 /// Send buffers kept for reuse.
@@ -25,13 +28,14 @@ pub(crate) struct Conn {
     pub(crate) state: ConnState,
     pub(crate) peer: Peer,
     pub(crate) socket: Option<SocketId>,
-    pub(crate) input: Vec<u8>,
+    /// The incomplete frame at the end of what was received; while `held`, whole frames too.
+    input: Vec<u8>,
     output: Vec<u8>,
     sending: bool,
     dirty: bool,
     paused: bool,
-    /// Whole frames wait in `input` until output has gone.
-    pub(crate) is_held: bool,
+    /// Frames wait in `input` until output has drained, or until the next turn.
+    held: bool,
     pub(crate) last_active: MonoNs,
 }
 
@@ -54,12 +58,12 @@ pub(crate) struct Conns {
     free: Vec<u32>,
     by_socket: Vec<u32>,
     dirty: Vec<u32>,
-    /// Connections whose held frames may be handled.
-    ready: Vec<ConnId>,
     void: Vec<u8>,
     pool: Vec<Vec<u8>>,
     pub(crate) scratch: Vec<u8>,
-    pub(crate) input_bytes: usize,
+    input_bytes: usize,
+    /// Held connections whose frames may go on.
+    resumed: Vec<ConnId>,
 }
 
 const NO_CONN: u32 = u32::MAX;
@@ -72,11 +76,11 @@ impl Conns {
             free: Vec::new(),
             by_socket: Vec::new(),
             dirty: Vec::new(),
-            ready: Vec::new(),
             void: Vec::new(),
             pool: Vec::new(),
             scratch: Vec::new(),
             input_bytes: 0,
+            resumed: Vec::new(),
         }
     }
 
@@ -92,7 +96,7 @@ impl Conns {
                 sending: false,
                 dirty: false,
                 paused: false,
-                is_held: false,
+                held: false,
                 last_active: MonoNs(0),
             });
             u32::try_from(self.slots.len() - 1).expect("bounded by descriptors")
@@ -188,6 +192,78 @@ impl Conns {
         &mut slot.output
     }
 
+    // ---- input ----
+
+    /// Takes the buffered input of a connection out.
+    pub(crate) fn take_input(&mut self, conn: ConnId) -> Vec<u8> {
+        let Some(slot) = self.get(conn) else { return Vec::new() };
+        let input = std::mem::take(&mut slot.input);
+        self.input_bytes -= input.len();
+        input
+    }
+
+    /// Puts input back; an empty buffer only if it is small. Errors: all connections hold too much together.
+    pub(crate) fn put_input(&mut self, conn: ConnId, mut input: Vec<u8>) -> Result<(), InputError> {
+        if input.is_empty() && input.capacity() > INPUT_KEPT_BYTES {
+            input = Vec::new();
+        }
+        let total = self.input_bytes + input.len();
+        if total > INPUT_BYTES_MAX {
+            return Err(InputError::Budget);
+        }
+        let Some(slot) = self.get(conn) else { return Ok(()) };
+        assert!(slot.input.is_empty(), "input is taken before it is put back");
+        slot.input = input;
+        self.input_bytes = total;
+        Ok(())
+    }
+
+    /// Whether more frames of this connection may be handled now.
+    pub(crate) fn takes_frames(&self, conn: ConnId) -> bool {
+        let slot = self.slots.get(conn.slot as usize).filter(|s| s.generation == conn.generation);
+        slot.is_some_and(|s| s.state == ConnState::Open && s.output.len() <= OUTPUT_PAUSE_BYTES)
+    }
+
+    /// Whether the connection's frames are held; then received bytes go to its input.
+    pub(crate) fn is_held(&mut self, conn: ConnId) -> bool {
+        self.get(conn).is_some_and(|slot| slot.held)
+    }
+
+    /// Holds the connection's frames: until its output has drained, or only until the next turn.
+    pub(crate) fn hold(&mut self, conn: ConnId) {
+        let drains = !self.takes_frames(conn);
+        let Some(slot) = self.get(conn) else { return };
+        if slot.held || slot.state != ConnState::Open {
+            return;
+        }
+        slot.held = true;
+        if !drains {
+            self.resumed.push(conn);
+        }
+    }
+
+    /// A held connection whose frames may go on.
+    pub(crate) fn next_resumed(&mut self) -> Option<ConnId> {
+        let conn = self.resumed.pop()?;
+        if let Some(slot) = self.get(conn) {
+            slot.held = false;
+        }
+        Some(conn)
+    }
+
+    /// Whether `next_resumed` has something.
+    pub(crate) fn has_resumed(&self) -> bool {
+        !self.resumed.is_empty()
+    }
+
+    /// Whether a reply with a large body would add to output that is not being read.
+    pub(crate) fn is_full(&self, conn: ConnId) -> bool {
+        let slot = self.slots.get(conn.slot as usize).filter(|s| s.generation == conn.generation);
+        slot.is_some_and(|s| s.output.len() > OUTPUT_PAUSE_BYTES)
+    }
+
+    // ---- output ----
+
     /// Closes once the output is sent.
     pub(crate) fn close_after_output(&mut self, conn: ConnId) {
         let Some(slot) = self.get(conn) else { return };
@@ -232,34 +308,9 @@ impl Conns {
         conn.socket = None;
         conn.sending = false;
         conn.paused = false;
-        conn.is_held = false;
+        conn.held = false;
         conn.output = Vec::new();
         self.free.push(slot);
-    }
-
-    /// Whether a connection's next frame is to be handled now: its output moves, and it is not being closed.
-    pub(crate) fn takes_frames(&mut self, conn: ConnId) -> bool {
-        let slot = self.get(conn).filter(|slot| slot.state == ConnState::Open);
-        slot.is_some_and(|slot| slot.output.len() <= OUTPUT_PAUSE_BYTES)
-    }
-
-    /// Takes a connection's input out; nobody waits for it any more.
-    pub(crate) fn take_input(&mut self, conn: ConnId) -> Option<Vec<u8>> {
-        let slot = self.get(conn)?;
-        slot.is_held = false;
-        let input = std::mem::take(&mut slot.input);
-        self.input_bytes -= input.len();
-        Some(input)
-    }
-
-    /// A connection whose held frames may be handled.
-    pub(crate) fn next_ready(&mut self) -> Option<ConnId> {
-        self.ready.pop()
-    }
-
-    /// Whether `next_ready` has one.
-    pub(crate) fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
     }
 
     /// A send has completed.
@@ -309,9 +360,11 @@ impl Conns {
             } else if conn.paused && conn.output.len() <= OUTPUT_PAUSE_BYTES / 2 {
                 conn.paused = false;
                 reactor.start_receive(socket);
-            }
-            if conn.is_held && conn.output.len() <= OUTPUT_PAUSE_BYTES / 2 {
-                self.ready.push(id);
+                if conn.held {
+                    self.resumed.push(id);
+                }
+            } else if conn.held && !conn.paused && conn.output.len() <= OUTPUT_PAUSE_BYTES / 2 {
+                self.resumed.push(id);
             }
         }
         self.dirty = dirty;

@@ -87,14 +87,22 @@ pub(crate) struct Stalled {
 }
 
 /// Frames held back, oldest first.
-#[derive(Default)]
 pub(crate) struct StalledFrames {
     pub(crate) list: VecDeque<Stalled>,
     pub(crate) bytes: usize,
     /// Set while the loop offers held-back frames again.
     pub(crate) retrying: bool,
+    /// Deadline of the frame that is offered again.
+    pub(crate) deadline: MonoNs,
     /// Set while a frame is offered for the last time.
     pub(crate) expired: bool,
+}
+
+impl Default for StalledFrames {
+    fn default() -> Self {
+        let list = VecDeque::new();
+        StalledFrames { list, bytes: 0, retrying: false, deadline: MonoNs(0), expired: false }
+    }
 }
 
 /// The application's view of its shard for the length of one call.
@@ -146,6 +154,15 @@ impl<A: App> Cx<'_, A> {
             return (self.conns.output(conn), store);
         }
         (remote_output(&mut self.requests.remote, conn), store)
+    }
+
+    /// Whether so much output waits for this connection that a large answer should not be added now.
+    pub fn is_full(&self, conn: ConnId) -> bool {
+        if conn.shard == self.me {
+            return self.conns.is_full(conn);
+        }
+        let waiting = self.requests.remote.iter().rev().find(|(c, _)| *c == conn);
+        waiting.is_some_and(|(_, bytes)| bytes.len() > crate::conns::OUTPUT_PAUSE_BYTES)
     }
 
     /// Opens a connection; `on_connected` follows.
@@ -206,7 +223,11 @@ impl<A: App> Cx<'_, A> {
         if full || self.stalled.expired {
             return false;
         }
-        let deadline = self.now.mono.plus_ms(STALL_MS_MAX);
+        // Held back again, a frame keeps its deadline.
+        let deadline = match self.stalled.retrying {
+            true => self.stalled.deadline,
+            false => self.now.mono.plus_ms(STALL_MS_MAX),
+        };
         self.stalled.bytes += frame.bytes.len();
         let stalled = Stalled { conn, peer, frame: frame.bytes.to_vec(), deadline };
         if self.stalled.retrying {

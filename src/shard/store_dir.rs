@@ -18,8 +18,6 @@ use store::{Store, StoreConfig};
 use wire::ids::StreamId;
 
 mod stream_dir;
-#[cfg(test)]
-mod tests;
 
 /// What the operator asked for.
 #[derive(Clone, Debug)]
@@ -81,6 +79,11 @@ impl StorePaths {
     /// Directory of the JSON tables.
     pub fn config_dir(&self) -> PathBuf {
         self.root.join("config")
+    }
+
+    /// Where segments behind the end of the log are kept.
+    fn cut_dir(&self) -> PathBuf {
+        self.root.join("cut")
     }
 
     fn abort(&self) -> PathBuf {
@@ -163,7 +166,9 @@ pub fn open(config: &StoreDirConfig) -> Result<OpenStore, StoreError> {
         parts[at % config.shards].push(stream?);
     }
     let pid = std::process::id().to_string();
-    fs::write(paths.abort(), pid).map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
+    // Durable before the first message: a power cut that took the marker would pass for an orderly stop.
+    replace_file(&paths.abort(), pid.as_bytes())
+        .map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
     let shards = parts.into_iter().map(|part| shard_store(part, &paths)).collect();
     Ok(OpenStore { shards, identity, paths, _lock: lock })
 }
@@ -327,4 +332,75 @@ pub(crate) fn read_full_at(file: &File, buffer: &mut [u8], at: u64) -> io::Resul
         }
     }
     Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEGMENT: u64 = 64 << 10;
+
+    fn config(root: &Path) -> StoreDirConfig {
+        StoreDirConfig {
+            root: root.to_path_buf(),
+            commit_log: root.join("commitlog"),
+            segment_bytes: SEGMENT,
+            queue_file_bytes: 200,
+            streams: 1,
+            shards: 1,
+            window_bytes: 1 << 20,
+            window_dir: root.to_path_buf(),
+            flush: FlushMode::Sync,
+            flush_interval_ns: 500_000_000,
+            read_uncommitted: false,
+        }
+    }
+
+    #[test]
+    fn a_segment_that_was_being_made_does_not_stop_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(&config(dir.path())).unwrap());
+        let unfinished = dir.path().join("commitlog").join(segment::name(SEGMENT));
+        fs::write(&unfinished, vec![0; 8192]).unwrap();
+        open(&config(dir.path())).unwrap();
+        assert!(!unfinished.exists());
+    }
+
+    #[test]
+    fn a_later_segment_with_a_large_first_record_is_not_cut_away() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(&config(dir.path())).unwrap());
+        let host = "127.0.0.1:10911".parse().unwrap();
+        let message = wire::message::NewMessage {
+            queue_id: wire::ids::QueueId(0),
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 1,
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: &[7; 6000],
+            topic: b"T",
+            properties: b"a\x01b\x02",
+        };
+        let mut bytes = vec![0; message.encoded_len()];
+        let place = wire::message::Place {
+            queue_offset: wire::ids::QueueOffset(0),
+            phy_offset: wire::ids::PhyOffset::new(StreamId(0), SEGMENT),
+            store_timestamp: base::time::WallMs(9),
+        };
+        message.encode(&mut bytes, place);
+        bytes.resize(usize::try_from(SEGMENT).unwrap(), 0);
+        let later = dir.path().join("commitlog").join(segment::name(SEGMENT));
+        fs::write(&later, &bytes).unwrap();
+        let far = StoreDirConfig { window_bytes: 16 << 10, ..config(dir.path()) };
+        let refused = open(&far).err().expect("the log before is damaged");
+        assert!(refused.to_string().contains("damaged"), "{refused}");
+        assert_eq!(fs::read(&later).unwrap(), bytes);
+        // Within a window of the end it is what a power cut leaves: the start goes on and keeps a copy.
+        open(&config(dir.path())).unwrap();
+        let kept = dir.path().join("cut").join(format!("stream-0-{}", segment::name(SEGMENT)));
+        assert_eq!(fs::read(kept).unwrap(), bytes);
+    }
 }

@@ -5,7 +5,7 @@ use crate::app::{App, Peer};
 use crate::boot::{ShardConfig, ShardSeed};
 use crate::conns::{ConnState, Conns};
 use crate::cx::{Cx, Requests, ShardMail, StalledFrames};
-use crate::frames::{self, InputError, Step};
+use crate::frames::{self, InputError};
 use crate::io_map::{IoMap, JobDone};
 use crate::stop::StopFlag;
 use base::ids::{ConnId, ShardId};
@@ -27,6 +27,11 @@ use wire::reply::patch_code;
 
 /// Mails handled per turn, so that a flood of mail does not keep completions waiting.
 const MAILS_PER_TURN: usize = 1024;
+/// Requests of one connection that are mailed to other shards before it has to wait for the next turn: their
+/// answers may be large, and only then tell how much output there is.
+const MAILS_PER_INPUT: usize = 32;
+/// Held connections that go on in one turn.
+const RESUMES_PER_TURN: usize = 64;
 /// Pause between looks for idle connections.
 const IDLE_SWEEP_MS: u64 = 5_000;
 /// How long an orderly stop may take before the rest is dropped.
@@ -67,6 +72,8 @@ pub(crate) struct Shard<A: App> {
     next_sweep: MonoNs,
     spin_until: MonoNs,
     slept: bool,
+    /// A peer's ring was full: nobody wakes this shard when it has room again.
+    mail_waits: bool,
     events: Vec<Event>,
     due: Vec<u64>,
     news: Vec<QueueNo>,
@@ -138,6 +145,7 @@ impl<A: App> Shard<A> {
             next_sweep: now.mono.plus_ms(IDLE_SWEEP_MS),
             spin_until: MonoNs(0),
             slept: false,
+            mail_waits: false,
             events: Vec::new(),
             due: Vec::new(),
             news: Vec::new(),
@@ -231,44 +239,20 @@ impl<A: App> Shard<A> {
         }
         slot.last_active = self.now.mono;
         let peer = slot.peer;
-        let taken = self.take_input(conn, peer, buffer, len);
-        self.close_on_error(conn, peer, taken);
+        let taken = self.take_bytes(conn, peer, buffer, len);
+        self.end_on_error(conn, peer, taken);
     }
 
-    fn close_on_error(&mut self, conn: ConnId, peer: Peer, taken: Result<(), InputError>) {
+    fn end_on_error(&mut self, conn: ConnId, peer: Peer, taken: Result<(), InputError>) {
         if let Err(error) = taken {
-            tracing::warn!(
-                "connection {conn} from {} sent no valid frame: {error}; closed",
-                peer.address
-            );
+            let address = peer.address;
+            tracing::warn!("connection {conn} from {address} sent no valid frame: {error}; closed");
             self.close(conn);
         }
     }
 
-    /// Handles frames that waited for their connection's output to go.
-    fn take_held(&mut self) -> bool {
-        let some = self.conns.has_ready();
-        while let Some(conn) = self.conns.next_ready() {
-            let Some(slot) = self.conns.get(conn).filter(|slot| slot.is_held) else { continue };
-            let peer = slot.peer;
-            let input = self.conns.take_input(conn).expect("the connection was just there");
-            let mut data = input.as_slice();
-            let taken = loop {
-                if !self.conns.takes_frames(conn) {
-                    break frames::hold(&mut self.conns, conn, data);
-                }
-                match frames::next(&mut data) {
-                    Ok(Some(frame)) => self.app.on_frame(&mut cx!(self), conn, peer, &frame),
-                    Ok(None) => break frames::keep(&mut self.conns, conn, data),
-                    Err(error) => break Err(error),
-                }
-            };
-            self.close_on_error(conn, peer, taken);
-        }
-        some
-    }
-
-    fn take_input(
+    /// Handles whole frames in the receive buffer, keeps the rest.
+    fn take_bytes(
         &mut self,
         conn: ConnId,
         peer: Peer,
@@ -276,27 +260,60 @@ impl<A: App> Shard<A> {
         len: usize,
     ) -> Result<(), InputError> {
         let mut data = self.reactor.received(buffer, len);
-        if self.conns.get(conn).is_some_and(|slot| slot.is_held) {
-            return frames::keep(&mut self.conns, conn, data);
+        let mut input = self.conns.take_input(conn);
+        if self.conns.is_held(conn) {
+            input.extend_from_slice(data);
+            return self.conns.put_input(conn, input);
         }
-        match frames::assemble(&mut self.conns, conn, &mut data)? {
-            None => return Ok(()),
-            Some(Step::Direct) => {}
-            Some(Step::Assembled(input)) => {
-                let (frame, _) = frame::split(&input)
-                    .map_err(InputError::Frame)?
-                    .expect("an assembled frame is whole");
-                self.app.on_frame(&mut cx!(self), conn, peer, &frame);
-                frames::done(&mut self.conns, conn, input);
+        if !input.is_empty() {
+            if !frames::fill(&mut input, &mut data)? {
+                return self.conns.put_input(conn, input);
             }
+            let (frame, _) =
+                frame::split(&input).map_err(InputError::Frame)?.expect("a filled frame is whole");
+            self.app.on_frame(&mut cx!(self), conn, peer, &frame);
+            input.clear();
         }
-        while self.conns.takes_frames(conn) {
-            let Some(frame) = frames::next(&mut data)? else {
-                return frames::keep(&mut self.conns, conn, data);
-            };
+        let mailed = self.requests.mail.len();
+        while self.conns.takes_frames(conn) && self.requests.mail.len() < mailed + MAILS_PER_INPUT {
+            let Some(frame) = frames::next(&mut data)? else { break };
             self.app.on_frame(&mut cx!(self), conn, peer, &frame);
         }
-        frames::hold(&mut self.conns, conn, data)
+        if frame::split(data).map_err(InputError::Frame)?.is_some() {
+            self.conns.hold(conn);
+        }
+        input.extend_from_slice(data);
+        self.conns.put_input(conn, input)
+    }
+
+    /// Goes on with frames that were held: the output has drained, or a new turn has begun.
+    fn take_held(&mut self) -> bool {
+        let mut some = false;
+        for _ in 0..RESUMES_PER_TURN {
+            let Some(conn) = self.conns.next_resumed() else { break };
+            let Some(slot) = self.conns.get(conn) else { continue };
+            let peer = slot.peer;
+            some = true;
+            let taken = self.take_held_frames(conn, peer);
+            self.end_on_error(conn, peer, taken);
+        }
+        some
+    }
+
+    fn take_held_frames(&mut self, conn: ConnId, peer: Peer) -> Result<(), InputError> {
+        let mut input = self.conns.take_input(conn);
+        let mut data = input.as_slice();
+        let mailed = self.requests.mail.len();
+        while self.conns.takes_frames(conn) && self.requests.mail.len() < mailed + MAILS_PER_INPUT {
+            let Some(frame) = frames::next(&mut data)? else { break };
+            self.app.on_frame(&mut cx!(self), conn, peer, &frame);
+        }
+        if frame::split(data).map_err(InputError::Frame)?.is_some() {
+            self.conns.hold(conn);
+        }
+        let used = input.len() - data.len();
+        input.drain(..used);
+        self.conns.put_input(conn, input)
     }
 
     fn close(&mut self, conn: ConnId) {
@@ -397,6 +414,7 @@ impl<A: App> Shard<A> {
         for _ in 0..self.stalled.list.len() {
             let Some(stalled) = self.stalled.list.pop_front() else { break };
             self.stalled.bytes -= stalled.frame.len();
+            self.stalled.deadline = stalled.deadline;
             self.stalled.expired = self.now.mono >= stalled.deadline;
             let waiting = self.stalled.list.len();
             if let Ok(Some((frame, _))) = frame::split(&stalled.frame) {
@@ -531,7 +549,7 @@ impl<A: App> Shard<A> {
             self.close(conn);
         }
         self.ended = ended;
-        self.mesh.flush(&mut self.reactor);
+        self.mail_waits = self.mesh.flush(&mut self.reactor);
     }
 
     fn advance_phase(&mut self) {
@@ -564,7 +582,8 @@ impl<A: App> Shard<A> {
         let store = self.store.as_ref().and_then(|s| s.next_deadline());
         let gates = self.gates.iter().filter_map(|(_, gate)| gate.next_deadline()).min();
         let timers = self.timers.next_fire();
-        let nearest = [store, gates, timers].into_iter().flatten().min();
+        let stalled = self.stalled.list.front().map(|s| s.deadline);
+        let nearest = [store, gates, timers, stalled].into_iter().flatten().min();
         let stopping = self.phase != Phase::Running;
         let latest = if stopping { self.now.mono.plus_ms(5) } else { self.next_sweep };
         nearest.map_or(latest, |n| n.min(latest))
@@ -592,8 +611,8 @@ impl<A: App> Turner for Shard<A> {
             self.mesh.awake();
         }
         let mut busy = self.take_events();
-        busy |= self.take_held();
         self.retry_stalled();
+        busy |= self.take_held();
         busy |= self.take_mail();
         busy |= self.take_jobs();
         self.fire_timers();
@@ -606,7 +625,8 @@ impl<A: App> Turner for Shard<A> {
             }
             return Pace::Stop;
         }
-        if busy || self.reactor.has_work() || !self.requests.is_empty() || self.conns.has_ready() {
+        let waiting = self.mail_waits || !self.requests.is_empty() || self.conns.has_resumed();
+        if busy || waiting || self.reactor.has_work() {
             self.spin_until = MonoNs(self.now.mono.0 + self.config.spin_ns);
             return Pace::Busy;
         }

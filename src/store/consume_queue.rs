@@ -115,7 +115,8 @@ impl ConsumeQueue {
         let skip =
             usize::try_from(self.persisted - self.tail_start()).expect("kept until persisted");
         let mut count = 0;
-        for entry in self.tail.iter().skip(skip).take_while(|e| e.end() <= durable) {
+        for entry in self.tail.iter().skip(skip).take_while(|e| e.is_filler() || e.end() <= durable)
+        {
             if out.len() >= bytes_max {
                 break;
             }
@@ -188,6 +189,15 @@ mod tests {
         bytes.clear();
         assert_eq!(q.encode_unpersisted(300, 1000, &mut bytes), (2, 1));
         q.check_invariants();
+    }
+
+    #[test]
+    fn a_filler_does_not_hold_the_entries_behind_it() {
+        let mut q = queue();
+        q.push(CqEntry::FILLER);
+        q.push(entry(1));
+        let mut bytes = Vec::new();
+        assert_eq!(q.encode_unpersisted(200, 1000, &mut bytes), (0, 2));
     }
 
     #[test]

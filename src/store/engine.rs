@@ -301,7 +301,8 @@ impl Store {
     /// When `plan` or `plan_queues` wants to be called again; `None`: after the next append or completion.
     pub fn next_deadline(&self) -> Option<MonoNs> {
         let streams = self.streams.iter().filter_map(|s| s.stream.next_deadline()).min();
-        let queues = (!self.dirty.is_empty()).then(|| self.round.next_at());
+        let queues =
+            (!self.dirty.is_empty() && self.round.is_resting()).then(|| self.round.next_at());
         [streams, queues].into_iter().flatten().min()
     }
 

@@ -11,7 +11,7 @@ use wire::message::{MessageView, Probe, declared_size, probe};
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 4 << 20;
 /// No record is larger than this: the frame limit bounds what a client can send.
-pub const RECORD_BYTES_MAX: usize = 32 << 20;
+const RECORD_BYTES_MAX: usize = 32 << 20;
 
 /// Where a scan runs.
 #[derive(Clone, Copy, Debug)]

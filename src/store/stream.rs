@@ -138,7 +138,7 @@ impl Stream {
     /// Largest record or batch in bytes: it leaves room for a filler and itself in the window.
     pub fn record_bytes_max(&self) -> u64 {
         let window = self.window.bytes() as u64;
-        (self.config.segment_bytes - BLANK_BYTES).min(window / 2 - BLANK_BYTES)
+        (self.config.segment_bytes - BLANK_BYTES).min(window / 2 - crate::writes::BLOCK)
     }
 
     /// Makes room for `len` bytes that must lie in one segment and returns their position.
@@ -206,7 +206,10 @@ impl Stream {
 
     /// When `plan` wants to be called again without a completion; `None`: not before the next append.
     pub fn next_deadline(&self) -> Option<MonoNs> {
-        let unflushed = self.appended > self.flushed && self.config.flush == FlushMode::Async;
+        // While a flush is under way its completions wake the loop; a time in the past would keep it spinning.
+        let unflushed = self.appended > self.flushed
+            && self.flush_wanted <= self.flushed
+            && self.config.flush == FlushMode::Async;
         let zeros = !self.segments.is_zeroing() && self.zeros_missing();
         let flush_at = unflushed.then_some(self.next_flush_at);
         let zero_at = zeros.then(|| self.segments.next_zero_at());

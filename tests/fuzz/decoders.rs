@@ -1,7 +1,7 @@
 //! What every decoder owes arbitrary bytes: an answer or an error, and a value that survives its own encoding.
 //!
 //! Each function is a fuzz target; `tests/fuzz_corpus.rs` runs the committed corpora through them.
-#![allow(dead_code, reason = "a fuzz binary uses one of them")]
+#![allow(dead_code, unreachable_pub, reason = "a fuzz binary uses one of them")]
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -271,10 +271,20 @@ pub(crate) fn wake<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: &mut 
         pull.seen = selection.next;
         return false;
     }
+    if cx.is_full(pull.conn) {
+        come_again(cx, pull);
+        return true;
+    }
     let pieces = std::mem::take(&mut broker.pieces);
     answer(cx, pull, selection, &pieces, &[]);
     broker.pieces = pieces;
     true
+}
+
+/// The client does not read what it was sent: it gets no messages now, and is told to ask again.
+pub(crate) fn come_again<H: Host>(cx: &mut Cx<'_, H>, pull: &Pull) {
+    let selection = Selection { status: ReadStatus::MessageWasRemoving, next: pull.offset };
+    answer(cx, pull, selection, &[], &[]);
 }
 
 /// A parked pull's time is up: nothing for it came.

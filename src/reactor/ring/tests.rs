@@ -209,3 +209,22 @@ fn the_timer_wakes_through_the_eventfd() {
     let ready = unsafe { libc::poll(&raw mut poll, 1, 300) };
     assert_eq!(ready, 1, "the earlier deadline replaces the later one");
 }
+
+#[test]
+fn a_slot_is_not_used_again_before_its_release_is_told() {
+    let mut reactor = Reactor::new(ReactorConfig::small()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let first = reactor.connect(address).unwrap();
+    let mut events = Vec::new();
+    while !events.iter().any(|e| matches!(e, Event::Connected { .. })) {
+        reactor.turn(crate::clock::mono(), &mut events);
+    }
+    // Nothing is in flight: the close is done at once, and told with the next turn.
+    reactor.close(first);
+    let second = reactor.connect(address).unwrap();
+    assert_ne!(first, second);
+    reactor.turn(crate::clock::mono(), &mut events);
+    assert!(events.iter().any(|e| matches!(e, Event::Released { socket } if *socket == first)));
+    assert_eq!(reactor.connect(address).unwrap(), first);
+}

@@ -18,7 +18,7 @@ use store::layout::consume_queue::CqEntry;
 use store::layout::identity::Identity;
 use store::layout::segment;
 use store::queues::{QUEUE_ID_MAX, stream_of};
-use store::recovery::{RECORD_BYTES_MAX, ScanEnd, ScanRange, scan};
+use store::recovery::{ScanEnd, ScanRange, scan};
 use store::segments::Segments;
 use store::stream::{Stream, StreamConfig};
 use wire::ids::{PhyOffset, QueueId, StreamId};
@@ -110,6 +110,7 @@ pub(super) fn open(
         clean,
     };
     opening.check_segments()?;
+    opening.await_old_writes()?;
     opening.write_back_window()?;
     let checkpoint = opening.checkpoint()?;
     let mine = |(topic, id): &&QueueName| stream_of(topic, *id, identity.streams) == stream;
@@ -132,10 +133,11 @@ impl Opening<'_> {
         if let Some(last) = self.bases.last().copied() {
             let path = self.path(last);
             let len = fs::metadata(&path).map_err(StoreError::io(&path, "reading"))?.len();
-            if len == 0 {
-                // The process died between making the file and giving it its size.
+            if len < size && begins_empty(&path).map_err(StoreError::io(&path, "reading"))? {
+                // The process died between making the file and giving it its size, which some file systems do in
+                // steps. Nothing is written to a segment before it has all of it.
                 fs::remove_file(&path)
-                    .map_err(StoreError::io(&path, "removing an empty segment"))?;
+                    .map_err(StoreError::io(&path, "removing an unfinished segment"))?;
                 self.bases.pop();
             }
         }
@@ -152,6 +154,27 @@ impl Opening<'_> {
                 let text =
                     format!("the segment {} before this one is missing", segment::name(expected));
                 return Err(StoreError::new(path, text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for direct writes that a killed process left in the device's queue: landing later, they would put old
+    /// bytes or zeros over new records. Allocating what is allocated changes nothing, but waits for them.
+    fn await_old_writes(&self) -> Result<(), StoreError> {
+        if self.clean {
+            return Ok(());
+        }
+        for base in self.bases.iter().rev().take(3) {
+            let path = self.path(*base);
+            let file = OpenOptions::new().write(true).open(&path);
+            let file = file.map_err(StoreError::io(&path, "opening"))?;
+            let flags = rustix::fs::FallocateFlags::empty();
+            if let Err(error) = rustix::fs::fallocate(&file, flags, 0, self.paths.segment_bytes) {
+                tracing::warn!(
+                    "{}: waiting for writes of the last process: {error}",
+                    path.display()
+                );
             }
         }
         Ok(())
@@ -215,35 +238,27 @@ impl Opening<'_> {
         let known = checkpoint.dispatched.filter(|at| (first..=self.limit()).contains(at));
         if let Some(from) = known {
             let (end, queues, gaps) = self.scan_from(from, names)?;
-            let lost = end.records == 0 && self.has_bytes_at(from)?;
-            if gaps == 0 && !lost {
-                self.refuse_to_cut(&end)?;
+            if gaps == 0 {
                 return Ok((end, queues));
             }
-            let why = if lost {
-                "no record begins at the checkpoint"
-            } else {
-                "queue entries below the checkpoint are missing"
-            };
-            tracing::warn!("stream {}: {why}; reading the whole log", self.stream.0);
+            tracing::warn!(
+                "stream {}: {gaps} queue entries below the checkpoint are missing; reading the whole log",
+                self.stream.0
+            );
         }
         let (end, queues, _) = self.scan_from(first, names)?;
-        self.refuse_to_cut(&end)?;
-        Ok((end, queues))
-    }
-
-    /// Whether something was written at a position: behind the end of a log there are zeros.
-    fn has_bytes_at(&self, position: u64) -> Result<bool, StoreError> {
-        let base = position - position % self.paths.segment_bytes;
-        if !self.bases.contains(&base) {
-            return Ok(false);
+        if let Some(durable) = known.filter(|durable| end.end < *durable) {
+            let path = self.path(end.end - end.end % self.paths.segment_bytes);
+            let text = format!(
+                "the log was durable up to {durable}, but is damaged at {} ({}). Nothing was changed. Restore the file \
+                 from a copy, or move the file {} away to go on without what follows",
+                end.end,
+                end.why,
+                self.paths.checkpoint(self.stream).display()
+            );
+            return Err(StoreError::new(path, text));
         }
-        let path = self.path(base);
-        let mut bytes = [0; 8];
-        let file = File::open(&path).map_err(StoreError::io(&path, "opening"))?;
-        read_full_at(&file, &mut bytes, position - base)
-            .map_err(StoreError::io(&path, "reading"))?;
-        Ok(bytes != [0; 8])
+        Ok((end, queues))
     }
 
     fn scan_from(
@@ -273,6 +288,7 @@ impl Opening<'_> {
             rebuilt.add(view, PhyOffset::new(self.stream, position), size);
         });
         let end = end.map_err(StoreError::io(&self.dir, "reading the log"))?;
+        self.refuse_to_cut(&end)?;
         tracing::info!(
             "stream {}: {} records scanned from {from}; the log ends at {} ({})",
             self.stream.0,
@@ -284,24 +300,26 @@ impl Opening<'_> {
         Ok((end, queues, gaps))
     }
 
-    /// Valid records behind the end mean damage, not a torn tail: nothing is cut without the operator's word.
+    /// Valid records far behind the end mean damage, not a torn tail: nothing is cut without the operator's word.
+    ///
+    /// Writes in flight reach at most a window beyond what is durable without a hole, so a record nearer than
+    /// that may be the lucky half of a power cut at a segment's end.
     fn refuse_to_cut(&self, end: &ScanEnd) -> Result<(), StoreError> {
         let size = self.paths.segment_bytes;
-        let later = self.bases.iter().filter(|base| **base > end.end - end.end % size);
-        for base in later {
+        let window = self.config.window_bytes as u64;
+        let far = |base: &&u64| **base > end.end - end.end % size && **base - end.end > window;
+        for base in self.bases.iter().filter(far) {
             let path = self.path(*base);
+            let mut head = vec![0; 4];
             let file = File::open(&path).map_err(StoreError::io(&path, "opening"))?;
-            let mut record = vec![0; 8];
-            read_full_at(&file, &mut record, 0).map_err(StoreError::io(&path, "reading"))?;
-            let declared = wire::message::declared_size(&record);
-            let Some(bytes) = declared.filter(|s| *s as u64 <= size && *s <= RECORD_BYTES_MAX)
-            else {
-                continue;
-            };
-            record.resize(bytes, 0);
-            read_full_at(&file, &mut record, 0).map_err(StoreError::io(&path, "reading"))?;
+            read_full_at(&file, &mut head, 0).map_err(StoreError::io(&path, "reading"))?;
+            let bytes =
+                wire::message::declared_size(&head).filter(|s| *s as u64 <= size.min(32 << 20));
+            head.resize(bytes.unwrap_or(0), 0);
+            read_full_at(&file, &mut head, 0).map_err(StoreError::io(&path, "reading"))?;
+            let fits = bytes.is_some();
             let place = PhyOffset::new(self.stream, *base);
-            if matches!(probe(&record, place), Probe::Message { .. }) {
+            if fits && matches!(probe(&head, place), Probe::Message { .. }) {
                 let text = format!(
                     "valid records begin here, but the log before is damaged at {} ({}). Nothing was changed. \
                      Restore the file {} from a copy, or move this and later files away to go on without them",
@@ -315,6 +333,27 @@ impl Opening<'_> {
         Ok(())
     }
 
+    /// Removes a segment behind the end of the log; one that holds something is kept in the store's `cut` directory.
+    fn set_aside(&self, base: u64) -> Result<(), StoreError> {
+        let path = self.path(base);
+        let mut head = vec![0; BLOCK_BYTES];
+        let file = File::open(&path).map_err(StoreError::io(&path, "opening"))?;
+        read_full_at(&file, &mut head, 0).map_err(StoreError::io(&path, "reading"))?;
+        if head.iter().all(|b| *b == 0) {
+            return fs::remove_file(&path).map_err(StoreError::io(&path, "removing"));
+        }
+        let dir = self.paths.cut_dir();
+        fs::create_dir_all(&dir).map_err(StoreError::io(&dir, "making the directory"))?;
+        let kept = dir.join(format!("stream-{}-{}", self.stream.0, segment::name(base)));
+        tracing::warn!(
+            "stream {}: the log ends before {}; what a power cut left there is kept as {}",
+            self.stream.0,
+            path.display(),
+            kept.display()
+        );
+        fs::rename(&path, &kept).map_err(StoreError::io(&path, "moving it out of the log"))
+    }
+
     /// Zeroes what lies behind the end of the log and removes later files.
     fn clean_tail(&mut self, end: u64) -> Result<(), StoreError> {
         let size = self.paths.segment_bytes;
@@ -325,8 +364,7 @@ impl Opening<'_> {
             if last == 0 && end == 0 {
                 break;
             }
-            let path = self.path(last);
-            fs::remove_file(&path).map_err(StoreError::io(&path, "removing"))?;
+            self.set_aside(last)?;
             self.bases.pop();
         }
         if !self.bases.contains(&base) {
@@ -450,6 +488,13 @@ impl Opening<'_> {
             }
         }
     }
+}
+
+/// Whether the first block of the file is zeros, or missing.
+fn begins_empty(path: &Path) -> io::Result<bool> {
+    let mut head = [0; BLOCK_BYTES];
+    let read = read_full_at(&File::open(path)?, &mut head, 0)?;
+    Ok(head[..read].iter().all(|b| *b == 0))
 }
 
 /// Queues as files and scan together say.

@@ -96,3 +96,18 @@ fn the_largest_record_fits_and_leaves_room_for_the_filler() {
         finish(&mut s, &mut ops);
     }
 }
+
+#[test]
+fn a_flush_under_way_asks_for_no_turn_before_its_completion() {
+    let mut s = stream(FlushMode::Async);
+    let mut ops = Vec::new();
+    for ms in 1..20 {
+        s.plan(at(ms), &mut ops);
+        finish(&mut s, &mut ops);
+    }
+    append(&mut s, 5000);
+    s.plan(at(600), &mut ops);
+    assert!(!ops.is_empty(), "the flush is due");
+    s.plan(at(2000), &mut Vec::new());
+    assert!(s.next_deadline().is_none_or(|at| at > MonoNs(2_000_000_000)));
+}
