@@ -63,7 +63,8 @@ step "Rust tests"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 if [ "$long" = yes ]; then
-  export RINGMQ_ROUNDS=${RINGMQ_ROUNDS:-50} RINGMQ_LONG=1
+  export RINGMQ_ROUNDS=${RINGMQ_ROUNDS:-50} RINGMQ_CONNECTIONS=${RINGMQ_CONNECTIONS:-10000}
+  export RINGMQ_CASES=${RINGMQ_CASES:-50000}
 fi
 status=0
 cargo test --workspace --no-fail-fast 2>&1 | tee "$log" || status=1
