@@ -175,6 +175,7 @@ impl Broker {
             Outcome::Forward(to) => {
                 let (conn, peer) = (request.conn, request.peer);
                 let frame = request.frame.bytes.to_vec();
+                cx.handed_over(conn);
                 cx.mail(to, BrokerMail::Request { conn, peer, frame });
             }
             Outcome::Stall => {
@@ -194,6 +195,7 @@ impl Broker {
                 if let Ok(Some((frame, _))) = wire::frame::split(&frame) {
                     self.on_frame(cx, conn, peer, &frame);
                 }
+                cx.handled(conn);
             }
             BrokerMail::EnsureTopic { conn, peer, frame } => {
                 handlers::meta::topic::ensure(self, cx, conn, peer, frame);

@@ -14,6 +14,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub(crate) const OUTPUT_PAUSE_BYTES: usize = 1 << 20;
 /// Unsent output above which the connection is closed.
 pub(crate) const OUTPUT_BYTES_MAX: usize = 64 << 20;
+/// Frames of one connection that other shards may be handling: their answers are not in its output yet.
+const HANDED_OVER_MAX: u32 = 64;
+/// Held input above which a connection is not read.
+const HELD_PAUSE_BYTES: usize = 256 << 10;
 /// Bytes of incomplete frames of all connections of a shard.
 pub(crate) const INPUT_BYTES_MAX: usize = 256 << 20;
 /// Input capacity kept by an idle connection.
@@ -36,6 +40,8 @@ pub(crate) struct Conn {
     paused: bool,
     /// Frames wait in `input` until output has drained, or until the next turn.
     held: bool,
+    /// Frames that other shards have not handled yet.
+    pub(crate) handed_over: u32,
     pub(crate) last_active: MonoNs,
 }
 
@@ -49,6 +55,18 @@ pub(crate) enum ConnState {
     Draining,
     /// The socket is being closed; the slot is free when it is released.
     Closing,
+}
+
+impl Conn {
+    /// Nothing more is to be received for now.
+    fn must_pause(&self) -> bool {
+        self.output.len() > OUTPUT_PAUSE_BYTES || self.held && self.input.len() > HELD_PAUSE_BYTES
+    }
+
+    /// Answers have gone: held frames may go on.
+    fn is_drained(&self) -> bool {
+        self.output.len() <= OUTPUT_PAUSE_BYTES / 2 && self.handed_over <= HANDED_OVER_MAX / 2
+    }
 }
 
 /// All connections of a shard.
@@ -97,6 +115,7 @@ impl Conns {
                 dirty: false,
                 paused: false,
                 held: false,
+                handed_over: 0,
                 last_active: MonoNs(0),
             });
             u32::try_from(self.slots.len() - 1).expect("bounded by descriptors")
@@ -221,7 +240,27 @@ impl Conns {
     /// Whether more frames of this connection may be handled now.
     pub(crate) fn takes_frames(&self, conn: ConnId) -> bool {
         let slot = self.slots.get(conn.slot as usize).filter(|s| s.generation == conn.generation);
-        slot.is_some_and(|s| s.state == ConnState::Open && s.output.len() <= OUTPUT_PAUSE_BYTES)
+        slot.is_some_and(|s| {
+            s.state == ConnState::Open
+                && s.output.len() <= OUTPUT_PAUSE_BYTES
+                && s.handed_over < HANDED_OVER_MAX
+        })
+    }
+
+    /// Other shards have handled so many of the connection's frames.
+    pub(crate) fn handled(&mut self, conn: ConnId, count: u32) {
+        let Some(slot) = self.get(conn) else { return };
+        slot.handed_over = slot.handed_over.saturating_sub(count);
+        if slot.held || slot.paused {
+            self.look_at(conn);
+        }
+    }
+
+    /// Has the end of the turn look whether the connection may go on.
+    fn look_at(&mut self, conn: ConnId) {
+        let Some(slot) = self.get(conn).filter(|slot| !slot.dirty) else { return };
+        slot.dirty = true;
+        self.dirty.push(conn.slot);
     }
 
     /// Whether the connection's frames are held; then received bytes go to its input.
@@ -247,6 +286,7 @@ impl Conns {
         let conn = self.resumed.pop()?;
         if let Some(slot) = self.get(conn) {
             slot.held = false;
+            self.look_at(conn);
         }
         Some(conn)
     }
@@ -309,6 +349,7 @@ impl Conns {
         conn.sending = false;
         conn.paused = false;
         conn.held = false;
+        conn.handed_over = 0;
         conn.output = Vec::new();
         self.free.push(slot);
     }
@@ -322,10 +363,7 @@ impl Conns {
         let Some(slot) = self.get(conn) else { return };
         slot.sending = false;
         slot.last_active = now;
-        if !slot.dirty {
-            slot.dirty = true;
-            self.dirty.push(conn.slot);
-        }
+        self.look_at(conn);
     }
 
     /// End of turn: one send per connection with output. Connections to be closed now go to `ended`.
@@ -354,16 +392,14 @@ impl Conns {
                     conn.output.len()
                 );
                 ended.push(id);
-            } else if conn.output.len() > OUTPUT_PAUSE_BYTES && !conn.paused {
+            } else if conn.must_pause() && !conn.paused {
                 conn.paused = true;
                 reactor.stop_receive(socket);
-            } else if conn.paused && conn.output.len() <= OUTPUT_PAUSE_BYTES / 2 {
+            } else if conn.paused && !conn.must_pause() && conn.is_drained() {
                 conn.paused = false;
                 reactor.start_receive(socket);
-                if conn.held {
-                    self.resumed.push(id);
-                }
-            } else if conn.held && !conn.paused && conn.output.len() <= OUTPUT_PAUSE_BYTES / 2 {
+            }
+            if conn.held && conn.is_drained() {
                 self.resumed.push(id);
             }
         }

@@ -25,6 +25,8 @@ pub(crate) enum ShardMail<M> {
     Bytes(ConnId, Vec<u8>),
     /// Close a connection.
     Close(ConnId),
+    /// So many frames of a connection that were handed over have been handled.
+    Handled(ConnId, u32),
 }
 
 /// A job for the background thread.
@@ -38,6 +40,7 @@ pub(crate) struct Requests<A: App> {
     pub(crate) log_reads: Vec<LogRead>,
     pub(crate) queue_reads: Vec<QueueRead>,
     pub(crate) remote: Vec<(ConnId, Vec<u8>)>,
+    pub(crate) handled: Vec<(ConnId, u32)>,
 }
 
 impl<A: App> Default for Requests<A> {
@@ -49,6 +52,7 @@ impl<A: App> Default for Requests<A> {
             log_reads: Vec::new(),
             queue_reads: Vec::new(),
             remote: Vec::new(),
+            handled: Vec::new(),
         }
     }
 }
@@ -61,6 +65,7 @@ impl<A: App> Requests<A> {
             && self.log_reads.is_empty()
             && self.queue_reads.is_empty()
             && self.remote.is_empty()
+            && self.handled.is_empty()
     }
 }
 
@@ -186,6 +191,28 @@ impl<A: App> Cx<'_, A> {
     /// Mails another shard's application. To itself: through the same call, at the end of the turn.
     pub fn mail(&mut self, to: ShardId, mail: A::Mail) {
         self.requests.mail.push((to, ShardMail::App(mail)));
+    }
+
+    /// Counts a frame of `conn` that another shard is to handle: a connection has a limited number of them, so that
+    /// answers do not come faster than it takes them. That shard calls `handled`.
+    pub fn handed_over(&mut self, conn: ConnId) {
+        if conn.shard == self.me
+            && let Some(slot) = self.conns.get(conn)
+        {
+            slot.handed_over += 1;
+        }
+    }
+
+    /// Counts a frame that was handled for a connection of another shard.
+    pub fn handled(&mut self, conn: ConnId) {
+        if conn.shard == self.me {
+            self.conns.handled(conn, 1);
+            return;
+        }
+        match self.requests.handled.iter_mut().find(|(other, _)| *other == conn) {
+            Some((_, count)) => *count += 1,
+            None => self.requests.handled.push((conn, 1)),
+        }
     }
 
     // ---- acknowledgement ----

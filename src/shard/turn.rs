@@ -490,6 +490,7 @@ impl<A: App> Shard<A> {
             ShardMail::App(mail) => self.app.on_mail(&mut cx!(self), from, mail),
             ShardMail::Bytes(conn, bytes) => self.conns.output(conn).extend_from_slice(&bytes),
             ShardMail::Close(conn) => self.conns.close_after_output(conn),
+            ShardMail::Handled(conn, count) => self.conns.handled(conn, count),
         }
     }
 
@@ -498,6 +499,10 @@ impl<A: App> Shard<A> {
             if !bytes.is_empty() {
                 self.mesh.send(conn.shard, ShardMail::Bytes(conn, bytes));
             }
+        }
+        // Behind the answers, which then count as output of the connection.
+        for (conn, count) in self.requests.handled.drain(..) {
+            self.mesh.send(conn.shard, ShardMail::Handled(conn, count));
         }
         for job in self.requests.jobs.drain(..) {
             self.background.submit(Box::new(move || JobDone::App(job())));
