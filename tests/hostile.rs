@@ -363,6 +363,22 @@ fn a_frame_in_single_bytes_and_a_largest_frame_are_answered() {
     stream.write_all(&many).unwrap();
     assert_eq!(counted.join().unwrap(), 5000);
     stage.cases += 5004;
+    // Far more oneway sends than a shard hands over at once, to both shards, and a question behind them.
+    let mut producer = Producer::new(stage.connect(), "G_oneway");
+    let count: i64 = 40_000;
+    for n in 0..count {
+        let queue = i32::try_from(n % 8).unwrap();
+        producer.send_oneway(&Message::new(TOPIC, &b"oneway"[..]), queue).unwrap();
+    }
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let stored = |producer: &mut Producer| -> i64 {
+        (0..8).map(|queue| producer.connection().max_offset(TOPIC, queue).unwrap()).sum()
+    };
+    while stored(&mut producer) < count {
+        assert!(Instant::now() < deadline, "{} of {count} are stored", stored(&mut producer));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    stage.cases += 40_000;
     stage.end();
 }
 

@@ -41,7 +41,8 @@ fn header(frame: &frames::Frame<'_>) {
     let _ = header.remark.map(|text| text.to_cow().into_owned());
     for (key, value) in header.fields.iter() {
         let (name, text) = (key.to_cow(), value.to_cow());
-        assert!(value.eq_str(&text) && value.eq_bytes(text.as_bytes()), "{name}: {text}");
+        let replaced = text.contains(char::REPLACEMENT_CHARACTER);
+        assert!(value.eq_bytes(text.as_bytes()) || replaced, "{name}: {text}");
         assert!(text.len() <= value.len_max() || value.as_plain().is_some());
         assert_eq!(
             value.parse_i32().ok(),
@@ -234,5 +235,8 @@ pub fn properties(data: &[u8]) {
         let own = |entry: &&base::props::Entry| values.iter().all(|(key, _)| *key != entry.key);
         list.iter().filter(own).map(|e| (e.key.clone(), e.value.clone())).collect::<Vec<_>>()
     };
-    assert_eq!(others(&again.entries), others(&file.entries), "other keys stay as they are");
+    // A file is no UTF-8 because of one value: without it the others read in another way.
+    if again.encoding == file.encoding {
+        assert_eq!(others(&again.entries), others(&file.entries), "other keys stay as they are");
+    }
 }
