@@ -37,12 +37,12 @@ const SCRATCH_BLOCKS: u16 = 64;
 
 /// Runs a broker until it is told to stop.
 pub(crate) fn run_broker(start: Start<BrokerConfig>) -> ExitCode {
-    conclude(run(Some(start), None))
+    conclude(run(Some(start), None), Log::File)
 }
 
 /// Runs a name server until it is told to stop.
 pub(crate) fn run_namesrv(start: Start<NamesrvConfig>) -> ExitCode {
-    conclude(run(None, Some(start)))
+    conclude(run(None, Some(start)), Log::File)
 }
 
 /// Runs both in one process until it is told to stop.
@@ -50,7 +50,7 @@ pub(crate) fn run_standalone(
     namesrv: Start<NamesrvConfig>,
     broker: Start<BrokerConfig>,
 ) -> ExitCode {
-    conclude(run(Some(broker), Some(namesrv)))
+    conclude(run(Some(broker), Some(namesrv)), Log::Stderr)
 }
 
 /// Runs a benchmark with its own arguments.
@@ -70,12 +70,21 @@ impl Fatal {
     }
 }
 
-fn conclude(outcome: Result<(), Fatal>) -> ExitCode {
+/// Where log lines go; a fatal one is shown once on stderr.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Log {
+    File,
+    Stderr,
+}
+
+fn conclude(outcome: Result<(), Fatal>, log: Log) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(fatal) => {
             tracing::error!("{}", fatal.text);
-            eprintln!("ringmq: {}", fatal.text);
+            if log == Log::File {
+                eprintln!("ringmq: {}", fatal.text);
+            }
             ExitCode::from(fatal.exit)
         }
     }
