@@ -693,7 +693,7 @@ fn readers_that_never_read_cost_bounded_memory() {
     let pulls: Vec<Vec<u8>> = (0..8)
         .map(|queue| (0..20_000).flat_map(|n| pull_frame(n, queue, 0, 0)).collect())
         .collect();
-    let mut streams: Vec<TcpStream> = (0..8).map(|_| stage.raw()).collect();
+    let mut streams: Vec<TcpStream> = (0..6).map(|_| stage.raw()).collect();
     let mut most = 0;
     std::thread::scope(|scope| {
         let pushes: Vec<_> = streams
@@ -706,7 +706,7 @@ fn readers_that_never_read_cost_bounded_memory() {
             std::thread::sleep(Duration::from_millis(5));
         }
     });
-    stage.cases += 8 * 20_000;
+    stage.cases += 6 * 20_000;
     for _ in 0..50 {
         most = most.max(stage.server.resident_bytes());
         std::thread::sleep(Duration::from_millis(10));

@@ -15,7 +15,7 @@ pub(crate) const OUTPUT_PAUSE_BYTES: usize = 1 << 20;
 /// Unsent output above which the connection is closed.
 pub(crate) const OUTPUT_BYTES_MAX: usize = 64 << 20;
 /// Frames of one connection that other shards may be handling: their answers are not in its output yet.
-const HANDED_OVER_MAX: u32 = 64;
+const HANDED_OVER_MAX: u32 = 128;
 /// Held input above which a connection is not read.
 const HELD_PAUSE_BYTES: usize = 256 << 10;
 /// Bytes of incomplete frames of all connections of a shard.
