@@ -9,6 +9,7 @@ use crate::frames::{self, InputError};
 use crate::io_map::{IoMap, JobDone};
 use crate::stop::StopFlag;
 use base::ids::{ConnId, ShardId};
+use base::limit::LineLimit;
 use base::time::{MonoNs, Now};
 use base::wheel::Wheel;
 use ha::ack_gate::AckGate;
@@ -32,6 +33,8 @@ const MAILS_PER_TURN: usize = 1024;
 const MAILS_PER_INPUT: usize = 32;
 /// Held connections that go on in one turn.
 const RESUMES_PER_TURN: usize = 64;
+/// Log lines that clients can cause, per second and shard.
+const LINES_PER_SECOND: u32 = 20;
 /// Pause between looks for idle connections.
 const IDLE_SWEEP_MS: u64 = 5_000;
 /// How long an orderly stop may take before the rest is dropped.
@@ -71,6 +74,8 @@ pub(crate) struct Shard<A: App> {
     phase: Phase,
     next_sweep: MonoNs,
     spin_until: MonoNs,
+    /// Lines that clients can cause.
+    lines: LineLimit,
     slept: bool,
     /// A peer's ring was full: nobody wakes this shard when it has room again.
     mail_waits: bool,
@@ -144,6 +149,7 @@ impl<A: App> Shard<A> {
             phase: Phase::Running,
             next_sweep: now.mono.plus_ms(IDLE_SWEEP_MS),
             spin_until: MonoNs(0),
+            lines: LineLimit::new(LINES_PER_SECOND),
             slept: false,
             mail_waits: false,
             events: Vec::new(),
@@ -245,8 +251,13 @@ impl<A: App> Shard<A> {
 
     fn end_on_error(&mut self, conn: ConnId, peer: Peer, taken: Result<(), InputError>) {
         if let Err(error) = taken {
-            let address = peer.address;
-            tracing::warn!("connection {conn} from {address} sent no valid frame: {error}; closed");
+            if let Some(left_out) = self.lines.admit(self.now.mono) {
+                let address = peer.address;
+                tracing::warn!(
+                    "connection {conn} from {address} sent no valid frame: {error}; closed \
+                     ({left_out} such lines left out before)"
+                );
+            }
             self.close(conn);
         }
     }
