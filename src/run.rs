@@ -32,6 +32,8 @@ const READY_WAIT: Duration = Duration::from_secs(2);
 const FILES_RESERVED: u64 = 4096;
 /// Submission entries of a shard's ring.
 const RING_ENTRIES: u32 = 1024;
+/// A shard whose work comes at shorter intervals than this does not sleep between: waking costs about as much.
+const SPIN_NS: u64 = 25_000;
 /// Scratch blocks of a shard: one partial write per stream is in flight.
 const SCRATCH_BLOCKS: u16 = 64;
 
@@ -143,7 +145,7 @@ impl Common {
             },
             idle_connection_ms: self.idle_s * 1000,
             sync_flush_timeout_ms: self.sync_flush_timeout_ms,
-            spin_ns: 0,
+            spin_ns: SPIN_NS,
         }
     }
 }

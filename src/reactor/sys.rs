@@ -23,6 +23,10 @@ pub fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// Threads that the kernel makes for this one (io_uring's workers) begin with the default slice: with ours they
+/// would wait for the end of the shard's slice, and the writes they carry with them.
+const RESET_ON_FORK: u64 = 1;
+
 /// Asks the scheduler for a slice of `SLICE_NS` for this thread. The error is for a note in the log only.
 pub fn set_long_slice() -> io::Result<()> {
     #[repr(C)]
@@ -40,7 +44,7 @@ pub fn set_long_slice() -> io::Result<()> {
     let attributes = SchedAttr {
         size,
         policy: 0,
-        flags: 0,
+        flags: RESET_ON_FORK,
         nice: 0,
         priority: 0,
         runtime_ns: SLICE_NS,

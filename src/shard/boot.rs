@@ -43,7 +43,7 @@ pub struct ShardConfig {
     pub idle_connection_ms: u64,
     /// A synced message that is not durable after this long is answered FLUSH_DISK_TIMEOUT.
     pub sync_flush_timeout_ms: u64,
-    /// How long the loop looks for work before it sleeps.
+    /// Work that comes at shorter intervals than this is waited for awake, ns.
     pub spin_ns: u64,
 }
 

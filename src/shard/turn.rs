@@ -73,7 +73,10 @@ pub(crate) struct Shard<A: App> {
     now: Now,
     phase: Phase,
     next_sweep: MonoNs,
-    spin_until: MonoNs,
+    /// Since when there is no work.
+    idle_since: Option<MonoNs>,
+    /// How long that usually lasts, ns; a running average.
+    idle_gap_ns: u64,
     /// Lines that clients can cause.
     lines: LineLimit,
     slept: bool,
@@ -148,7 +151,8 @@ impl<A: App> Shard<A> {
             now,
             phase: Phase::Running,
             next_sweep: now.mono.plus_ms(IDLE_SWEEP_MS),
-            spin_until: MonoNs(0),
+            idle_since: None,
+            idle_gap_ns: u64::MAX / 8,
             lines: LineLimit::new(LINES_PER_SECOND),
             slept: false,
             mail_waits: false,
@@ -643,10 +647,10 @@ impl<A: App> Turner for Shard<A> {
         }
         let waiting = self.mail_waits || !self.requests.is_empty() || self.conns.has_resumed();
         if busy || waiting || self.reactor.has_work() {
-            self.spin_until = MonoNs(self.now.mono.0 + self.config.spin_ns);
+            self.note_work();
             return Pace::Busy;
         }
-        if self.now.mono < self.spin_until {
+        if self.should_spin() {
             std::hint::spin_loop();
             return Pace::Busy;
         }
@@ -670,6 +674,21 @@ impl<A: App> Turner for Shard<A> {
 }
 
 impl<A: App> Shard<A> {
+    /// Learns how long this shard was without work.
+    fn note_work(&mut self) {
+        if let Some(since) = self.idle_since.take() {
+            let gap = self.now.mono.since(since).min(self.config.spin_ns * 8);
+            self.idle_gap_ns = (self.idle_gap_ns * 3 + gap) / 4;
+        }
+    }
+
+    /// Whether work is likely to come sooner than going to sleep and waking would take.
+    fn should_spin(&mut self) -> bool {
+        let since = *self.idle_since.get_or_insert(self.now.mono);
+        let likely = self.idle_gap_ns < self.config.spin_ns;
+        likely && self.now.mono.since(since) < self.config.spin_ns * 2
+    }
+
     fn must_look_again(&self) -> bool {
         self.phase == Phase::Running && self.stop.is_raised()
     }

@@ -1,17 +1,19 @@
 //! The segment files of a stream: which exist, and how far the newest are filled with zeros ahead of the log.
 //!
 //! Zeros are written ahead at a bounded rate, so that synced writes meet written extents (a write into merely
-//! allocated ones costs a journal commit). A log that outruns the zeros simply writes into allocated extents.
+//! allocated ones costs a journal commit). They go into the next file while the log is in this one: zeros in the
+//! same file would change its extents, and every synced write would have to wait for that to be committed. A log
+//! that outruns the zeros simply writes into allocated extents.
 
 use crate::writes::BLOCK;
 use base::time::MonoNs;
 use std::collections::VecDeque;
 
-/// Zeros are kept this far ahead of the log.
-pub const ZERO_AHEAD_BYTES: u64 = 64 << 20;
+/// The next file gets its zeros once the log has filled this part of the current one.
+const NEXT_AFTER_PART: u64 = 8;
 /// Bytes per write of zeros.
 pub const ZERO_CHUNK_BYTES: u64 = 512 << 10; // what the reactor takes in one write
-/// Pause between two such writes while the log is far from them: 256 MB/s at most.
+/// Pause between two such writes: 256 MB/s at most.
 const ZERO_PAUSE_NS: u64 = 2_000_000;
 
 const _: () = assert!(ZERO_CHUNK_BYTES.is_multiple_of(BLOCK));
@@ -117,7 +119,7 @@ impl Segments {
             return None;
         }
         let from = appended.next_multiple_of(BLOCK);
-        let target = from + ZERO_AHEAD_BYTES;
+        let target = self.zero_target(from);
         let size = self.segment_bytes;
         let segment = self.list.iter_mut().find(|s| {
             s.ready && s.base + size > from && s.base < target && s.zeroed < s.base + size
@@ -127,7 +129,7 @@ impl Segments {
         if position >= target || position >= end {
             return None;
         }
-        if position > from + ZERO_AHEAD_BYTES / 2 && now < self.next_zero_at {
+        if now < self.next_zero_at {
             return None;
         }
         self.next_zero_at = MonoNs(now.0 + ZERO_PAUSE_NS);
@@ -137,10 +139,17 @@ impl Segments {
         Some(ZeroWrite { base: segment.base, position, len: end - position, sequence })
     }
 
+    /// Zeros are wanted up to here: the end of the current file, and of the next one once this one is filling.
+    fn zero_target(&self, from: u64) -> u64 {
+        let base = self.base_of(from);
+        let filling = from - base > self.segment_bytes / NEXT_AFTER_PART;
+        base + self.segment_bytes * if filling { 2 } else { 1 }
+    }
+
     /// Whether some zeros are missing ahead of a log that ends at `appended`.
     pub fn wants_zeros(&self, appended: u64) -> bool {
         let from = appended.next_multiple_of(BLOCK);
-        let target = from + ZERO_AHEAD_BYTES;
+        let target = self.zero_target(from);
         self.list.iter().any(|s| {
             let end = s.base + self.segment_bytes;
             s.ready && end > from && s.base < target && s.zeroed.max(from) < end.min(target)
@@ -200,8 +209,18 @@ mod tests {
         assert!(!s.admits(0, 8192));
         s.zeroed();
         assert!(s.admits(0, 8192));
-        let zeros = s.plan_zeros(100, MonoNs(0)).unwrap();
+        assert_eq!(s.plan_zeros(100, MonoNs(1)), None, "at a bounded rate");
+        let zeros = s.plan_zeros(100, MonoNs(0).plus_ms(10)).unwrap();
         assert_eq!(zeros.position + zeros.len, SIZE, "up to the end of the segment");
+    }
+
+    #[test]
+    fn the_next_segment_gets_its_zeros_when_this_one_is_filling() {
+        let mut s = Segments::new(SIZE, &[0, SIZE], SIZE);
+        assert!(!s.wants_zeros(4096));
+        assert_eq!(s.plan_zeros(4096, MonoNs(0)), None);
+        let zeros = s.plan_zeros(SIZE / 4, MonoNs(0)).unwrap();
+        assert_eq!((zeros.base, zeros.position), (SIZE, SIZE));
     }
 
     #[test]
