@@ -13,6 +13,9 @@ use std::fmt;
 use wire::ids::{PhyOffset, QueueOffset, StreamId};
 use wire::message::{NewMessage, Place};
 
+/// `ENOSPC`: the disk is full, which passes.
+const NO_SPACE: i32 = 28;
+
 /// Settings of an engine.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreConfig {
@@ -310,6 +313,7 @@ impl Store {
     pub fn on_segment(&mut self, stream: StreamId, base: u64, error: Option<i32>) {
         match error {
             None => self.state_mut(stream).stream.on_segment(base),
+            Some(NO_SPACE) => self.state_mut(stream).stream.on_no_room(base),
             Some(error) => self.fail(Failure { stream, error }),
         }
     }

@@ -36,7 +36,12 @@ pub struct Segments {
     zeroing: Option<(u64, u64)>,
     next_zero_at: MonoNs,
     zero_sequence: u64,
+    /// After the disk had no room for a file: not before then again.
+    retry_at: MonoNs,
 }
+
+/// Pause before a file is asked for again that the disk had no room for.
+const RETRY_NS: u64 = 1_000_000_000;
 
 /// A write of zeros to submit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,6 +70,7 @@ impl Segments {
             zeroing: None,
             next_zero_at: MonoNs(0),
             zero_sequence: 0,
+            retry_at: MonoNs(0),
         };
         segments.check_invariants();
         segments
@@ -81,7 +87,14 @@ impl Segments {
     }
 
     /// The next file to create so that the log at `position` has its segment and one ahead.
-    pub fn wanted(&mut self, position: u64) -> Option<u64> {
+    pub fn wanted(&mut self, position: u64, now: MonoNs) -> Option<u64> {
+        if self.retry_at == MonoNs(u64::MAX) {
+            self.retry_at = MonoNs(now.0 + RETRY_NS);
+        }
+        // One at a time: a file never exists before the one in front of it.
+        if now < self.retry_at || self.list.back().is_some_and(|s| !s.ready) {
+            return None;
+        }
         let last = self.base_of(position) + self.segment_bytes;
         let next = self.list.back().map_or(self.base_of(position), |s| s.base + self.segment_bytes);
         if next > last {
@@ -95,6 +108,12 @@ impl Segments {
     pub fn created(&mut self, base: u64) {
         let segment = self.list.iter_mut().find(|s| s.base == base);
         segment.expect("only requested segments are created").ready = true;
+    }
+
+    /// The disk has no room for a requested file: it is asked for again in a while.
+    pub fn refused(&mut self, base: u64) {
+        self.list.retain(|s| s.base != base || s.ready);
+        self.retry_at = MonoNs(u64::MAX);
     }
 
     /// Whether a write to `[position, end)` may be submitted: the file exists and no zeros are on their way there.
@@ -189,14 +208,26 @@ mod tests {
     #[test]
     fn the_log_has_its_segment_and_one_ahead() {
         let mut s = Segments::new(SIZE, &[], 0);
-        assert_eq!(s.wanted(0), Some(0));
-        assert_eq!(s.wanted(0), Some(SIZE));
-        assert_eq!(s.wanted(0), None);
+        assert_eq!(s.wanted(0, MonoNs(0)), Some(0));
+        assert_eq!(s.wanted(0, MonoNs(0)), None, "one at a time");
         assert!(!s.admits(0, 4096));
         s.created(0);
         assert!(s.admits(0, 4096));
-        assert_eq!(s.wanted(SIZE), Some(2 * SIZE));
+        assert_eq!(s.wanted(0, MonoNs(0)), Some(SIZE));
+        assert_eq!(s.wanted(0, MonoNs(0)), None);
+        s.created(SIZE);
+        assert_eq!(s.wanted(SIZE, MonoNs(0)), Some(2 * SIZE));
         s.check_invariants();
+    }
+
+    #[test]
+    fn a_file_without_room_is_asked_for_again_later() {
+        let mut s = Segments::new(SIZE, &[0], 0);
+        assert_eq!(s.wanted(0, MonoNs(5)), Some(SIZE));
+        s.refused(SIZE);
+        assert_eq!(s.wanted(0, MonoNs(6)), None);
+        assert!(s.admits(0, 4096), "the log goes on in its file");
+        assert_eq!(s.wanted(0, MonoNs(7 + RETRY_NS)), Some(SIZE));
     }
 
     #[test]

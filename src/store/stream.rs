@@ -187,7 +187,7 @@ impl Stream {
     /// End of turn: notes the frontier for a later process, then plans creation, writes, syncs and zeros.
     pub fn plan(&mut self, now: Now, ops: &mut Vec<StoreOp>) {
         self.window.set_appended(self.appended);
-        while let Some(base) = self.segments.wanted(self.appended) {
+        while let Some(base) = self.segments.wanted(self.appended, now.mono) {
             ops.push(StoreOp::CreateSegment { stream: self.config.stream, base });
         }
         self.plan_flush(now.mono);
@@ -283,6 +283,11 @@ impl Stream {
     /// A requested segment file exists.
     pub fn on_segment(&mut self, base: u64) {
         self.segments.created(base);
+    }
+
+    /// The disk has no room for a requested segment file; sends wait once the log needs it.
+    pub fn on_no_room(&mut self, base: u64) {
+        self.segments.refused(base);
     }
 
     /// An operation of this stream has succeeded.
