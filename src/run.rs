@@ -6,7 +6,7 @@ mod signals;
 use crate::cli::{EXIT_START, Start};
 use base::ids::ShardId;
 use broker::settings::Settings;
-use config::{BrokerConfig, FlushDiskType, NamesrvConfig};
+use config::{BrokerConfig, FlushDiskType, LogSyncMethod, NamesrvConfig};
 use node::{BROKER, BROKER_VIP, NAMESRV, Node, Ready};
 use reactor::affinity::{self, Cpu};
 use reactor::{ReactorConfig, probe, sys};
@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use store::stream::FlushMode;
+use store::stream::{FlushMode, SyncBy};
 
 /// Exit status when the host cannot run it at all (EX_CONFIG of sysexits).
 const EXIT_HOST: u8 = 78;
@@ -34,8 +34,8 @@ const FILES_RESERVED: u64 = 4096;
 const RING_ENTRIES: u32 = 1024;
 /// A shard whose work comes at shorter intervals than this does not sleep between: waking costs about as much.
 const SPIN_NS: u64 = 25_000;
-/// Scratch blocks of a shard: one partial write per stream is in flight.
-const SCRATCH_BLOCKS: u16 = 64;
+/// Scratch blocks of a shard at least: one partial write per stream is in flight.
+const SCRATCH_BLOCKS_MIN: u16 = 4;
 
 /// Runs a broker until it is told to stop.
 pub(crate) fn run_broker(start: Start<BrokerConfig>) -> ExitCode {
@@ -141,7 +141,7 @@ impl Common {
                 receive_buffers: self.receive_buffers,
                 receive_buffer_bytes: self.receive_buffer_bytes,
                 sockets_max,
-                scratch_blocks: SCRATCH_BLOCKS,
+                scratch_blocks: SCRATCH_BLOCKS_MIN,
             },
             idle_connection_ms: self.idle_s * 1000,
             sync_flush_timeout_ms: self.sync_flush_timeout_ms,
@@ -159,7 +159,7 @@ fn run(
     let open_files = sys::raise_open_files()
         .map_err(|e| Fatal::start(format!("raising the limit of open files: {e}")))?;
     let common = common(broker.as_ref(), namesrv.as_ref())?;
-    let config = common.shard_config(open_files);
+    let mut config = common.shard_config(open_files);
     let shards = common.cpus.len();
     let mut listeners: Vec<Vec<(TcpListener, ListenerTag)>> =
         (0..shards).map(|_| Vec::new()).collect();
@@ -172,6 +172,9 @@ fn run(
     if let Some(start) = broker {
         bind_broker(&start.config, &mut listeners)?;
         let opened = open_store(&start.config, shards)?;
+        let streams_of_a_shard = usize::from(opened.identity.streams).div_ceil(shards);
+        let blocks = u16::try_from(streams_of_a_shard).unwrap_or(u16::MAX);
+        config.reactor.scratch_blocks = blocks.max(SCRATCH_BLOCKS_MIN);
         let settings =
             Settings::new(start.config, opened.identity.streams).map_err(Fatal::start)?;
         let mut tables =
@@ -291,6 +294,11 @@ fn open_store(config: &BrokerConfig, shards: usize) -> Result<OpenStore, Fatal> 
         flush: match config.flush_disk_type {
             FlushDiskType::AsyncFlush => FlushMode::Async,
             FlushDiskType::SyncFlush => FlushMode::Sync,
+        },
+        sync_by: match config.log_sync_method {
+            LogSyncMethod::Auto => None,
+            LogSyncMethod::Dsync => Some(SyncBy::WriteThrough),
+            LogSyncMethod::Fdatasync => Some(SyncBy::Flush),
         },
         flush_interval_ns: config.flush_interval_commit_log_ms * 1_000_000,
         read_uncommitted: config.read_uncommitted_visible,

@@ -27,6 +27,17 @@ pub enum FlushDiskType {
     SyncFlush,
 }
 
+/// How synced writes reach the device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogSyncMethod {
+    /// What suits the device.
+    Auto,
+    /// `RWF_DSYNC` on each write.
+    Dsync,
+    /// fdatasync behind the writes.
+    Fdatasync,
+}
+
 /// The values a broker runs on. Fields carry Java's names with their unit added.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BrokerConfig {
@@ -120,6 +131,8 @@ pub struct BrokerConfig {
     pub mapped_file_size_consume_queue: u64,
     /// When a send is answered.
     pub flush_disk_type: FlushDiskType,
+    /// See `LogSyncMethod`.
+    pub log_sync_method: LogSyncMethod,
     /// How long a send waits for the disk.
     pub sync_flush_timeout_ms: u64,
     /// Period of flushing with [`FlushDiskType::AsyncFlush`].
@@ -266,6 +279,21 @@ pub(crate) fn log_path(reader: &Reader<'_>, beside: &Path) -> PathBuf {
     }
 }
 
+fn flush_disk_type(choice: &str) -> FlushDiskType {
+    match choice {
+        "SYNC_FLUSH" => FlushDiskType::SyncFlush,
+        _ => FlushDiskType::AsyncFlush,
+    }
+}
+
+fn log_sync_method(choice: &str) -> LogSyncMethod {
+    match choice {
+        "dsync" => LogSyncMethod::Dsync,
+        "fdatasync" => LogSyncMethod::Fdatasync,
+        _ => LogSyncMethod::Auto,
+    }
+}
+
 fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
     let config = reader.config;
     let root = PathBuf::from(reader.name("storePathRootDir"));
@@ -315,10 +343,8 @@ fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
         store_path_commit_log: log,
         mapped_file_size_commit_log: reader.number("mappedFileSizeCommitLog"),
         mapped_file_size_consume_queue: queue_bytes.next_multiple_of(20),
-        flush_disk_type: match config.text("flushDiskType") {
-            "SYNC_FLUSH" => FlushDiskType::SyncFlush,
-            _ => FlushDiskType::AsyncFlush,
-        },
+        flush_disk_type: flush_disk_type(config.text("flushDiskType")),
+        log_sync_method: log_sync_method(config.text("logSyncMethod")),
         sync_flush_timeout_ms: reader.number("syncFlushTimeout"),
         flush_interval_commit_log_ms: reader.number("flushIntervalCommitLog"),
         server_channel_max_idle_time_s: reader.number("serverChannelMaxIdleTimeSeconds"),

@@ -15,7 +15,7 @@ mod why;
 pub mod broker;
 pub mod namesrv;
 
-pub use broker::{BrokerConfig, BrokerRole, FlushDiskType};
+pub use broker::{BrokerConfig, BrokerRole, FlushDiskType, LogSyncMethod};
 pub use list::{effective_properties, print_all, print_important};
 pub use machine::Machine;
 pub use namesrv::NamesrvConfig;

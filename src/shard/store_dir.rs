@@ -13,10 +13,11 @@ use std::sync::Arc;
 use store::layout::identity::{self, Identity};
 use store::layout::segment;
 use store::queues::Queues;
-use store::stream::FlushMode;
+use store::stream::{FlushMode, SyncBy};
 use store::{Store, StoreConfig};
 use wire::ids::StreamId;
 
+mod device;
 mod stream_dir;
 
 /// What the operator asked for.
@@ -40,6 +41,8 @@ pub struct StoreDirConfig {
     pub window_dir: PathBuf,
     /// `flushDiskType`.
     pub flush: FlushMode,
+    /// `logSyncMethod`; `None` chooses by what the device says of itself.
+    pub sync_by: Option<SyncBy>,
     /// `flushIntervalCommitLog` in ns.
     pub flush_interval_ns: u64,
     /// Consumers may read unflushed messages with SYNC_FLUSH.
@@ -145,6 +148,11 @@ pub fn open(config: &StoreDirConfig) -> Result<OpenStore, StoreError> {
         let dir = config.root.join("streams");
         fs::create_dir_all(&dir).map_err(StoreError::io(&dir, "making the directory"))?;
     }
+    let sync_by = config.sync_by.unwrap_or_else(|| device::sync_by(&config.commit_log));
+    if config.flush == FlushMode::Sync {
+        tracing::info!("synced writes: {}", device::describe(sync_by));
+    }
+    let config = &StoreDirConfig { sync_by: Some(sync_by), ..config.clone() };
     let clean = !paths.abort().exists();
     let queues = stream_dir::queue_dirs(&paths)?;
     let opened: Vec<Result<stream_dir::OpenStream, StoreError>> = std::thread::scope(|scope| {
@@ -351,6 +359,7 @@ mod tests {
             window_bytes: 1 << 20,
             window_dir: root.to_path_buf(),
             flush: FlushMode::Sync,
+            sync_by: None,
             flush_interval_ns: 500_000_000,
             read_uncommitted: false,
         }

@@ -22,6 +22,15 @@ pub enum FlushMode {
     Sync,
 }
 
+/// How written bytes become durable with SYNC_FLUSH.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SyncBy {
+    /// Each write waits for the device (`RWF_DSYNC`): for devices that need no separate flush.
+    WriteThrough,
+    /// An fdatasync behind the writes, one in flight, for everything written when it begins.
+    Flush,
+}
+
 /// Settings of a stream.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamConfig {
@@ -31,6 +40,8 @@ pub struct StreamConfig {
     pub segment_bytes: u64,
     /// See `FlushMode`.
     pub flush: FlushMode,
+    /// See `SyncBy`.
+    pub sync_by: SyncBy,
     /// Longest time a message stays unsynced with ASYNC_FLUSH, ns.
     pub flush_interval_ns: u64,
     /// With ASYNC_FLUSH, whole blocks are written once this many bytes wait.
@@ -230,6 +241,10 @@ impl Stream {
         if eager { Urgency::Now } else { Urgency::Batch(self.config.write_batch_bytes) }
     }
 
+    fn writes_through(&self) -> bool {
+        self.config.flush == FlushMode::Sync && self.config.sync_by == SyncBy::WriteThrough
+    }
+
     fn plan_flush(&mut self, now: MonoNs) {
         if self.config.flush == FlushMode::Sync {
             return;
@@ -251,7 +266,7 @@ impl Stream {
         self.writes.take(write);
         self.segments.wrote(end);
         let tag = OpTag::new(OpKind::Write, self.config.stream, write.sequence);
-        let durable = self.config.flush == FlushMode::Sync;
+        let durable = self.writes_through();
         let len = usize::try_from(write.len).expect("at most a write");
         let (base, position) = (self.segments.base_of(write.position), write.position);
         ops.push(if write.partial {
@@ -264,8 +279,11 @@ impl Stream {
 
     fn plan_sync(&mut self, ops: &mut Vec<StoreOp>) {
         let written = self.writes.written();
-        let due = self.flush_wanted > self.flushed && written >= self.flush_wanted;
-        if self.config.flush == FlushMode::Sync || self.sync.is_some() || !due {
+        let due = match self.config.flush {
+            FlushMode::Sync => !self.writes_through() && written > self.flushed,
+            FlushMode::Async => self.flush_wanted > self.flushed && written >= self.flush_wanted,
+        };
+        if self.sync.is_some() || !due {
             return;
         }
         let mut remaining = 0;
@@ -296,7 +314,7 @@ impl Stream {
             OpKind::Write => {
                 self.writes.complete(tag.sequence());
                 self.window.set_written(self.writes.written());
-                if self.config.flush == FlushMode::Sync {
+                if self.writes_through() {
                     self.flushed = self.writes.written();
                 }
             }

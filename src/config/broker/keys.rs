@@ -634,6 +634,7 @@ const OWN: &[Row] = &[
     Row::new("shardCpus", Kind::Text, "", "CPUs for the shards, like `0,2-3`; empty is the mask of the process").since(Since::Own).honoured(),
     Row::new("logStreams", I32, "0", "log streams of a new store; 0 is one per shard; ignored for an existing store; 1 keeps the store readable by Java").since(Since::Own).unit("streams").between(0, 16384).honoured(),
     Row::new("logWindowBytes", BYTES, "67108864", "memory window of each log stream, a multiple of 4096; suffixes K, M, G").since(Since::Own).unit("bytes").between(1048576, i64::MAX).honoured(),
+    Row::new("logSyncMethod", Kind::Choice(&["auto", "dsync", "fdatasync"]), "auto", "SYNC_FLUSH: writes that wait for the device, or fdatasync behind them; auto asks the device: dsync where it needs no separate flush").since(Since::Own).honoured(),
     Row::new("recvBufferBytes", BYTES, "16384", "size of one receive buffer, a multiple of 4096").since(Since::Own).unit("bytes").between(4096, 16777216).honoured(),
     Row::new("recvBufferCount", I32, "1024", "receive buffers of a shard, a power of two").since(Since::Own).unit("buffers").between(16, 32768).honoured(),
     Row::new("connectionsMax", I32, "16384", "client connections of a shard at most").since(Since::Own).unit("connections").between(1, i32::MAX as i64).honoured(),

@@ -20,7 +20,7 @@ use store::layout::segment;
 use store::queues::{QUEUE_ID_MAX, stream_of};
 use store::recovery::{ScanEnd, ScanRange, scan};
 use store::segments::Segments;
-use store::stream::{Stream, StreamConfig};
+use store::stream::{Stream, StreamConfig, SyncBy};
 use wire::ids::{PhyOffset, QueueId, StreamId};
 use wire::java_hash::tags_code;
 use wire::message::{MessageView, Probe, probe};
@@ -440,6 +440,7 @@ impl Opening<'_> {
             stream: self.stream,
             segment_bytes: size,
             flush: self.config.flush,
+            sync_by: self.config.sync_by.unwrap_or(SyncBy::Flush),
             flush_interval_ns: self.config.flush_interval_ns,
             write_batch_bytes: WRITE_BATCH_BYTES.min(window.bytes() as u64 / 4),
             read_uncommitted: self.config.read_uncommitted,

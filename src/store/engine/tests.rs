@@ -7,7 +7,7 @@ use super::*;
 use crate::layout::consume_queue::ENTRY_BYTES;
 use crate::recovery::{ScanRange, scan};
 use crate::segments::Segments;
-use crate::stream::{FlushMode, StreamConfig};
+use crate::stream::{FlushMode, StreamConfig, SyncBy};
 use base::time::WallMs;
 use buf::window::{Window, WindowIdentity};
 use std::collections::HashMap;
@@ -32,14 +32,39 @@ struct Write {
     tag: OpTag,
     position: u64,
     bytes: Vec<u8>,
+    durable: bool,
 }
 
-/// A disk with writes in flight.
+impl Write {
+    /// A cache never puts older bytes over newer ones.
+    fn superseded_by(&mut self, newer: &Write) {
+        let ends = |w: &Write| w.position + w.bytes.len() as u64;
+        let (from, to) = (self.position.max(newer.position), ends(self).min(ends(newer)));
+        if from < to {
+            let range = |w: &Write| {
+                let at = |position: u64| usize::try_from(position - w.position).unwrap();
+                at(from)..at(to)
+            };
+            let (old, new) = (range(self), range(newer));
+            self.bytes[old].copy_from_slice(&newer.bytes[new]);
+        }
+    }
+}
+
+/// A sync covers the writes that were complete when it began.
+struct Sync {
+    tag: OpTag,
+    covers: usize,
+}
+
+/// A disk with a volatile cache, and writes in flight.
 struct World {
     store: Store,
     disk: Vec<u8>,
+    /// Complete, not durable, in order of completion.
+    cached: Vec<Write>,
     in_flight: Vec<Write>,
-    syncs: Vec<OpTag>,
+    syncs: Vec<Sync>,
     files: HashMap<(Vec<u8>, i32), Vec<u8>>,
     dispatched: u64,
     now: Now,
@@ -50,11 +75,12 @@ fn identity() -> WindowIdentity {
     WindowIdentity { store_id: 1, boot_id: 1, stream: 0 }
 }
 
-fn config(flush: FlushMode) -> StreamConfig {
+fn config(flush: FlushMode, sync_by: SyncBy) -> StreamConfig {
     StreamConfig {
         stream: StreamId(0),
         segment_bytes: SEGMENT,
         flush,
+        sync_by,
         flush_interval_ns: 1_000_000,
         write_batch_bytes: 16 << 10,
         read_uncommitted: false,
@@ -79,13 +105,16 @@ fn message<'a>(topic: &'a [u8], body: &'a [u8], properties: &'a [u8]) -> NewMess
 }
 
 impl World {
+    /// Odd seeds have a device that is written through.
     fn new(flush: FlushMode, seed: u64) -> World {
+        let sync_by = if seed.is_multiple_of(2) { SyncBy::Flush } else { SyncBy::WriteThrough };
         let window = Window::anonymous(RING, identity(), 0).unwrap();
-        let stream = Stream::new(config(flush), window, Segments::new(SEGMENT, &[], 0), 0);
+        let stream = Stream::new(config(flush, sync_by), window, Segments::new(SEGMENT, &[], 0), 0);
         let config = StoreConfig { queue_flush_interval_ns: 0, checkpoint_interval_ns: 0 };
         World {
             store: Store::new(config, vec![(stream, Checkpoint::default())], Queues::default()),
             disk: Vec::new(),
+            cached: Vec::new(),
             in_flight: Vec::new(),
             syncs: Vec::new(),
             files: HashMap::new(),
@@ -138,33 +167,51 @@ impl World {
                 self.disk.resize(self.disk.len().max(end), 0);
                 self.store.on_segment(stream, base, None);
             }
-            StoreOp::WriteLog { position, len, tag, .. } => {
+            StoreOp::WriteLog { position, len, durable, tag, .. } => {
                 let bytes = window(&self.store, position, len);
-                self.in_flight.push(Write { tag, position, bytes });
+                self.in_flight.push(Write { tag, position, bytes, durable });
             }
-            StoreOp::WritePartial { position, len, tag, .. } => {
+            StoreOp::WritePartial { position, len, durable, tag, .. } => {
                 let mut bytes = window(&self.store, position, len);
                 bytes.resize(4096, 0);
-                self.in_flight.push(Write { tag, position, bytes });
+                self.in_flight.push(Write { tag, position, bytes, durable });
             }
             StoreOp::ZeroLog { position, len, tag, .. } => {
-                self.in_flight.push(Write { tag, position, bytes: vec![0; len] });
+                self.in_flight.push(Write { tag, position, bytes: vec![0; len], durable: false });
             }
-            StoreOp::SyncLog { tag, .. } => self.syncs.push(tag),
+            StoreOp::SyncLog { tag, .. } => {
+                self.syncs.push(Sync { tag, covers: self.cached.len() });
+            }
         }
     }
 
     fn complete_one(&mut self) {
-        if self.in_flight.is_empty() {
-            if let Some(tag) = self.syncs.pop() {
-                self.store.on_done(tag, None);
-            }
+        let syncs = !self.syncs.is_empty() && self.random.below(3) == 0;
+        if self.in_flight.is_empty() || syncs {
+            self.complete_sync();
             return;
         }
         let at = self.random.below(self.in_flight.len());
         let write = self.in_flight.swap_remove(at);
-        put(&mut self.disk, write.position, &write.bytes);
-        self.store.on_done(write.tag, None);
+        let tag = write.tag;
+        if write.durable {
+            put(&mut self.disk, write.position, &write.bytes);
+            self.cached.iter_mut().for_each(|older| older.superseded_by(&write));
+        } else {
+            self.cached.push(write);
+        }
+        self.store.on_done(tag, None);
+    }
+
+    fn complete_sync(&mut self) {
+        let Some(sync) = self.syncs.pop() else { return };
+        for write in self.cached.drain(..sync.covers) {
+            put(&mut self.disk, write.position, &write.bytes);
+        }
+        for other in &mut self.syncs {
+            other.covers = other.covers.saturating_sub(sync.covers);
+        }
+        self.store.on_done(sync.tag, None);
     }
 
     fn settle(&mut self) {
@@ -174,10 +221,10 @@ impl World {
         }
     }
 
-    /// The disk a power cut could leave: some sectors of what was in flight.
+    /// The disk a power cut could leave: some sectors of what was cached or in flight.
     fn crash(&mut self) -> Vec<u8> {
         let mut disk = self.disk.clone();
-        for write in &self.in_flight {
+        for write in self.cached.iter().chain(&self.in_flight) {
             for (i, sector) in write.bytes.chunks(SECTOR).enumerate() {
                 if self.random.below(2) == 0 {
                     put(&mut disk, write.position + (i * SECTOR) as u64, sector);

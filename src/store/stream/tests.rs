@@ -14,6 +14,7 @@ fn stream(flush: FlushMode) -> Stream {
         stream: StreamId(0),
         segment_bytes: SEGMENT,
         flush,
+        sync_by: SyncBy::WriteThrough,
         flush_interval_ns: 500_000_000,
         write_batch_bytes: 16 << 10,
         read_uncommitted: false,
