@@ -19,6 +19,7 @@ use wire::codes::{self, response};
 use wire::frame::Frame;
 use wire::header::Header;
 use wire::ids::{QueueId, StreamId};
+use wire::req::send_scan;
 
 /// The process's application around a broker: it knows how to carry the broker's mail and job answers.
 pub trait Host: App<Mail = BrokerMail> {
@@ -144,6 +145,18 @@ impl Broker {
         peer: Peer,
         frame: &Frame<'_>,
     ) {
+        let mut properties = std::mem::take(&mut self.properties);
+        let scanned = send_scan::scan(frame, &mut properties);
+        if let Some((header, send)) = &scanned
+            && !header.is_response()
+        {
+            let request = Request { conn, peer, header: *header, frame };
+            let outcome = handlers::send::on_scanned(self, cx, &request, send, &mut properties);
+            self.properties = properties;
+            self.conclude(cx, &request, outcome);
+            return;
+        }
+        self.properties = properties;
         let header = match Header::decode(frame) {
             Ok(header) => header,
             Err(error) => {

@@ -144,6 +144,22 @@ fn pairs(fields: Fields<'_>) -> Vec<(String, String)> {
 }
 
 #[test]
+fn every_send_of_a_java_client_is_scanned_in_one_pass() {
+    let (mut sends, mut scanned) = (0, 0);
+    for one in recorded(false) {
+        let frame = one.frame();
+        let agrees = crate::req::send_scan::tests::agrees(&frame);
+        let is_send = matches!(one.note["code"].as_i64(), Some(310 | 320));
+        let is_plain = !frame.header.windows(11).any(|text| text == b"\"Signature\"");
+        if is_send && frame.serialize == SerializeType::Json && is_plain {
+            sends += 1;
+            scanned += u32::from(agrees);
+        }
+    }
+    assert!(sends > 50 && scanned == sends, "{scanned} of {sends}");
+}
+
+#[test]
 fn every_frame_decodes_to_what_the_recorder_saw() {
     for one in recorded(true) {
         let frame = one.frame();

@@ -244,6 +244,11 @@ impl<'a> Fields<'a> {
         Fields { serialize: SerializeType::Rocketmq, bytes: &[] }
     }
 
+    /// The inside of a JSON object that was checked, with its closing brace.
+    pub(crate) fn checked_json(bytes: &'a [u8]) -> Self {
+        Fields { serialize: SerializeType::Json, bytes }
+    }
+
     /// The fields in the order of the frame. Values that are null are left out; numbers and booleans come as
     /// their text.
     pub fn iter(&self) -> FieldsIter<'a> {

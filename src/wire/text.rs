@@ -8,6 +8,8 @@ use std::fmt;
 
 use crate::scan::find_end;
 
+/// So many digits fit an i64 whatever they are.
+const DIGITS_SAFE: usize = 18;
 /// Longest number text worth decoding: a sign, 19 digits, and slack for leading zeros.
 const NUMBER_BYTES_MAX: usize = 64;
 
@@ -175,6 +177,23 @@ pub(crate) fn parse_decimal(bytes: &[u8]) -> Result<i64, NotANumber> {
     if digits.is_empty() {
         return Err(NotANumber);
     }
+    if digits.len() <= DIGITS_SAFE {
+        let mut value: i64 = 0;
+        for &byte in digits {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                return Err(NotANumber);
+            }
+            value = value * 10 + i64::from(digit);
+        }
+        return Ok(if negative { -value } else { value });
+    }
+    parse_long(negative, digits)
+}
+
+/// With checks for numbers that may not fit.
+#[cold]
+fn parse_long(negative: bool, digits: &[u8]) -> Result<i64, NotANumber> {
     // Counting down reaches i64::MIN, which has no positive twin.
     let mut value: i64 = 0;
     for &byte in digits {

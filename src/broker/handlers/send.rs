@@ -36,30 +36,53 @@ const INTERNAL_TOPICS: [&[u8]; 6] = [
     b"OFFSET_MOVED_EVENT",
 ];
 
-/// A send.
+/// A send in any form.
 pub(crate) fn on_send<H: Host>(
     broker: &mut Broker,
     cx: &mut Cx<'_, H>,
     request: &Request<'_>,
 ) -> Outcome {
-    match send(broker, cx, request) {
-        Ok(outcome) => outcome,
-        Err(refusal) => {
-            refuse(&broker.settings, cx, request, &refusal);
-            Outcome::Done
+    let send = match SendRequest::decode(request.header.code, &request.header.fields) {
+        Ok(send) => send,
+        Err(error) => {
+            refuse(&broker.settings, cx, request, &Refusal::from(error));
+            return Outcome::Done;
         }
+    };
+    let mut properties = std::mem::take(&mut broker.properties);
+    properties.clear();
+    if let Some(text) = &send.properties {
+        text.write_to(&mut properties);
     }
+    let outcome = on_scanned(broker, cx, request, &send, &mut properties);
+    broker.properties = properties;
+    outcome
 }
 
-fn send<H: Host>(
+/// A send whose fields are read; `properties` holds its properties, decoded.
+pub(crate) fn on_scanned<H: Host>(
     broker: &mut Broker,
     cx: &mut Cx<'_, H>,
     request: &Request<'_>,
+    send: &SendRequest<'_>,
+    properties: &mut Vec<u8>,
+) -> Outcome {
+    send_one(broker, cx, request, send, properties).unwrap_or_else(|refusal| {
+        refuse(&broker.settings, cx, request, &refusal);
+        Outcome::Done
+    })
+}
+
+fn send_one<H: Host>(
+    broker: &mut Broker,
+    cx: &mut Cx<'_, H>,
+    request: &Request<'_>,
+    send: &SendRequest<'_>,
+    properties: &mut Vec<u8>,
 ) -> Result<Outcome, Refusal> {
     if broker.stopping {
         return Err(Refusal::new(response::SERVICE_NOT_AVAILABLE, "the broker is shutting down"));
     }
-    let send = SendRequest::decode(request.header.code, &request.header.fields)?;
     let topic = text(&send.topic);
     check_internal(&topic)?;
     let Some(entry) = broker.topics.get_mut(&topic) else {
@@ -69,7 +92,7 @@ fn send<H: Host>(
         return Ok(Outcome::Done);
     };
     check_permission(&broker.settings, entry)?;
-    let queue_id = choose_queue(entry, &send, request, cx.now.mono.0)?;
+    let queue_id = choose_queue(entry, send, request, cx.now.mono.0)?;
     let noted = entry.queue(queue_id);
     if noted.is_none() && !broker.is_mine(&topic, queue_id) {
         return Ok(Outcome::Forward(broker.owner(&topic, queue_id)));
@@ -81,19 +104,8 @@ fn send<H: Host>(
         Some(queue) => queue,
         None => note_queue(broker, cx, &topic, queue_id),
     };
-    let mut properties = std::mem::take(&mut broker.properties);
-    properties.clear();
-    if let Some(text) = &send.properties {
-        text.write_to(&mut properties);
-    }
-    let stored = store(
-        broker,
-        cx,
-        &Sending { request, send: &send, topic: &topic, queue, queue_id },
-        &mut properties,
-    );
-    broker.properties = properties;
-    stored
+    let sending = Sending { request, send, topic: &topic, queue, queue_id };
+    store(broker, cx, &sending, properties)
 }
 
 fn text<'a>(text: &wire::text::Text<'a>) -> Cow<'a, [u8]> {
