@@ -2,6 +2,8 @@
 
 use config::BrokerConfig;
 use std::net::SocketAddr;
+use wire::codes::response;
+use wire::req::send_form::SendReplyForm;
 
 /// Values of one process.
 pub struct Settings {
@@ -9,6 +11,8 @@ pub struct Settings {
     pub config: BrokerConfig,
     /// Advertised address, part of message ids.
     pub store_host: SocketAddr,
+    /// The answer to sends.
+    pub(crate) send_reply: SendReplyForm,
     /// Number of log streams of the store.
     pub streams: u16,
 }
@@ -22,8 +26,19 @@ impl Settings {
                 config.broker_ip1
             )
         })?;
-        let store_host = SocketAddr::new(ip, config.listen_port);
-        Ok(Settings { config, store_host, streams })
+        Ok(Settings::at(SocketAddr::new(ip, config.listen_port), config, streams))
+    }
+
+    /// The same broker with another configuration.
+    pub(crate) fn with(&self, config: BrokerConfig) -> Settings {
+        Settings::at(self.store_host, config, self.streams)
+    }
+
+    fn at(store_host: SocketAddr, config: BrokerConfig, streams: u16) -> Settings {
+        let head = crate::handlers::reply_head(response::SUCCESS, 0);
+        let region = config.region_id.as_bytes();
+        let send_reply = SendReplyForm::new(head, store_host, config.trace_on, region);
+        Settings { config, store_host, send_reply, streams }
     }
 }
 

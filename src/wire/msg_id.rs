@@ -131,6 +131,15 @@ impl FromStr for MessageId {
     }
 }
 
+/// Appends the 16 upper-case hex digits of `value`.
+pub(crate) fn write_hex(out: &mut Vec<u8>, value: u64) {
+    let mut digits = [0; 16];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(value.to_be_bytes()) {
+        pair.copy_from_slice(&hex_pair(byte));
+    }
+    out.extend_from_slice(&digits);
+}
+
 fn hex_pair(byte: u8) -> [u8; 2] {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]

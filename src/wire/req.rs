@@ -88,6 +88,7 @@ macro_rules! headers {
 pub mod client;
 pub mod namesrv;
 pub mod send;
+pub mod send_form;
 pub mod send_scan;
 
 /// Longest part of a bad value an error repeats.

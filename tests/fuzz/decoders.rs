@@ -22,6 +22,7 @@ use wire::body::route::{ClusterInfo, TopicRouteData};
 use wire::ids::{PhyOffset, StreamId};
 use wire::message::{MessageView, Probe, declared_size, probe};
 use wire::req::send::SendRequest;
+use wire::req::send_scan;
 use wire::req::{client, namesrv};
 use wire::{Header, MessageId, Props, TagFilter, frame as frames};
 
@@ -36,7 +37,23 @@ pub fn frame(data: &[u8]) {
     }
 }
 
+/// What is read in one pass equals what the general decoders read.
+fn scanned(frame: &frames::Frame<'_>) {
+    let mut properties = Vec::new();
+    let Some((header, send)) = send_scan::scan(frame, &mut properties) else { return };
+    let general = Header::decode(frame).expect("what was scanned is a header");
+    assert_eq!(format!("{header:?}"), format!("{general:?}"));
+    let expected = SendRequest::decode(general.code, &general.fields).expect("and a send");
+    assert_eq!(format!("{send:?}"), format!("{expected:?}"));
+    let mut decoded = Vec::new();
+    if let Some(text) = expected.properties {
+        text.write_to(&mut decoded);
+    }
+    assert_eq!(properties, decoded);
+}
+
 fn header(frame: &frames::Frame<'_>) {
+    scanned(frame);
     let Ok(header) = Header::decode(frame) else { return };
     let _ = header.remark.map(|text| text.to_cow().into_owned());
     for (key, value) in header.fields.iter() {

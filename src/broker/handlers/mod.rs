@@ -45,16 +45,16 @@ impl From<Refusal> for Outcome {
     }
 }
 
+/// Head of an answer. Always JSON, which every client reads whatever it sends.
+pub(crate) fn reply_head(code: i32, opaque: i32) -> FrameHead {
+    let (serialize, version) = (SerializeType::Json, MQ_VERSION_5_5_0);
+    FrameHead { serialize, code, opaque, flag: FLAG_RESPONSE, version }
+}
+
 impl Request<'_> {
-    /// Head of the answer. Always JSON, which every client reads whatever it sends.
+    /// Head of the answer.
     pub(crate) fn head(&self, code: i32) -> FrameHead {
-        FrameHead {
-            serialize: SerializeType::Json,
-            code,
-            opaque: self.header.opaque,
-            flag: FLAG_RESPONSE,
-            version: MQ_VERSION_5_5_0,
-        }
+        reply_head(code, self.header.opaque)
     }
 
     /// Answers with a code, a remark and no fields; nothing for a oneway request.

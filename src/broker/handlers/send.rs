@@ -22,6 +22,7 @@ use wire::msg_id::MessageId;
 use wire::props::{self, PROPERTIES_BYTES_MAX, Props};
 use wire::reply::FrameWriter;
 use wire::req::send::{SendReply, SendRequest};
+use wire::req::send_form::SentMessage;
 
 /// Longest name of a topic that clients send to.
 pub(crate) const TOPIC_BYTES_MAX: usize = 127;
@@ -365,21 +366,16 @@ fn store_one<H: Host>(
     if sending.request.header.is_oneway() {
         return Ok(Outcome::Done);
     }
-    let key = found.unique_key.and_then(|(start, end)| properties.get(start..end));
-    let reply = SendReply {
+    let (start, end) = found.unique_key.expect("a message without one got one");
+    let sent = SentMessage {
+        opaque: sending.request.header.opaque,
         queue_id: sending.queue_id.0,
         queue_offset: appended.first.0,
-        transaction_id: key,
-        trace_on: settings.config.trace_on,
-        region: settings.config.region_id.as_bytes(),
-        recall_handle: None,
+        key: &properties[start..end],
+        phy,
     };
-    let head = sending.request.head(response::SUCCESS);
-    let id = MessageId { host: settings.store_host, phy };
     cx.acknowledge(appended, sending.request.conn, !found.no_wait, |out| {
-        let mut writer = FrameWriter::begin(out, head);
-        reply.encode(&mut writer, std::iter::once(id));
-        writer.finish();
+        settings.send_reply.encode(out, &sent);
     });
     Ok(Outcome::Done)
 }

@@ -7,7 +7,6 @@ use crate::handlers::{Outcome, Request};
 use crate::mail::BrokerDone;
 use crate::refusal::Refusal;
 use crate::scatter::Then;
-use crate::settings::Settings;
 use crate::tables::next_version;
 use base::config::{Config, Notice, Severity};
 use base::props;
@@ -69,8 +68,7 @@ fn update<H: Host>(
     if let Some(file) = broker.meta.home().config_file.clone().filter(|_| !values.is_empty()) {
         persist(cx, file, values);
     }
-    let old = &broker.settings;
-    let settings = Settings { config, store_host: old.store_host, streams: old.streams };
+    let settings = broker.settings.with(config);
     let then = Then::Reply { conn: request.conn, bytes: success_bytes(request, |_| {}) };
     publish(broker, cx, vec![Change::Settings(Arc::new(settings))], then);
     Ok(Outcome::Done)
