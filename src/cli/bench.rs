@@ -171,7 +171,7 @@ impl Run {
     fn begin(common: &Common, addresses: &[SocketAddr], warmup: Duration) -> Result<Run, Failure> {
         let meter = common.pid.map(ServerMeter::start).transpose()?;
         common.cpu.map_or(Ok(()), pin)?;
-        if let Err(error) = sys::set_long_slice() {
+        if let Err(error) = sys::set_slice(sys::Slice::Long) {
             eprintln!("no long scheduling slice ({error}): synced writes may look slower");
         }
         let links = Links::connect(addresses)?;

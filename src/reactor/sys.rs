@@ -5,9 +5,9 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-/// The scheduling slice of shard and load-generator threads. A slice longer than that of kernel workers lets
-/// them preempt us, without which a busy shard delays its own synced writes by milliseconds.
-pub const SLICE_NS: u64 = 100_000_000;
+/// Bounds of a scheduling slice that a thread may ask for (`kernel/sched/syscalls.c`).
+const SLICE_MIN_NS: u64 = 100_000;
+const SLICE_MAX_NS: u64 = 100_000_000;
 
 /// Pending connections the kernel holds per listener.
 const BACKLOG: i32 = 1024;
@@ -27,8 +27,17 @@ pub fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
 /// would wait for the end of the shard's slice, and the writes they carry with them.
 const RESET_ON_FORK: u64 = 1;
 
-/// Asks the scheduler for a slice of `SLICE_NS` for this thread. The error is for a note in the log only.
-pub fn set_long_slice() -> io::Result<()> {
+/// How long a thread wants to run at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Slice {
+    /// The shortest there is: when it wakes, the thread preempts whoever runs.
+    Short,
+    /// The longest there is: whoever wakes preempts this thread, the kernel's workers that complete its I/O included.
+    Long,
+}
+
+/// Asks the scheduler for a slice for this thread. The error is for a note in the log only.
+pub fn set_slice(slice: Slice) -> io::Result<()> {
     #[repr(C)]
     struct SchedAttr {
         size: u32,
@@ -40,6 +49,10 @@ pub fn set_long_slice() -> io::Result<()> {
         deadline_ns: u64,
         period_ns: u64,
     }
+    let runtime_ns = match slice {
+        Slice::Short => SLICE_MIN_NS,
+        Slice::Long => SLICE_MAX_NS,
+    };
     let size = u32::try_from(std::mem::size_of::<SchedAttr>()).expect("48 bytes");
     let attributes = SchedAttr {
         size,
@@ -47,7 +60,7 @@ pub fn set_long_slice() -> io::Result<()> {
         flags: RESET_ON_FORK,
         nice: 0,
         priority: 0,
-        runtime_ns: SLICE_NS,
+        runtime_ns,
         deadline_ns: 0,
         period_ns: 0,
     };

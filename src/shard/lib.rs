@@ -13,6 +13,7 @@ mod frames;
 mod io_map;
 pub mod queue_files;
 pub mod server;
+mod slice;
 mod stop;
 pub mod store_dir;
 mod turn;

@@ -58,7 +58,7 @@ where
         let (report, app) = (report.clone(), app.clone());
         let (id, cpu) = (seed.id, seed.cpu);
         let thread = host::spawn(&format!("shard-{}", id.0), cpu, move |background| {
-            if let Err(error) = sys::set_long_slice() {
+            if let Err(error) = sys::set_slice(sys::Slice::Short) {
                 tracing::info!("{id}: the scheduler keeps its slice ({error})");
             }
             let shard = Shard::new(seed, app(id), mesh, stop, background);

@@ -7,6 +7,7 @@ use crate::conns::{ConnState, Conns};
 use crate::cx::{Cx, Requests, ShardMail, StalledFrames};
 use crate::frames::{self, InputError};
 use crate::io_map::{IoMap, JobDone};
+use crate::slice::SliceChoice;
 use crate::stop::StopFlag;
 use base::ids::{ConnId, ShardId};
 use base::limit::LineLimit;
@@ -80,6 +81,7 @@ pub(crate) struct Shard<A: App> {
     /// Lines that clients can cause.
     lines: LineLimit,
     slept: bool,
+    slice: SliceChoice,
     /// A peer's ring was full: nobody wakes this shard when it has room again.
     mail_waits: bool,
     events: Vec<Event>,
@@ -155,6 +157,7 @@ impl<A: App> Shard<A> {
             idle_gap_ns: u64::MAX / 8,
             lines: LineLimit::new(LINES_PER_SECOND),
             slept: false,
+            slice: SliceChoice::new(),
             mail_waits: false,
             events: Vec::new(),
             due: Vec::new(),
@@ -629,6 +632,7 @@ impl<A: App> Turner for Shard<A> {
         self.now = clock::now();
         if std::mem::take(&mut self.slept) {
             self.mesh.awake();
+            self.slice.woke(self.now.mono);
         }
         let mut busy = self.take_events();
         self.retry_stalled();
@@ -648,6 +652,7 @@ impl<A: App> Turner for Shard<A> {
         let waiting = self.mail_waits || !self.requests.is_empty() || self.conns.has_resumed();
         if busy || waiting || self.reactor.has_work() {
             self.note_work();
+            self.slice.goes_on(self.now.mono);
             return Pace::Busy;
         }
         if self.should_spin() {
@@ -662,6 +667,7 @@ impl<A: App> Turner for Shard<A> {
         self.reactor.clear_wakes();
         if self.mesh.prepare_sleep() && !self.reactor.has_work() && !self.must_look_again() {
             self.slept = true;
+            self.slice.sleeps();
             return Pace::Idle;
         }
         self.mesh.awake();

@@ -3,7 +3,7 @@
 //! Entries below `persisted` are in the queue's files; the newest ones are also here, the others only there. An
 //! entry goes to the files no earlier than the log is durable behind it. Java counterpart: ConsumeQueue.
 
-use crate::layout::consume_queue::CqEntry;
+use crate::layout::consume_queue::{CqEntry, ENTRY_BYTES};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use wire::ids::{QueueId, StreamId};
@@ -114,6 +114,8 @@ impl ConsumeQueue {
     ) -> (i64, i64) {
         let skip =
             usize::try_from(self.persisted - self.tail_start()).expect("kept until persisted");
+        let waiting = self.tail.len() - skip;
+        out.reserve(bytes_max.min(waiting * ENTRY_BYTES) + ENTRY_BYTES);
         let mut count = 0;
         for entry in self.tail.iter().skip(skip).take_while(|e| e.is_filler() || e.end() <= durable)
         {
