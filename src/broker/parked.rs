@@ -19,6 +19,8 @@ struct Slot {
     pull: Option<Pull>,
     timer: Option<TimerId>,
     generation: u32,
+    /// Index in the list of its queue.
+    place: usize,
 }
 
 /// Pulls that wait. See the module.
@@ -42,18 +44,17 @@ impl ParkedPulls {
     fn insert(&mut self, pull: Pull) -> (u32, u32) {
         let (conn, queue) = (pull.conn, pull.queue);
         let at = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { pull: None, timer: None, generation: 0 });
+            self.slots.push(Slot { pull: None, timer: None, generation: 0, place: 0 });
             u32::try_from(self.slots.len() - 1).expect("bounded by PARKED_MAX")
         });
         let slot = &mut self.slots[at as usize];
         slot.pull = Some(pull);
         slot.generation = slot.generation.wrapping_add(1) & 0x00FF_FFFF;
         let generation = slot.generation;
-        let queue = queue.0 as usize;
-        if self.by_queue.len() <= queue {
-            self.by_queue.resize_with(queue + 1, Vec::new);
+        if self.by_queue.len() <= queue.0 as usize {
+            self.by_queue.resize_with(queue.0 as usize + 1, Vec::new);
         }
-        self.by_queue[queue].push(at);
+        self.link(at, queue);
         *self.by_conn.entry(conn).or_default() += 1;
         self.count += 1;
         (at, generation)
@@ -74,9 +75,18 @@ impl ParkedPulls {
         Some((pull, timer))
     }
 
+    fn link(&mut self, at: u32, queue: QueueNo) {
+        let list = &mut self.by_queue[queue.0 as usize];
+        self.slots[at as usize].place = list.len();
+        list.push(at);
+    }
+
     fn unlink(&mut self, at: u32, queue: QueueNo) {
-        if let Some(list) = self.by_queue.get_mut(queue.0 as usize) {
-            list.retain(|other| *other != at);
+        let list = &mut self.by_queue[queue.0 as usize];
+        let place = self.slots[at as usize].place;
+        assert_eq!(list.swap_remove(place), at, "a slot knows its place");
+        if let Some(moved) = list.get(place) {
+            self.slots[*moved as usize].place = place;
         }
     }
 }
@@ -123,7 +133,7 @@ pub(crate) fn on_news<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, queues: 
                 }
             } else {
                 broker.parked.slots[at as usize].pull = Some(pull);
-                broker.parked.by_queue[queue.0 as usize].push(at);
+                broker.parked.link(at, *queue);
             }
         }
         broker.parked.scratch = waiting;

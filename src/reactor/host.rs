@@ -1,7 +1,8 @@
 //! glommio as host of a shard: it pins the thread, runs the turn loop, and runs background jobs beside it.
 //!
-//! This is the only module that names glommio. Its rings carry no I/O of ours: when a turn finds nothing to do,
-//! the loop waits for the eventfd of the shard's own ring through glommio's poll. glommio has no public wait for
+//! This is the only module that names glommio. Its rings carry no I/O of ours. When a turn finds nothing to do, the
+//! thread sleeps in the shard's own ring; only while a background job runs does it wait through glommio, which
+//! delivers the job's end, for the eventfd of that ring (`decisions/2026-11-21-sleep-in-own-ring.md`). glommio has no public wait for
 //! a descriptor; a `TcpStream` made from a duplicate arms a poll, and its first read fails with ENOTSOCK once the
 //! descriptor is readable, which is all we want to know.
 
@@ -30,7 +31,9 @@ pub enum Pace {
 pub trait Turner {
     /// One turn. Never blocks.
     fn turn(&mut self) -> Pace;
-    /// Eventfd to wait for when idle.
+    /// Blocks until there is something for a turn, when glommio has nothing to run.
+    fn wait(&mut self);
+    /// Becomes readable when there is something for a turn: for waits beside background jobs.
     fn event_fd(&self) -> RawFd;
 }
 
@@ -156,6 +159,10 @@ async fn run<T: Turner, R: Send + 'static>(mut turner: T, background: Background
                     glommio::executor().yield_task_queue_now().await;
                 }
             }
+            Pace::Idle if background.outstanding() == 0 => {
+                busy_turns = 0;
+                turner.wait();
+            }
             Pace::Idle => {
                 busy_turns = 0;
                 readable(event_fd).await;
@@ -211,6 +218,10 @@ mod tests {
                     Pace::Stop
                 }
             }
+        }
+
+        fn wait(&mut self) {
+            unreachable!("jobs are outstanding whenever this loop is idle");
         }
 
         fn event_fd(&self) -> RawFd {

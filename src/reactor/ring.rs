@@ -80,6 +80,7 @@ const KIND_FILE: u64 = 5;
 const KIND_TIMER: u64 = 6;
 const KIND_WAKE: u64 = 7;
 const KIND_IGNORED: u64 = 8;
+const KIND_SIGNAL: u64 = 9;
 
 /// Pause before a listener that ran out of descriptors tries again.
 const ACCEPT_PAUSE_MS: u64 = 100;
@@ -118,6 +119,11 @@ pub struct Reactor {
     rearm: Vec<SocketId>,
     events: Vec<Event>,
     event_fd: OwnedFd,
+    /// Other threads signal this one; the ring polls it.
+    wake_fd: OwnedFd,
+    wake_armed: bool,
+    /// Whether the kernel knows `NO_IOWAIT`.
+    waits_are_idle: bool,
     timer: Timer,
     pending: usize,
     table_full: bool,
@@ -165,6 +171,9 @@ impl Reactor {
             rearm: Vec::new(),
             events: Vec::with_capacity(256),
             event_fd,
+            wake_fd: sys::event_fd().map_err(system("making an eventfd"))?,
+            wake_armed: false,
+            waits_are_idle: true,
             timer: Timer { armed: None, spec: Box::new(types::Timespec::new()) },
             pending: 0,
             table_full: false,
@@ -179,14 +188,14 @@ impl Reactor {
         self.ring.as_raw_fd()
     }
 
-    /// Eventfd that becomes readable when completions wait; other threads may signal it too.
+    /// Eventfd that becomes readable when completions wait.
     pub fn event_fd(&self) -> RawFd {
         self.event_fd.as_raw_fd()
     }
 
-    /// A duplicate of the eventfd for another thread.
+    /// An eventfd with which another thread wakes this one.
     pub fn waker(&self) -> std::io::Result<OwnedFd> {
-        self.event_fd.try_clone()
+        self.wake_fd.try_clone()
     }
 
     /// Sockets that are open or closing.
@@ -523,12 +532,31 @@ impl Reactor {
             || self.ring.submission().cq_overflow()
     }
 
-    /// Forgets wake-ups of the past. Before sleeping: afterwards `has_work` is asked once more.
-    pub fn clear_wakes(&self) {
-        sys::event_clear(self.event_fd.as_raw_fd());
+    /// Blocks the thread until a completion waits. For a thread that has nothing else to run; nothing may be pending.
+    pub fn wait(&mut self) {
+        const GETEVENTS: u32 = 1;
+        // `IORING_ENTER_NO_IOWAIT` (Linux 6.15): waiting for clients is idleness, not disk wait.
+        const NO_IOWAIT: u32 = 1 << 7;
+        let flags = if self.waits_are_idle { GETEVENTS | NO_IOWAIT } else { GETEVENTS };
+        // SAFETY: no argument structure is passed.
+        let result = unsafe { self.ring.submitter().enter::<libc::sigset_t>(0, 1, flags, None) };
+        match result {
+            Ok(_) => {}
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) && self.waits_are_idle => {
+                self.waits_are_idle = false;
+            }
+            Err(e) => assert!(is_transient(&e), "io_uring_enter failed: {e}"),
+        }
     }
 
     fn arm(&mut self, now: MonoNs) {
+        if !self.wake_armed {
+            self.wake_armed = true;
+            let fd = types::Fd(self.wake_fd.as_raw_fd());
+            let readable = u32::try_from(libc::POLLIN).expect("a small flag");
+            let entry = opcode::PollAdd::new(fd, readable).multi(true).build();
+            self.push(entry, key(KIND_SIGNAL, 0));
+        }
         for at in 0..self.listeners.len() {
             let listener = &mut self.listeners[at];
             if listener.wanted && !listener.armed && listener.retry_at <= now {
@@ -600,6 +628,10 @@ impl Reactor {
                 KIND_CONNECT => self.on_connect(SocketId(index), result),
                 KIND_FILE => self.on_file(index, result),
                 KIND_TIMER => self.timer.armed = None,
+                KIND_SIGNAL => {
+                    self.wake_armed = cqueue::more(flags);
+                    sys::event_clear(self.wake_fd.as_raw_fd());
+                }
                 KIND_WAKE | KIND_IGNORED => {}
                 other => unreachable!("completion of unknown kind {other}"),
             }

@@ -664,7 +664,6 @@ impl<A: App> Turner for Shard<A> {
             return Pace::Busy;
         }
         self.reactor.set_timer(deadline);
-        self.reactor.clear_wakes();
         if self.mesh.prepare_sleep() && !self.reactor.has_work() && !self.must_look_again() {
             self.slept = true;
             self.slice.sleeps();
@@ -672,6 +671,10 @@ impl<A: App> Turner for Shard<A> {
         }
         self.mesh.awake();
         Pace::Busy
+    }
+
+    fn wait(&mut self) {
+        self.reactor.wait();
     }
 
     fn event_fd(&self) -> RawFd {
