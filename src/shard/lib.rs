@@ -11,6 +11,7 @@ mod conns;
 pub mod cx;
 mod frames;
 mod io_map;
+pub mod offline;
 pub mod queue_files;
 pub mod server;
 mod slice;
