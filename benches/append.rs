@@ -10,7 +10,7 @@ use store::layout::checkpoint::Checkpoint;
 use store::op::StoreOp;
 use store::queues::{QueueNo, Queues};
 use store::segments::Segments;
-use store::stream::{FlushMode, Stream, StreamConfig};
+use store::stream::{FlushMode, Stream, StreamConfig, SyncBy};
 use store::{Store, StoreConfig};
 use wire::batch::BatchItems;
 use wire::java_hash::tag_code;
@@ -39,6 +39,7 @@ pub(crate) fn store(flush: FlushMode) -> Store {
         stream: StreamId(0),
         segment_bytes: SEGMENT_BYTES,
         flush,
+        sync_by: SyncBy::Flush,
         flush_interval_ns: 500_000_000,
         write_batch_bytes: 256 << 10,
         read_uncommitted: false,

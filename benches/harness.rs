@@ -63,7 +63,7 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
     /// Most growth of instructions per operation against the file, in percent.
-    #[arg(long, value_name = "PERCENT", default_value_t = 3.0)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 5.0)]
     limit: f64,
     /// Write what was counted to this file.
     #[arg(long, value_name = "FILE")]

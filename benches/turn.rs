@@ -158,9 +158,8 @@ fn pulls() -> Operations {
 /// Per commit.
 fn commits() -> Operations {
     let mut bench = Bench::new(FlushMode::Async);
-    let frames: Vec<Vec<u8>> = (0..64)
-        .map(|offset| frames::commit(SerializeType::Json, (TOPIC, 0), 7, offset))
-        .collect();
+    let frames: Vec<Vec<u8>> =
+        (0..64).map(|offset| frames::commit(SerializeType::Json, (TOPIC, 0), 7, offset)).collect();
     assert_eq!(bench.turn(&frames[0]), 1, "a commit is answered");
     let mut at = 0;
     Box::new(move |count| {

@@ -57,6 +57,8 @@ pub struct Broker {
     pub(crate) stopping: bool,
     /// Scratch of the send path: decoded properties.
     pub(crate) properties: Vec<u8>,
+    /// Scratch of batches.
+    pub(crate) batch: handlers::send::BatchScratch,
     /// Scratch of the pull path: chosen records.
     pub(crate) pieces: Vec<Piece>,
 }
@@ -98,6 +100,7 @@ impl Broker {
             scatters: Scatters::default(),
             stopping: false,
             properties: Vec::new(),
+            batch: handlers::send::BatchScratch::default(),
             pieces: Vec::new(),
         };
         for (key, queue, offset) in &boot.offsets {

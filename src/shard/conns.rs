@@ -20,8 +20,8 @@ const HANDED_OVER_MAX: u32 = 128;
 const HELD_PAUSE_BYTES: usize = 256 << 10;
 /// Bytes of incomplete frames of all connections of a shard.
 pub(crate) const INPUT_BYTES_MAX: usize = 256 << 20;
-/// Input capacity kept by an idle connection.
-const INPUT_KEPT_BYTES: usize = 16 << 10;
+/// Empty input buffers kept for whoever receives next: a connection owns one only while a frame is incomplete.
+const INPUT_POOL_BUFFERS: usize = 32;
 /// A buffer larger than this is not kept for reuse.
 const KEPT_BYTES_MAX: usize = 512 << 10;
 /// Send buffers kept for reuse.
@@ -80,6 +80,7 @@ pub(crate) struct Conns {
     pool: Vec<Vec<u8>>,
     pub(crate) scratch: Vec<u8>,
     input_bytes: usize,
+    input_pool: Vec<Vec<u8>>,
     /// Held connections whose frames may go on.
     resumed: Vec<ConnId>,
 }
@@ -98,6 +99,7 @@ impl Conns {
             pool: Vec::new(),
             scratch: Vec::new(),
             input_bytes: 0,
+            input_pool: Vec::new(),
             resumed: Vec::new(),
         }
     }
@@ -213,18 +215,21 @@ impl Conns {
 
     // ---- input ----
 
-    /// Takes the buffered input of a connection out.
+    /// Takes the buffered input of a connection out; an empty buffer with room when there is none.
     pub(crate) fn take_input(&mut self, conn: ConnId) -> Vec<u8> {
         let Some(slot) = self.get(conn) else { return Vec::new() };
         let input = std::mem::take(&mut slot.input);
         self.input_bytes -= input.len();
-        input
+        if input.capacity() == 0 { self.input_pool.pop().unwrap_or_default() } else { input }
     }
 
-    /// Puts input back; an empty buffer only if it is small. Errors: all connections hold too much together.
+    /// Puts input back; an empty buffer is for others. Errors: all connections hold too much together.
     pub(crate) fn put_input(&mut self, conn: ConnId, mut input: Vec<u8>) -> Result<(), InputError> {
-        if input.is_empty() && input.capacity() > INPUT_KEPT_BYTES {
-            input = Vec::new();
+        if input.is_empty() {
+            let empty = std::mem::take(&mut input);
+            if self.input_pool.len() < INPUT_POOL_BUFFERS && empty.capacity() <= KEPT_BYTES_MAX {
+                self.input_pool.push(empty);
+            }
         }
         let total = self.input_bytes + input.len();
         if total > INPUT_BYTES_MAX {

@@ -12,9 +12,9 @@ use base::wheel::Wheel;
 use ha::ack_gate::AckGate;
 use reactor::SocketId;
 use std::net::SocketAddr;
+use store::Store;
 use store::op::StoreOp;
 use store::queues::QueueNo;
-use store::Store;
 use wire::frame;
 use wire::ids::StreamId;
 

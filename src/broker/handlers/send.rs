@@ -263,12 +263,13 @@ fn illegal(settings: &Settings) -> Refusal {
 }
 
 fn store<H: Host>(
-    broker: &Broker,
+    broker: &mut Broker,
     cx: &mut Cx<'_, H>,
     sending: &Sending<'_, '_>,
     properties: &mut Vec<u8>,
 ) -> Result<Outcome, Refusal> {
-    let settings = &*broker.settings;
+    let Broker { settings, batch: scratch, .. } = broker;
+    let settings = &**settings;
     let body = sending.request.frame.body;
     if body.len() > settings.config.max_message_size as usize {
         return Err(illegal(settings));
@@ -288,7 +289,7 @@ fn store<H: Host>(
     let batch = sending.request.header.code == request::SEND_BATCH_MESSAGE
         || sending.send.batch == Some(true);
     if batch {
-        return store_batch(settings, cx, sending, properties, &found);
+        return store_batch(settings, cx, sending, properties, &found, scratch);
     }
     store_one(settings, cx, sending, properties, found)
 }
@@ -396,12 +397,66 @@ fn made_key<H: Host>(settings: &Settings, cx: &Cx<'_, H>) -> String {
     )
 }
 
+/// Scratch of batches: what the messages of one have of their own.
+#[derive(Default)]
+pub(crate) struct BatchScratch {
+    /// Properties of all messages, one after the other.
+    properties: Vec<u8>,
+    /// Per message: where its properties end, and the code of its tags.
+    parts: Vec<(usize, i64)>,
+    places: Vec<PhyOffset>,
+}
+
+impl BatchScratch {
+    fn clear(&mut self) {
+        self.properties.clear();
+        self.parts.clear();
+        self.places.clear();
+    }
+}
+
+/// Completes the properties of each message in `scratch`; the bytes of all their records.
+fn prepare_batch(
+    settings: &Settings,
+    sending: &Sending<'_, '_>,
+    shared: &[u8],
+    scratch: &mut BatchScratch,
+) -> Result<usize, Refusal> {
+    scratch.clear();
+    let (mut total, mut start) = (0, 0);
+    for item in BatchItems::new(sending.request.frame.body) {
+        let item: BatchItem<'_> = item.map_err(|error| {
+            Refusal::new(response::MESSAGE_ILLEGAL, format!("the batch body is malformed: {error}"))
+        })?;
+        // What is in front ends with a separator, as `shared` does.
+        scratch.properties.extend_from_slice(item.properties);
+        props::append_all(&mut scratch.properties, shared);
+        let own = &scratch.properties[start..];
+        if own.len() > PROPERTIES_BYTES_MAX || item.body.is_empty() {
+            return Err(illegal(settings));
+        }
+        let found = look(own);
+        if let Some(feature) = found.unsupported {
+            let remark = format!("a batch cannot carry the property {feature}");
+            return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
+        }
+        total += message(settings, sending, item.body, own).encoded_len();
+        start = scratch.properties.len();
+        scratch.parts.push((start, found.tags_code));
+    }
+    if scratch.parts.is_empty() {
+        return Err(Refusal::new(response::MESSAGE_ILLEGAL, "the batch is empty"));
+    }
+    Ok(total)
+}
+
 fn store_batch<H: Host>(
     settings: &Settings,
     cx: &mut Cx<'_, H>,
     sending: &Sending<'_, '_>,
     properties: &mut Vec<u8>,
     found: &Found,
+    scratch: &mut BatchScratch,
 ) -> Result<Outcome, Refusal> {
     if sending.topic.starts_with(b"%RETRY%") {
         let remark = "batch request does not support retry group";
@@ -409,37 +464,20 @@ fn store_batch<H: Host>(
     }
     add_broker_properties(settings, properties, found.replace);
     let shared = properties.as_slice();
-    let body = sending.request.frame.body;
-    let mut total = 0;
-    let mut items = Vec::new();
-    for item in BatchItems::new(body) {
-        let item: BatchItem<'_> = item.map_err(|error| {
-            Refusal::new(response::MESSAGE_ILLEGAL, format!("the batch body is malformed: {error}"))
-        })?;
-        let mut own = item.properties.to_vec();
-        props::append_all(&mut own, shared);
-        if own.len() > PROPERTIES_BYTES_MAX || item.body.is_empty() {
-            return Err(illegal(settings));
-        }
-        if let Some(feature) = look(&own).unsupported {
-            let remark = format!("a batch cannot carry the property {feature}");
-            return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
-        }
-        total += message(settings, sending, item.body, &own).encoded_len();
-        items.push((item, own));
-    }
-    if items.is_empty() {
-        return Err(Refusal::new(response::MESSAGE_ILLEGAL, "the batch is empty"));
-    }
+    let total = prepare_batch(settings, sending, shared, scratch)?;
+    let BatchScratch { properties: texts, parts, places } = scratch;
     let now = cx.now;
     let mut batch = match cx.store().begin(sending.queue, total, now) {
         Ok(batch) => batch,
         Err(error) => return append_error(error),
     };
-    let mut places: Vec<PhyOffset> = Vec::with_capacity(items.len());
-    for (item, own) in &items {
+    let mut start = 0;
+    let items = BatchItems::new(sending.request.frame.body).flatten();
+    for (item, (end, tags_code)) in items.zip(parts.iter()) {
+        let own = texts.get(start..*end).unwrap_or_default();
         let new = NewMessage { flag: item.flag, ..message(settings, sending, item.body, own) };
-        places.push(batch.push(&new, look(own).tags_code));
+        places.push(batch.push(&new, *tags_code));
+        start = *end;
     }
     let appended = batch.finish();
     if sending.request.header.is_oneway() {
