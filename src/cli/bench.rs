@@ -12,6 +12,7 @@ mod scan;
 mod send;
 mod server;
 mod setup;
+mod stages;
 mod tally;
 mod template;
 
@@ -27,6 +28,7 @@ use send::{Sender, SenderPlan};
 use serde_json::{Value, json};
 use server::ServerMeter;
 use setup::Target;
+use stages::Before;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -164,12 +166,17 @@ struct Run {
     links: Links,
     window: Window,
     meter: Option<ServerMeter>,
+    before: Before,
     shows_progress: bool,
 }
 
 impl Run {
     fn begin(common: &Common, addresses: &[SocketAddr], warmup: Duration) -> Result<Run, Failure> {
         let meter = common.pid.map(ServerMeter::start).transpose()?;
+        let mut brokers = addresses.to_vec();
+        brokers.sort_unstable();
+        brokers.dedup();
+        let before = Before::read(&brokers, common);
         common.cpu.map_or(Ok(()), pin)?;
         if let Err(error) = sys::set_slice(sys::Slice::Long) {
             eprintln!("no long scheduling slice ({error}): synced writes may look slower");
@@ -180,7 +187,7 @@ impl Run {
             meter.set_window(window);
         }
         let shows_progress = common.progress || std::io::stderr().is_terminal();
-        Ok(Run { links, window, meter, shows_progress })
+        Ok(Run { links, window, meter, before, shows_progress })
     }
 
     /// Spins until the load is finished; returns the part of the window in which there was something to do.
@@ -294,6 +301,7 @@ fn send_load(args: &SendArgs) -> Result<Report, Failure> {
         latencies: vec![("send", tally.latency)],
         refusals: vec![("send", tally.refusals)],
         losses: vec![("unanswered", tally.unanswered)],
+        stages: run.before.until_now(common),
         server: run.meter.map(ServerMeter::finish),
         busy_percent,
         late_max_us: is_open_loop.then_some(tally.late_max_ns as f64 / 1000.0),
@@ -343,6 +351,7 @@ fn pull_load(args: &PullArgs) -> Result<Report, Failure> {
         latencies: vec![("pull", tally.latency)],
         refusals: vec![("pull", tally.refusals)],
         losses: Vec::new(),
+        stages: run.before.until_now(common),
         server: run.meter.map(ServerMeter::finish),
         busy_percent,
         late_max_us: None,
@@ -456,6 +465,7 @@ fn e2e_report(args: &E2eArgs, run: Run, load: EndToEnd, busy_percent: f64) -> Re
             ("unanswered", sent.unanswered),
             ("not_received", sent.stored_total.saturating_sub(read.messages_total)),
         ],
+        stages: run.before.until_now(&args.common),
         server: run.meter.map(ServerMeter::finish),
         busy_percent,
         late_max_us: Some(sent.late_max_ns as f64 / 1000.0),

@@ -2,6 +2,7 @@
 
 use crate::app::{App, Peer};
 use crate::conns::Conns;
+use crate::stages::Stages;
 use base::ids::{ConnId, ShardId};
 use base::time::{MonoNs, Now};
 use base::wheel::{TimerId, Wheel};
@@ -19,8 +20,8 @@ pub(crate) const STALL_MS_MAX: u64 = 1000;
 
 /// Mail between shards: the application's own, and bytes for connections of the receiver.
 pub(crate) enum ShardMail<M> {
-    /// For the application.
-    App(M),
+    /// For the application; sent while something was handled that was received at this time.
+    App(M, MonoNs),
     /// Frames for a connection.
     Bytes(ConnId, Vec<u8>),
     /// Close a connection.
@@ -89,6 +90,8 @@ pub(crate) struct Stalled {
     pub(crate) peer: Peer,
     pub(crate) frame: Vec<u8>,
     pub(crate) deadline: MonoNs,
+    /// When it was received.
+    pub(crate) since: MonoNs,
 }
 
 /// Frames held back, oldest first.
@@ -118,6 +121,9 @@ pub struct Cx<'s, A: App> {
     pub store: Option<&'s mut Store>,
     pub(crate) me: ShardId,
     pub(crate) shards: usize,
+    /// When what is being handled was received, on whatever shard.
+    pub(crate) since: MonoNs,
+    pub(crate) stages: &'s Stages,
     pub(crate) conns: &'s mut Conns,
     pub(crate) gates: &'s mut Vec<(StreamId, AckGate)>,
     pub(crate) timers: &'s mut Wheel<u64>,
@@ -190,7 +196,7 @@ impl<A: App> Cx<'_, A> {
 
     /// Mails another shard's application. To itself: through the same call, at the end of the turn.
     pub fn mail(&mut self, to: ShardId, mail: A::Mail) {
-        self.requests.mail.push((to, ShardMail::App(mail)));
+        self.requests.mail.push((to, ShardMail::App(mail, self.since)));
     }
 
     /// Counts a frame of `conn` that another shard is to handle: a connection has a limited number of them, so that
@@ -256,7 +262,8 @@ impl<A: App> Cx<'_, A> {
             false => self.now.mono.plus_ms(STALL_MS_MAX),
         };
         self.stalled.bytes += frame.bytes.len();
-        let stalled = Stalled { conn, peer, frame: frame.bytes.to_vec(), deadline };
+        let stalled =
+            Stalled { conn, peer, frame: frame.bytes.to_vec(), deadline, since: self.since };
         if self.stalled.retrying {
             self.stalled.list.push_front(stalled);
         } else {
@@ -271,6 +278,11 @@ impl<A: App> Cx<'_, A> {
     }
 
     // ---- time ----
+
+    /// How long requests took to each stage on this shard.
+    pub fn stages(&self) -> &Stages {
+        self.stages
+    }
 
     /// Sets a timer; `on_timer` gets `key`. Precision about 10 ms, never early.
     pub fn set_timer(&mut self, deadline: MonoNs, key: u64) -> TimerId {

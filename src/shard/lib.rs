@@ -15,6 +15,7 @@ pub mod offline;
 pub mod queue_files;
 pub mod server;
 mod slice;
+pub mod stages;
 mod stop;
 pub mod store_dir;
 mod turn;

@@ -6,11 +6,12 @@
 use crate::app::{App, ListenerTag, Peer};
 use crate::conns::Conns;
 use crate::cx::{Cx, Requests, ShardMail, StalledFrames};
+use crate::stages::Marks;
 use base::ids::{ConnId, ShardId};
 use base::time::Now;
 use base::wheel::Wheel;
 use ha::ack_gate::AckGate;
-use reactor::SocketId;
+use reactor::{SocketId, clock};
 use std::net::SocketAddr;
 use store::Store;
 use store::op::StoreOp;
@@ -31,6 +32,7 @@ pub struct OfflineShard<A: App> {
     requests: Requests<A>,
     stalled: StalledFrames,
     now: Now,
+    marks: Marks,
     ops: Vec<StoreOp>,
     due: Vec<u64>,
     news: Vec<QueueNo>,
@@ -45,6 +47,8 @@ macro_rules! cx {
             store: Some(&mut $shard.store),
             me: ShardId::META,
             shards: 1,
+            since: $shard.now.mono,
+            stages: $shard.marks.stages(),
             conns: &mut $shard.conns,
             gates: &mut $shard.gates,
             timers: &mut $shard.timers,
@@ -59,8 +63,10 @@ impl<A: App> OfflineShard<A> {
     /// A shard that has started.
     pub fn new(app: A, store: Store, now: Now) -> OfflineShard<A> {
         let gates = store.streams().map(|stream| (stream.id(), AckGate::default())).collect();
+        let marks = Marks::new(Some(&store), now.mono);
         let mut shard = OfflineShard {
             app,
+            marks,
             store,
             conns: Conns::new(ShardId::META),
             gates,
@@ -90,9 +96,11 @@ impl<A: App> OfflineShard<A> {
     /// A turn that begins at `now`, with these whole frames as its only input. Panics when they are not.
     pub fn turn(&mut self, now: Now, conn: ConnId, mut frames: &[u8]) {
         self.now = now;
+        self.marks.begin(now.mono, false);
         let peer = self.conns.get(conn).expect("the connection is open").peer;
         while let Some((frame, used)) = frame::split(frames).expect("frames as handed in") {
             self.app.on_frame(&mut cx!(self), conn, peer, &frame);
+            self.marks.request();
             frames = &frames[used..];
         }
         assert!(frames.is_empty(), "whole frames are handed in");
@@ -115,7 +123,12 @@ impl<A: App> OfflineShard<A> {
         self.send_mail();
         self.tell_news();
         self.send_mail();
+        self.marks.appended(Some(&self.store), self.now.mono);
+        if self.marks.has_news() {
+            self.marks.handled(Some(&self.store), clock::mono());
+        }
         self.complete_everything();
+        self.marks.completed(Some(&self.store));
         self.tell_news();
         let (conns, store) = (&mut self.conns, &self.store);
         for (stream, gate) in &mut self.gates {
@@ -123,6 +136,7 @@ impl<A: App> OfflineShard<A> {
                 conns.output(conn).extend_from_slice(reply);
             });
         }
+        self.marks.released(Some(&self.store));
         for job in std::mem::take(&mut self.requests.jobs) {
             let done = job();
             self.app.on_done(&mut cx!(self), done);
@@ -133,7 +147,7 @@ impl<A: App> OfflineShard<A> {
     fn send_mail(&mut self) {
         while !self.requests.mail.is_empty() {
             match self.requests.mail.remove(0).1 {
-                ShardMail::App(mail) => self.app.on_mail(&mut cx!(self), ShardId::META, mail),
+                ShardMail::App(mail, _) => self.app.on_mail(&mut cx!(self), ShardId::META, mail),
                 ShardMail::Close(conn) => self.conns.close_after_output(conn),
                 ShardMail::Bytes(..) | ShardMail::Handled(..) => {
                     unreachable!("there is no other shard")

@@ -8,6 +8,7 @@ use crate::cx::{Cx, Requests, ShardMail, StalledFrames};
 use crate::frames::{self, InputError};
 use crate::io_map::{IoMap, JobDone};
 use crate::slice::SliceChoice;
+use crate::stages::Marks;
 use crate::stop::StopFlag;
 use base::ids::{ConnId, ShardId};
 use base::limit::LineLimit;
@@ -72,6 +73,9 @@ pub(crate) struct Shard<A: App> {
     config: ShardConfig,
     me: ShardId,
     now: Now,
+    /// When what is being handled was received.
+    since: MonoNs,
+    marks: Marks,
     phase: Phase,
     next_sweep: MonoNs,
     /// Since when there is no work.
@@ -98,6 +102,8 @@ macro_rules! cx {
             store: $shard.store.as_mut(),
             me: $shard.me,
             shards: $shard.mesh.shard_count(),
+            since: $shard.since,
+            stages: $shard.marks.stages(),
             conns: &mut $shard.conns,
             gates: &mut $shard.gates,
             timers: &mut $shard.timers,
@@ -135,6 +141,7 @@ impl<A: App> Shard<A> {
         }
         let streams = store.iter().flat_map(|s: &Store| s.streams().map(|stream| stream.id()));
         let gates = streams.map(|id| (id, AckGate::default())).collect();
+        let marks = Marks::new(store.as_ref(), now.mono);
         Ok(Shard {
             app,
             reactor,
@@ -151,6 +158,8 @@ impl<A: App> Shard<A> {
             config: seed.config,
             me: seed.id,
             now,
+            since: now.mono,
+            marks,
             phase: Phase::Running,
             next_sweep: now.mono.plus_ms(IDLE_SWEEP_MS),
             idle_since: None,
@@ -290,12 +299,14 @@ impl<A: App> Shard<A> {
             let (frame, _) =
                 frame::split(&input).map_err(InputError::Frame)?.expect("a filled frame is whole");
             self.app.on_frame(&mut cx!(self), conn, peer, &frame);
+            self.marks.request();
             input.clear();
         }
         let mailed = self.requests.mail.len();
         while self.conns.takes_frames(conn) && self.requests.mail.len() < mailed + MAILS_PER_INPUT {
             let Some(frame) = frames::next(&mut data)? else { break };
             self.app.on_frame(&mut cx!(self), conn, peer, &frame);
+            self.marks.request();
         }
         if frame::split(data).map_err(InputError::Frame)?.is_some() {
             self.conns.hold(conn);
@@ -325,6 +336,7 @@ impl<A: App> Shard<A> {
         while self.conns.takes_frames(conn) && self.requests.mail.len() < mailed + MAILS_PER_INPUT {
             let Some(frame) = frames::next(&mut data)? else { break };
             self.app.on_frame(&mut cx!(self), conn, peer, &frame);
+            self.marks.request();
         }
         if frame::split(data).map_err(InputError::Frame)?.is_some() {
             self.conns.hold(conn);
@@ -429,6 +441,7 @@ impl<A: App> Shard<A> {
             return;
         }
         self.stalled.retrying = true;
+        self.mark_appended();
         for _ in 0..self.stalled.list.len() {
             let Some(stalled) = self.stalled.list.pop_front() else { break };
             self.stalled.bytes -= stalled.frame.len();
@@ -437,7 +450,9 @@ impl<A: App> Shard<A> {
             let waiting = self.stalled.list.len();
             if let Ok(Some((frame, _))) = frame::split(&stalled.frame) {
                 let peer = stalled.peer;
+                self.since = stalled.since;
                 self.app.on_frame(&mut cx!(self), stalled.conn, peer, &frame);
+                self.mark_appended();
             }
             if self.stalled.list.len() > waiting {
                 break;
@@ -491,6 +506,12 @@ impl<A: App> Shard<A> {
         self.news = news;
     }
 
+    /// Messages appended since the last call were received at `since`; what follows is received in this turn.
+    fn mark_appended(&mut self) {
+        self.marks.appended(self.store.as_ref(), self.since);
+        self.since = self.now.mono;
+    }
+
     fn send_mail(&mut self) {
         while !self.requests.mail.is_empty() {
             for (to, mail) in std::mem::take(&mut self.requests.mail) {
@@ -505,7 +526,12 @@ impl<A: App> Shard<A> {
 
     fn on_mail(&mut self, from: ShardId, mail: ShardMail<A::Mail>) {
         match mail {
-            ShardMail::App(mail) => self.app.on_mail(&mut cx!(self), from, mail),
+            ShardMail::App(mail, since) => {
+                self.mark_appended();
+                self.since = since;
+                self.app.on_mail(&mut cx!(self), from, mail);
+                self.mark_appended();
+            }
             ShardMail::Bytes(conn, bytes) => self.conns.output(conn).extend_from_slice(&bytes),
             ShardMail::Close(conn) => self.conns.close_after_output(conn),
             ShardMail::Handled(conn, count) => self.conns.handled(conn, count),
@@ -554,6 +580,10 @@ impl<A: App> Shard<A> {
         self.send_mail();
         self.tell_news();
         self.send_mail();
+        self.mark_appended();
+        if self.marks.has_news() {
+            self.marks.handled(self.store.as_ref(), clock::mono());
+        }
         if let (Some(store), Some(io)) = (self.store.as_mut(), self.io.as_mut()) {
             io.drive(self.now, store, &mut self.reactor, &self.background);
             if let Some(failure) = store.failure().filter(|_| self.phase != Phase::Stopped) {
@@ -565,6 +595,7 @@ impl<A: App> Shard<A> {
             }
         }
         self.release_replies();
+        self.marks.released(self.store.as_ref());
         self.carry_out_requests();
         let mut ended = std::mem::take(&mut self.ended);
         self.conns.flush(&mut self.reactor, &mut ended);
@@ -630,11 +661,15 @@ impl<A: App> Shard<A> {
 impl<A: App> Turner for Shard<A> {
     fn turn(&mut self) -> Pace {
         self.now = clock::now();
-        if std::mem::take(&mut self.slept) {
+        self.since = self.now.mono;
+        let slept = std::mem::take(&mut self.slept);
+        if slept {
             self.mesh.awake();
             self.slice.woke(self.now.mono);
         }
+        self.marks.begin(self.now.mono, slept);
         let mut busy = self.take_events();
+        self.marks.completed(self.store.as_ref());
         self.retry_stalled();
         busy |= self.take_held();
         busy |= self.take_mail();

@@ -97,6 +97,8 @@ struct StreamState {
     checkpoint: Checkpoint,
     /// Store time of the newest message, ms.
     last_timestamp: i64,
+    /// Messages appended since the start.
+    messages: u64,
 }
 
 impl StreamState {
@@ -148,6 +150,7 @@ impl Store {
                     stream,
                     checkpoint,
                     last_timestamp: checkpoint.log_timestamp,
+                    messages: 0,
                 })
                 .collect(),
             queues,
@@ -201,6 +204,11 @@ impl Store {
     /// The streams of this shard.
     pub fn streams(&self) -> impl Iterator<Item = &Stream> {
         self.streams.iter().map(|s| &s.stream)
+    }
+
+    /// Messages appended to a stream since the start.
+    pub fn messages(&self, id: StreamId) -> u64 {
+        self.state(id).messages
     }
 
     /// The failure that stopped the store.
@@ -503,7 +511,9 @@ impl Batch<'_> {
         assert_eq!(self.cursor, self.end, "a batch is as long as announced");
         let next = self.store.queues.get(self.queue).next();
         let timestamp = self.now.wall.0;
+        let count = (next - self.first).unsigned_abs();
         let state = self.store.state_mut(self.stream);
+        state.messages += count;
         state.stream.commit(self.end);
         state.note_end(self.end);
         state.last_timestamp = timestamp;

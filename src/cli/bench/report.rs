@@ -3,6 +3,7 @@
 use super::server::ServerUse;
 use super::tally::{Latency, Refusals};
 use serde_json::{Value, json};
+use shard::stages::{Stage, Stages, Summary};
 use std::fmt::Write;
 
 /// Percentiles that are reported: name and part.
@@ -39,6 +40,8 @@ pub(super) struct Report {
     pub(super) refusals: Vec<(&'static str, Refusals)>,
     /// Further counts that should be 0.
     pub(super) losses: Vec<(&'static str, u64)>,
+    /// How long the broker took to each stage, where it tells.
+    pub(super) stages: Option<Stages>,
     /// What the server used; the first flow counts its messages.
     pub(super) server: Option<ServerUse>,
     /// Part of the time in which the generator had something to do, in percent.
@@ -100,6 +103,9 @@ impl Report {
         for (name, count) in &self.losses {
             object.insert((*name).to_owned(), json!(count));
         }
+        if let Some(stages) = &self.stages {
+            object.insert("stages_us".to_owned(), stages_json(stages));
+        }
         if let Some(server) = &self.server {
             object.insert("server".to_owned(), self.server_json(server));
         }
@@ -146,6 +152,9 @@ impl Report {
             }
             row(&mut out, name, format_args!("{text}max {:.1} µs", latency.max_us()));
         }
+        if let Some(stages) = &self.stages {
+            put_stages(&mut out, stages);
+        }
         self.put_problems(&mut out);
         if let Some(server) = &self.server {
             self.put_server(&mut out, server);
@@ -189,6 +198,29 @@ impl Report {
     }
 }
 
+fn told(stages: &Stages) -> impl Iterator<Item = (Stage, Summary)> {
+    let all = Stage::ALL.into_iter().map(|stage| (stage, stages.summary(stage)));
+    all.filter(|(_, summary)| summary.count > 0)
+}
+
+fn stages_json(stages: &Stages) -> Value {
+    let figures = told(stages).map(|(stage, s)| {
+        let value = json!({
+            "count": s.count, "p50": s.p50_us, "p99": s.p99_us, "p99.9": s.p999_us, "max": s.max_us,
+        });
+        (stage.name().to_owned(), value)
+    });
+    Value::Object(figures.collect())
+}
+
+fn put_stages(out: &mut String, stages: &Stages) {
+    for (stage, s) in told(stages) {
+        let Summary { count, p50_us, p99_us, p999_us, max_us } = s;
+        let figures = format!("p50 {p50_us}, p99 {p99_us}, p99.9 {p999_us}, max {max_us} µs");
+        row(out, stage.name(), format_args!("{figures} ({count}, in the broker)"));
+    }
+}
+
 fn row(out: &mut String, name: &str, text: std::fmt::Arguments<'_>) {
     put(out, format_args!("  {name:<12} {text}\n"));
 }
@@ -222,6 +254,7 @@ mod tests {
             latencies: vec![("send", latency)],
             refusals: vec![("send", Refusals::default())],
             losses: vec![("unanswered", 3)],
+            stages: None,
             server: Some(ServerUse { cpu_ns: 5_000_000, resident_kib: 2048, ..Default::default() }),
             busy_percent: 12.5,
             late_max_us: Some(1.25),

@@ -78,7 +78,8 @@ fn masters(namesrv: &str, common: &Common) -> Result<Vec<SocketAddr>, Failure> {
     Ok(masters)
 }
 
-fn connect(to: SocketAddr, common: &Common) -> Result<Connection, Failure> {
+/// A connection for requests of tools.
+pub(super) fn connect(to: SocketAddr, common: &Common) -> Result<Connection, Failure> {
     let options = Options { serialize: common.serialize.wire(), ..Options::default() };
     Connection::connect_with(to, options)
         .map_err(|error| Failure(format!("connecting to {to}: {error}")))

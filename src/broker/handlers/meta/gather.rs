@@ -2,11 +2,13 @@
 
 use crate::app::{Broker, Host};
 use crate::handlers::meta::MetaMail;
+use crate::handlers::meta::runtime::RuntimeInfo;
 use crate::handlers::{Outcome, Request};
 use crate::mail::BrokerMail;
 use crate::refusal::Refusal;
 use base::ids::{ConnId, ShardId};
 use shard::Cx;
+use shard::stages::Stages;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use store::Store;
@@ -32,6 +34,8 @@ pub enum Question {
         /// The topics.
         topics: Arc<[Arc<[u8]>]>,
     },
+    /// How long requests take to each stage.
+    Stages,
 }
 
 /// One shard's part.
@@ -40,12 +44,15 @@ pub enum Answer {
     TopicStats(Vec<(i32, TopicOffset)>),
     /// The shard's queues of the topics.
     ConsumeStats(Vec<(Arc<[u8]>, i32, ConsumeOffset)>),
+    /// The shard's histograms.
+    Stages(Box<Stages>),
 }
 
 /// What has arrived.
-enum Gathered {
+pub(crate) enum Gathered {
     TopicStats { topic: Arc<[u8]>, queues: BTreeMap<i32, TopicOffset> },
     ConsumeStats(BTreeMap<(Arc<[u8]>, i32), ConsumeOffset>),
+    Stages { told: Box<RuntimeInfo>, stages: Box<Stages> },
 }
 
 struct Gather {
@@ -114,7 +121,8 @@ pub(crate) fn on_consume_stats<H: Host>(
     Outcome::Done
 }
 
-fn ask<H: Host>(
+/// Asks all shards; the last answer completes the reply.
+pub(crate) fn ask<H: Host>(
     broker: &mut Broker,
     cx: &mut Cx<'_, H>,
     request: &Request<'_>,
@@ -159,6 +167,7 @@ pub(crate) fn answer<H: Host>(
             }
             Answer::ConsumeStats(list)
         }
+        Question::Stages => Answer::Stages(Box::new(cx.stages().clone())),
     }
 }
 
@@ -204,8 +213,8 @@ pub(crate) fn on_answer<H: Host>(
         (Answer::ConsumeStats(part), Gathered::ConsumeStats(queues)) => {
             queues.extend(part.into_iter().map(|(topic, id, offset)| ((topic, id), offset)));
         }
-        (Answer::TopicStats(_), Gathered::ConsumeStats(_))
-        | (Answer::ConsumeStats(_), Gathered::TopicStats { .. }) => {
+        (Answer::Stages(part), Gathered::Stages { stages, .. }) => stages.merge(&part),
+        (Answer::TopicStats(_), _) | (Answer::ConsumeStats(_), _) | (Answer::Stages(_), _) => {
             unreachable!("an answer fits its question")
         }
     }
@@ -234,6 +243,7 @@ pub(crate) fn on_answer<H: Host>(
             let table = ConsumeStats { consume_tps: 0.0, offset_table: ByQueue(rows.collect()) };
             json::write_object_keys(writer.bytes(), &table);
         }
+        Gathered::Stages { told, stages } => told.write(&stages, writer.bytes()),
     }
     writer.finish();
 }

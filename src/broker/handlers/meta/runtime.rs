@@ -1,8 +1,10 @@
 //! Runtime information: 28, a table of texts. What is not measured yet is told as zero. Java: prepareRuntimeInfo.
 
 use crate::app::{Broker, Host};
+use crate::handlers::meta::gather::{self, Gathered, Question};
 use crate::handlers::{Outcome, Request};
 use shard::Cx;
+use shard::stages::{Stage, Stages};
 use wire::body::{KvTable, Table};
 use wire::codes::MQ_VERSION_5_5_0;
 use wire::json;
@@ -86,12 +88,38 @@ pub(crate) fn on_runtime_info<H: Host>(
     }
     rows.extend(ZEROS.iter().map(|key| (*key, "0".to_owned())));
     rows.extend(RATES.iter().map(|key| (*key, "0.0 0.0 0.0".to_owned())));
-    let table: Table<String> =
-        rows.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-    let mut body = Vec::new();
-    json::write_default(&mut body, &KvTable { table });
-    request.reply(cx, |_| {}, &body);
+    let with_buckets = request.header.fields.get(BUCKETS_FIELD).is_some_and(|t| t.eq_str("true"));
+    let told = Box::new(RuntimeInfo { rows, with_buckets });
+    let gathered = Gathered::Stages { told, stages: Box::default() };
+    gather::ask(broker, cx, request, gathered, &Question::Stages);
     Outcome::Done
+}
+
+/// Field of the request that asks for whole histograms: with them a client tells what a run added.
+pub const BUCKETS_FIELD: &str = "ringmqStageBuckets";
+/// What a key of a stage ends with that has its histogram.
+pub const BUCKETS_SUFFIX: &str = "Buckets";
+
+/// The table but for what all shards are asked.
+pub(crate) struct RuntimeInfo {
+    rows: Vec<(&'static str, String)>,
+    with_buckets: bool,
+}
+
+impl RuntimeInfo {
+    /// Writes the table with the figures of the stages; a stage is `count p50 p99 p99.9 max`, in us.
+    pub(crate) fn write(self, stages: &Stages, body: &mut Vec<u8>) {
+        let mut table: Table<String> =
+            self.rows.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        for stage in Stage::ALL {
+            table.0.push((stage.key().to_owned(), stages.summary(stage).to_string()));
+            if self.with_buckets {
+                let key = format!("{}{BUCKETS_SUFFIX}", stage.key());
+                table.0.push((key, stages.buckets(stage)));
+            }
+        }
+        json::write_default(body, &KvTable { table });
+    }
 }
 
 fn runtime_text(seconds: u64) -> String {
