@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod histogram;
 pub mod ids;
 pub mod limit;
 pub mod props;

@@ -3,8 +3,8 @@
 //! Marks are per batch, never per message: a turn has one time at its start and one behind its handlers, and what
 //! waits for the device is noted as a position of the log with a count. Recording does not allocate.
 
+use base::histogram::Histogram;
 use base::time::MonoNs;
-use hdrhistogram::Histogram;
 use std::collections::VecDeque;
 use std::fmt;
 use store::Store;
@@ -70,55 +70,40 @@ impl Stage {
     }
 }
 
-/// Longest time that is told apart from longer ones, us.
-const LATENCY_US_MAX: u64 = 60_000_000;
-/// Digits of a latency that are kept.
-const DIGITS: u8 = 2;
-
 /// One histogram per stage.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Stages {
-    histograms: [Histogram<u64>; 7],
-}
-
-impl Default for Stages {
-    fn default() -> Stages {
-        let histogram = || {
-            Histogram::new_with_bounds(1, LATENCY_US_MAX, DIGITS).expect("the bounds are constants")
-        };
-        Stages { histograms: std::array::from_fn(|_| histogram()) }
-    }
+    histograms: [Histogram; 7],
 }
 
 impl Stages {
     fn record(&mut self, stage: Stage, ns: u64, count: u64) {
-        self.histograms[stage as usize].saturating_record_n(ns / 1000, count);
+        self.histograms[stage as usize].record(ns / 1000, count);
     }
 
     /// Adds what another shard has.
     pub fn merge(&mut self, other: &Stages) {
         for (mine, theirs) in self.histograms.iter_mut().zip(&other.histograms) {
-            mine.add(theirs).expect("all have the same bounds");
+            mine.add(theirs);
         }
     }
 
     /// The figures of a stage.
     pub fn summary(&self, stage: Stage) -> Summary {
         let histogram = &self.histograms[stage as usize];
-        let at = |quantile| histogram.value_at_quantile(quantile);
         Summary {
             count: histogram.len(),
-            p50_us: at(0.5),
-            p99_us: at(0.99),
-            p999_us: at(0.999),
+            p50_us: histogram.quantile(500),
+            p99_us: histogram.quantile(990),
+            p999_us: histogram.quantile(999),
             max_us: histogram.max(),
         }
     }
 
     /// The histogram of a stage as text, `latency:count` in us; an empty one is empty.
     pub fn buckets(&self, stage: Stage) -> String {
-        let recorded = self.histograms[stage as usize].iter_recorded();
-        let pairs = recorded.map(|b| format!("{}:{}", b.value_iterated_to(), b.count_at_value()));
+        let buckets = self.histograms[stage as usize].buckets();
+        let pairs = buckets.map(|(value, count)| format!("{value}:{count}"));
         pairs.collect::<Vec<String>>().join(" ")
     }
 
@@ -127,16 +112,17 @@ impl Stages {
         for pair in text.split_whitespace() {
             let (value, count) = pair.split_once(':')?;
             let (value, count) = (value.parse().ok()?, count.parse().ok()?);
-            self.histograms[stage as usize].saturating_record_n(value, count);
+            self.histograms[stage as usize].record(value, count);
         }
         Some(())
     }
 
     /// What came since `earlier`; `None` when that is no earlier state of the same.
     pub fn since(&self, earlier: &Stages) -> Option<Stages> {
-        let mut later = self.clone();
-        for (mine, theirs) in later.histograms.iter_mut().zip(&earlier.histograms) {
-            mine.subtract(theirs).ok()?;
+        let mut later = Stages::default();
+        let both = self.histograms.iter().zip(&earlier.histograms);
+        for (new, (now, then)) in later.histograms.iter_mut().zip(both) {
+            *new = now.since(then)?;
         }
         Some(later)
     }
@@ -340,6 +326,7 @@ impl Marks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base::histogram::VALUE_MAX;
 
     fn batch(end: u64, since: u64, count: u64) -> Batch {
         Batch { end, since: MonoNs(since), count }
@@ -382,8 +369,8 @@ mod tests {
         two.record(Stage::Flushed, 70_000_000_000, 1);
         one.merge(&two);
         let summary = one.summary(Stage::Flushed);
-        assert_eq!((summary.count, summary.p50_us, summary.p99_us), (100, 301, 301));
-        assert!(summary.max_us >= LATENCY_US_MAX, "a longer time is told as the longest");
+        assert_eq!((summary.count, summary.p50_us, summary.p99_us), (100, 303, 303));
+        assert_eq!(summary.max_us, VALUE_MAX, "a longer time is told as the longest");
         let mut back = Stages::default();
         back.add_buckets(Stage::Flushed, &one.buckets(Stage::Flushed)).unwrap();
         assert_eq!(back.summary(Stage::Flushed), summary);
