@@ -75,6 +75,10 @@ impl Broker {
                 self.0.0.lock().unwrap().queues_created = topic.write_queue_nums;
                 FrameWriter::begin(out, head).finish();
             }
+            request::GET_BROKER_RUNTIME_INFO => {
+                let code = response::REQUEST_CODE_NOT_SUPPORTED;
+                FrameWriter::begin(out, FrameHead { code, ..head }).finish();
+            }
             request::SEND_MESSAGE_V2 => self.store(frame, &header, head, out),
             request::PULL_MESSAGE => self.read(&header, head, out),
             request::GET_MIN_OFFSET | request::GET_MAX_OFFSET => {

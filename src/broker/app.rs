@@ -195,9 +195,10 @@ impl Broker {
                 cx.mail(to, BrokerMail::Request { conn, peer, frame });
             }
             Outcome::Stall => {
-                if !cx.stall(request.conn, request.peer, request.frame) {
-                    let remark = "[PC_SYNCHRONIZED]broker busy, start flow control for a while: the log window is \
-                                  full, the disk is behind";
+                if let Err(no_room) = cx.stall(request.conn, request.peer, request.frame) {
+                    let remark = format!(
+                        "[PC_SYNCHRONIZED]broker busy, start flow control for a while: {no_room}"
+                    );
                     request.refuse(cx, &Refusal::new(response::SYSTEM_BUSY, remark));
                 }
             }

@@ -124,7 +124,12 @@ fn enqueue<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, job: Job) {
             Job::Pull(pull) => {
                 come_again(cx, &pull);
             }
-            Job::Search(search) => search.refuse(cx, "too many reads of old messages are waiting"),
+            Job::Search(search) => {
+                let why = format!(
+                    "stage received: {WAITING_MAX} reads of old messages are waiting, the limit"
+                );
+                search.refuse(cx, &why);
+            }
         }
     }
 }

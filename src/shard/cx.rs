@@ -8,6 +8,7 @@ use base::time::{MonoNs, Now};
 use base::wheel::{TimerId, Wheel};
 use ha::ack_gate::AckGate;
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::SocketAddr;
 use store::{Appended, Store};
 use wire::frame::Frame;
@@ -110,6 +111,33 @@ impl Default for StalledFrames {
     fn default() -> Self {
         let list = VecDeque::new();
         StalledFrames { list, bytes: 0, retrying: false, deadline: MonoNs(0), expired: false }
+    }
+}
+
+/// Why a frame is not held back any longer while the log window is full. As text: the stage, the limit and its value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoRoom {
+    /// It has waited as long as it may; otherwise too many bytes wait.
+    waited: bool,
+    waiting_bytes: usize,
+    window_bytes: usize,
+    /// Size of the next log file, when the disk has no room for it.
+    missing_file: Option<u64>,
+}
+
+impl fmt::Display for NoRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stage appended: the log window (logWindowBytes = {}) ", self.window_bytes)?;
+        if self.waited {
+            write!(f, "had no room for {STALL_MS_MAX} ms, the limit; ")?;
+        } else {
+            let bytes = self.waiting_bytes;
+            write!(f, "is full and {bytes} bytes wait for it, the limit is {STALLED_BYTES_MAX}; ")?;
+        }
+        match self.missing_file {
+            Some(bytes) => write!(f, "the disk has no room for a log file of {bytes} bytes"),
+            None => write!(f, "stage written: the disk is behind"),
+        }
     }
 }
 
@@ -248,13 +276,22 @@ impl<A: App> Cx<'_, A> {
         self.conns.scratch = reply;
     }
 
-    /// Holds a frame back until the log window has room; false when too much is held already: then refuse it.
+    /// Holds a frame back until the log window has room. Errors: it has waited, or too much waits; then refuse it.
     ///
     /// Asked before an append: `must_stall` keeps the order behind frames that already wait.
-    pub fn stall(&mut self, conn: ConnId, peer: Peer, frame: &Frame<'_>) -> bool {
-        let full = self.stalled.bytes + frame.bytes.len() > STALLED_BYTES_MAX;
-        if full || self.stalled.expired {
-            return false;
+    pub fn stall(&mut self, conn: ConnId, peer: Peer, frame: &Frame<'_>) -> Result<(), NoRoom> {
+        let waiting_bytes = self.stalled.bytes + frame.bytes.len();
+        if waiting_bytes > STALLED_BYTES_MAX || self.stalled.expired {
+            let waited = self.stalled.expired;
+            let streams = self.store.as_deref().into_iter().flat_map(Store::streams);
+            let mut found = NoRoom { waited, waiting_bytes, window_bytes: 0, missing_file: None };
+            for stream in streams {
+                found.window_bytes = stream.window().bytes();
+                if stream.segments().lacks_room() {
+                    found.missing_file = Some(stream.segments().segment_bytes());
+                }
+            }
+            return Err(found);
         }
         // Held back again, a frame keeps its deadline.
         let deadline = match self.stalled.retrying {
@@ -269,7 +306,7 @@ impl<A: App> Cx<'_, A> {
         } else {
             self.stalled.list.push_back(stalled);
         }
-        true
+        Ok(())
     }
 
     /// Whether older frames wait for the window, so that this one has to wait too.
@@ -329,4 +366,21 @@ fn remote_output(remote: &mut Vec<(ConnId, Vec<u8>)>, conn: ConnId) -> &mut Vec<
         }
     };
     &mut remote[at].1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_stage_the_limit_and_its_value() {
+        let held =
+            NoRoom { waited: true, waiting_bytes: 7, window_bytes: 4096, missing_file: None };
+        let text = held.to_string();
+        assert!(text.contains("logWindowBytes = 4096") && text.contains("1000 ms"), "{text}");
+        assert!(text.contains("stage written: the disk is behind"), "{text}");
+        let many = NoRoom { waited: false, missing_file: Some(1 << 30), ..held }.to_string();
+        assert!(many.contains("7 bytes wait for it, the limit is 67108864"), "{many}");
+        assert!(many.contains("no room for a log file of 1073741824 bytes"), "{many}");
+    }
 }

@@ -26,7 +26,7 @@ use store::queues::QueueNo;
 use wire::codes::response;
 use wire::frame;
 use wire::ids::StreamId;
-use wire::reply::patch_code;
+use wire::reply::patch_refusal;
 
 /// Mails handled per turn, so that a flood of mail does not keep completions waiting.
 const MAILS_PER_TURN: usize = 1024;
@@ -471,28 +471,32 @@ impl<A: App> Shard<A> {
             let conns = &mut self.conns;
             let requests = &mut self.requests;
             let me = self.me;
-            let mut deliver = |conn: ConnId, reply: &[u8], code: Option<i32>| {
+            let limit_ms = self.config.sync_flush_timeout_ms;
+            let refuse = |out: &mut Vec<u8>, at: usize| {
+                let remark =
+                    format!("stage flushed: not durable within syncFlushTimeout = {limit_ms} ms");
+                patch_refusal(out, at, response::FLUSH_DISK_TIMEOUT, &remark);
+            };
+            let mut deliver = |conn: ConnId, reply: &[u8], is_late: bool| {
                 if conn.shard == me {
                     let out = conns.output(conn);
                     let at = out.len();
                     out.extend_from_slice(reply);
-                    if let Some(code) = code {
-                        patch_code(out, at, code);
+                    if is_late {
+                        refuse(out, at);
                     }
                 } else {
                     let mut bytes = reply.to_vec();
-                    if let Some(code) = code {
-                        patch_code(&mut bytes, 0, code);
+                    if is_late {
+                        refuse(&mut bytes, 0);
                     }
                     requests.remote.push((conn, bytes));
                 }
             };
             gate.release(store.stream(*stream).acknowledged(), |conn, reply| {
-                deliver(conn, reply, None);
+                deliver(conn, reply, false);
             });
-            gate.expire(self.now.mono, |conn, reply| {
-                deliver(conn, reply, Some(response::FLUSH_DISK_TIMEOUT));
-            });
+            gate.expire(self.now.mono, |conn, reply| deliver(conn, reply, true));
         }
     }
 

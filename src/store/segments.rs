@@ -38,6 +38,8 @@ pub struct Segments {
     zero_sequence: u64,
     /// After the disk had no room for a file: not before then again.
     retry_at: MonoNs,
+    /// The disk had no room for a file that is still wanted.
+    lacks_room: bool,
 }
 
 /// Pause before a file is asked for again that the disk had no room for.
@@ -71,6 +73,7 @@ impl Segments {
             next_zero_at: MonoNs(0),
             zero_sequence: 0,
             retry_at: MonoNs(0),
+            lacks_room: false,
         };
         segments.check_invariants();
         segments
@@ -108,12 +111,24 @@ impl Segments {
     pub fn created(&mut self, base: u64) {
         let segment = self.list.iter_mut().find(|s| s.base == base);
         segment.expect("only requested segments are created").ready = true;
+        self.lacks_room = false;
     }
 
     /// The disk has no room for a requested file: it is asked for again in a while.
     pub fn refused(&mut self, base: u64) {
         self.list.retain(|s| s.base != base || s.ready);
         self.retry_at = MonoNs(u64::MAX);
+        self.lacks_room = true;
+    }
+
+    /// Whether the disk had no room for the file that is wanted next.
+    pub fn lacks_room(&self) -> bool {
+        self.lacks_room
+    }
+
+    /// Size of a file in bytes.
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
     }
 
     /// Whether a write to `[position, end)` may be submitted: the file exists and no zeros are on their way there.

@@ -33,7 +33,7 @@ pub use json::BodyError;
 pub use message::{MessageError, MessageView, NewMessage, Place, Probe, probe};
 pub use msg_id::MessageId;
 pub use props::Props;
-pub use reply::{BodyWriter, FrameHead, FrameWriter, patch_code};
+pub use reply::{BodyWriter, FrameHead, FrameWriter, patch_code, patch_refusal};
 pub use req::FieldError;
 pub use tags::TagFilter;
 pub use text::Text;

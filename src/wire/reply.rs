@@ -17,6 +17,8 @@ use crate::msg_id::MessageId;
 const WORDS_BYTES: usize = 8;
 /// What a JSON header starts with.
 const JSON_START: &[u8] = b"{\"code\":";
+/// What follows the remark in a JSON header.
+const JSON_END_START: &[u8] = b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":";
 /// Largest header length the 24 bits of the header word hold.
 const HEADER_BYTES_MAX: usize = (1 << 24) - 1;
 /// Code, language, version, opaque, flag of a binary header.
@@ -189,7 +191,7 @@ impl<'o> FrameWriter<'o> {
             self.out[remark.start..].rotate_left(remark.len());
             self.out.push(b'"');
         }
-        self.out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
+        self.out.extend_from_slice(JSON_END_START);
         write_i64(self.out, i64::from(self.head.version));
         self.out.push(b'}');
     }
@@ -259,6 +261,24 @@ pub fn patch_code(out: &mut Vec<u8>, at: usize, code: i32) -> isize {
     let header_bytes = get_u32(out, at + 4) + written - used;
     put_u32(out, at + 4, header_bytes);
     written.cast_signed() - used.cast_signed()
+}
+
+/// As `patch_code`, and gives the last frame of `out`, a JSON one without a remark, this remark.
+pub fn patch_refusal(out: &mut Vec<u8>, at: usize, code: i32, remark: &str) {
+    patch_code(out, at, code);
+    assert_eq!(out[at + 4], SerializeType::Json.byte(), "answers have JSON headers");
+    let header = at + WORDS_BYTES;
+    let found = memchr::memmem::rfind(&out[header..], JSON_END_START);
+    let place = header + found.expect("the frame was written by FrameWriter");
+    let mut text = Vec::from(b",\"remark\":\"");
+    write_escaped(&mut text, remark.as_bytes());
+    text.push(b'"');
+    let added = text.len();
+    out.splice(place..place, text);
+    for word in [at, at + 4] {
+        let length = get_u32(out, word) + added;
+        put_u32(out, word, length);
+    }
 }
 
 fn put_u32(out: &mut [u8], at: usize, value: usize) {

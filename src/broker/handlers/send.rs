@@ -82,7 +82,10 @@ fn send_one<H: Host>(
     properties: &mut Vec<u8>,
 ) -> Result<Outcome, Refusal> {
     if broker.stopping {
-        return Err(Refusal::new(response::SERVICE_NOT_AVAILABLE, "the broker is shutting down"));
+        return Err(Refusal::new(
+            response::SERVICE_NOT_AVAILABLE,
+            "stage received: the broker is shutting down",
+        ));
     }
     let topic = text(&send.topic);
     check_internal(&topic)?;
@@ -326,8 +329,8 @@ fn append_error(error: AppendError) -> Result<Outcome, Refusal> {
             Err(Refusal::new(response::MESSAGE_ILLEGAL, remark))
         }
         AppendError::Stopped => {
-            let remark =
-                "service not available now. The message store has been shut down or has failed.";
+            let remark = "service not available now (stage appended): the message store has been shut down or has \
+                          failed";
             Err(Refusal::new(response::SERVICE_NOT_AVAILABLE, remark))
         }
     }

@@ -103,3 +103,17 @@ fn the_code_of_a_finished_frame_can_be_replaced() {
         assert_eq!(out.len(), before);
     }
 }
+
+#[test]
+fn a_finished_answer_can_turn_into_a_refusal_with_a_remark() {
+    let mut out = b"x".to_vec();
+    let mut writer = FrameWriter::begin(&mut out, head(SerializeType::Json));
+    writer.field_str("region", b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
+    writer.finish();
+    patch_refusal(&mut out, 1, 10, "waited \"5\" ms");
+    let (frame, used) = split(&out[1..]).unwrap().unwrap();
+    assert_eq!((used, frame.body), (out.len() - 1, &b""[..]));
+    let header = Header::decode(&frame).unwrap();
+    assert_eq!((header.code, header.version), (10, 513));
+    assert_eq!(header.remark.unwrap().to_cow(), "waited \"5\" ms");
+}
