@@ -294,7 +294,8 @@ impl Client {
 #[test]
 fn the_data_path_of_a_shard_does_not_allocate() {
     let dir = tempfile::tempdir().unwrap();
-    let broker = start(dir.path(), 1);
+    let shards = std::env::var("RINGMQ_SHARDS").map_or(1, |text| text.parse().unwrap());
+    let broker = start(dir.path(), shards);
     let mut admin = Connection::connect(broker.address).unwrap();
     admin.create_topic(&NewTopic::new(TOPIC, 8)).unwrap();
     let mut clients = [(SERIALIZE[0], WAKE_QUEUE), (SERIALIZE[1], WAKE_QUEUE - 1)]

@@ -190,7 +190,7 @@ impl Broker {
             Outcome::Refuse(refusal) => request.refuse(cx, &refusal),
             Outcome::Forward(to) => {
                 let (conn, peer) = (request.conn, request.peer);
-                let frame = request.frame.bytes.to_vec();
+                let frame = cx.copy(request.frame);
                 cx.handed_over(conn);
                 cx.mail(to, BrokerMail::Request { conn, peer, frame });
             }
@@ -212,6 +212,7 @@ impl Broker {
                 if let Ok(Some((frame, _))) = wire::frame::split(&frame) {
                     self.on_frame(cx, conn, peer, &frame);
                 }
+                cx.recycle(frame);
                 cx.handled(conn);
             }
             BrokerMail::EnsureTopic { conn, peer, frame } => {

@@ -359,12 +359,23 @@ impl Conns {
         self.free.push(slot);
     }
 
-    /// A send has completed.
-    pub(crate) fn sent(&mut self, conn: ConnId, mut buffer: Vec<u8>, now: MonoNs) {
-        if self.pool.len() < POOL_BUFFERS && buffer.capacity() <= KEPT_BYTES_MAX {
+    /// An empty buffer, with room if there is one to reuse.
+    pub(crate) fn spare(&mut self) -> Vec<u8> {
+        self.pool.pop().unwrap_or_default()
+    }
+
+    /// Keeps a buffer for reuse, within limits.
+    pub(crate) fn recycle(&mut self, mut buffer: Vec<u8>) {
+        let useful = buffer.capacity() > 0 && buffer.capacity() <= KEPT_BYTES_MAX;
+        if useful && self.pool.len() < POOL_BUFFERS {
             buffer.clear();
             self.pool.push(buffer);
         }
+    }
+
+    /// A send has completed.
+    pub(crate) fn sent(&mut self, conn: ConnId, buffer: Vec<u8>, now: MonoNs) {
+        self.recycle(buffer);
         let Some(slot) = self.get(conn) else { return };
         slot.sending = false;
         slot.last_active = now;

@@ -183,7 +183,7 @@ impl<A: App> Cx<'_, A> {
         if conn.shard == self.me {
             return self.conns.output(conn);
         }
-        remote_output(&mut self.requests.remote, conn)
+        remote_output(&mut self.requests.remote, self.conns, conn)
     }
 
     /// As `output`, together with the store, so that log bytes can be copied straight into a frame.
@@ -192,7 +192,7 @@ impl<A: App> Cx<'_, A> {
         if conn.shard == self.me {
             return (self.conns.output(conn), store);
         }
-        (remote_output(&mut self.requests.remote, conn), store)
+        (remote_output(&mut self.requests.remote, self.conns, conn), store)
     }
 
     /// Whether so much output waits for this connection that a large answer should not be added now.
@@ -225,6 +225,18 @@ impl<A: App> Cx<'_, A> {
     /// Mails another shard's application. To itself: through the same call, at the end of the turn.
     pub fn mail(&mut self, to: ShardId, mail: A::Mail) {
         self.requests.mail.push((to, ShardMail::App(mail, self.since)));
+    }
+
+    /// A copy of a frame for another shard, in a buffer that may have been used before.
+    pub fn copy(&mut self, frame: &Frame<'_>) -> Vec<u8> {
+        let mut copy = self.conns.spare();
+        copy.extend_from_slice(frame.bytes);
+        copy
+    }
+
+    /// Takes a buffer back that came by mail.
+    pub fn recycle(&mut self, buffer: Vec<u8>) {
+        self.conns.recycle(buffer);
     }
 
     /// Counts a frame of `conn` that another shard is to handle: a connection has a limited number of them, so that
@@ -357,11 +369,15 @@ impl<A: App> Cx<'_, A> {
     }
 }
 
-fn remote_output(remote: &mut Vec<(ConnId, Vec<u8>)>, conn: ConnId) -> &mut Vec<u8> {
+fn remote_output<'r>(
+    remote: &'r mut Vec<(ConnId, Vec<u8>)>,
+    conns: &mut Conns,
+    conn: ConnId,
+) -> &'r mut Vec<u8> {
     let at = match remote.iter().rposition(|(c, _)| *c == conn) {
         Some(at) => at,
         None => {
-            remote.push((conn, Vec::new()));
+            remote.push((conn, conns.spare()));
             remote.len() - 1
         }
     };

@@ -92,6 +92,8 @@ pub(crate) struct Shard<A: App> {
     due: Vec<u64>,
     news: Vec<QueueNo>,
     ended: Vec<ConnId>,
+    /// Mail that is being sent.
+    mails: Vec<(ShardId, ShardMail<A::Mail>)>,
 }
 
 /// Borrows the parts of a shard that a call into the application may use.
@@ -172,6 +174,7 @@ impl<A: App> Shard<A> {
             due: Vec::new(),
             news: Vec::new(),
             ended: Vec::new(),
+            mails: Vec::new(),
         })
     }
 
@@ -486,7 +489,8 @@ impl<A: App> Shard<A> {
                         refuse(out, at);
                     }
                 } else {
-                    let mut bytes = reply.to_vec();
+                    let mut bytes = conns.spare();
+                    bytes.extend_from_slice(reply);
                     if is_late {
                         refuse(&mut bytes, 0);
                     }
@@ -517,8 +521,10 @@ impl<A: App> Shard<A> {
     }
 
     fn send_mail(&mut self) {
+        let mut mails = std::mem::take(&mut self.mails);
         while !self.requests.mail.is_empty() {
-            for (to, mail) in std::mem::take(&mut self.requests.mail) {
+            std::mem::swap(&mut mails, &mut self.requests.mail);
+            for (to, mail) in mails.drain(..) {
                 if to == self.me {
                     self.on_mail(to, mail);
                 } else {
@@ -526,6 +532,7 @@ impl<A: App> Shard<A> {
                 }
             }
         }
+        self.mails = mails;
     }
 
     fn on_mail(&mut self, from: ShardId, mail: ShardMail<A::Mail>) {
@@ -536,7 +543,10 @@ impl<A: App> Shard<A> {
                 self.app.on_mail(&mut cx!(self), from, mail);
                 self.mark_appended();
             }
-            ShardMail::Bytes(conn, bytes) => self.conns.output(conn).extend_from_slice(&bytes),
+            ShardMail::Bytes(conn, bytes) => {
+                self.conns.output(conn).extend_from_slice(&bytes);
+                self.conns.recycle(bytes);
+            }
             ShardMail::Close(conn) => self.conns.close_after_output(conn),
             ShardMail::Handled(conn, count) => self.conns.handled(conn, count),
         }
@@ -544,7 +554,9 @@ impl<A: App> Shard<A> {
 
     fn carry_out_requests(&mut self) {
         for (conn, bytes) in self.requests.remote.drain(..) {
-            if !bytes.is_empty() {
+            if bytes.is_empty() {
+                self.conns.recycle(bytes);
+            } else {
                 self.mesh.send(conn.shard, ShardMail::Bytes(conn, bytes));
             }
         }
