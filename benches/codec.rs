@@ -8,6 +8,7 @@ use wire::codes::{MQ_VERSION_5_5_0, response};
 use wire::frame::split;
 use wire::req::client::{PullMessageRequestHeader, PullMessageResponseHeader};
 use wire::req::send::{SendReply, SendRequest};
+use wire::req::send_scan;
 use wire::{FrameHead, FrameWriter, Header, MessageId, PhyOffset, SerializeType, StreamId};
 
 const TOPIC: (&str, i32) = ("BenchTopic", 3);
@@ -16,6 +17,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         counted("codec/send-json-1KiB", || decode_send(SerializeType::Json)),
         counted("codec/send-rocketmq-1KiB", || decode_send(SerializeType::Rocketmq)),
+        counted("codec/send-scan-json-1KiB", scan_send),
         counted("codec/pull-json", || decode_pull(SerializeType::Json)),
         counted("codec/pull-rocketmq", || decode_pull(SerializeType::Rocketmq)),
         counted("codec/batch-split-of-32", split_batch),
@@ -31,6 +33,18 @@ fn decode_send(serialize: SerializeType) -> Operations {
             let (frame, _) = split(black_box(&bytes)).unwrap().unwrap();
             let header = Header::decode(&frame).unwrap();
             black_box(SendRequest::decode(header.code, &header.fields).unwrap());
+        }
+    })
+}
+
+/// What the broker does with a send in the form of Java's clients: one pass, properties included.
+fn scan_send() -> Operations {
+    let bytes = frames::send(SerializeType::Json, TOPIC, 1_000_000_007, 1024);
+    let mut properties = Vec::new();
+    Box::new(move |count| {
+        for _ in 0..count {
+            let (frame, _) = split(black_box(&bytes)).unwrap().unwrap();
+            black_box(send_scan::scan(&frame, &mut properties).unwrap());
         }
     })
 }
