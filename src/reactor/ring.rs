@@ -4,6 +4,8 @@
 //! deferred work and turns completions into events. Java counterpart: none (Netty's event loop plus the page
 //! cache).
 
+mod keys;
+
 use crate::files::{FileId, FileOp, FileTable, WriteFrom, ZEROS_MAX};
 use crate::probe::{StartError, build_ring};
 use crate::receive::{BufferId, GROUP, ReceiveBuffers};
@@ -15,6 +17,10 @@ use buf::block_pool::BlockPool;
 use buf::region::Region;
 use buf::window::WindowMemory;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use keys::{
+    KIND_ACCEPT, KIND_CONNECT, KIND_FILE, KIND_IGNORED, KIND_RECEIVE, KIND_SEND, KIND_SIGNAL,
+    KIND_TIMER, KIND_WAKE, key, unkey,
+};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -70,17 +76,6 @@ pub enum Event {
     /// A sync has completed.
     Synced { tag: u64, error: Option<i32> },
 }
-
-const KIND_SHIFT: u32 = 56;
-const KIND_ACCEPT: u64 = 1;
-const KIND_RECEIVE: u64 = 2;
-const KIND_SEND: u64 = 3;
-const KIND_CONNECT: u64 = 4;
-const KIND_FILE: u64 = 5;
-const KIND_TIMER: u64 = 6;
-const KIND_WAKE: u64 = 7;
-const KIND_IGNORED: u64 = 8;
-const KIND_SIGNAL: u64 = 9;
 
 /// Pause before a listener that ran out of descriptors tries again.
 const ACCEPT_PAUSE_MS: u64 = 100;
@@ -791,15 +786,6 @@ impl Drop for Reactor {
             std::mem::forget(std::mem::take(&mut self.windows));
         }
     }
-}
-
-fn key(kind: u64, index: u32) -> u64 {
-    kind << KIND_SHIFT | u64::from(index)
-}
-
-fn unkey(user_data: u64) -> (u64, u32) {
-    let index = user_data & u64::from(u32::MAX);
-    (user_data >> KIND_SHIFT, u32::try_from(index).expect("masked to 32 bits"))
 }
 
 fn is_transient(error: &std::io::Error) -> bool {
