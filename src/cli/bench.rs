@@ -34,6 +34,7 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
+use tally::SendTally;
 use template::{Shape, Template};
 
 /// Exit status when nothing could be measured.
@@ -120,6 +121,8 @@ struct EndToEnd {
     sender: Sender,
     puller: Puller,
     first_puller: LinkId,
+    /// The puller reads a backlog instead of what is sent.
+    is_replay: bool,
 }
 
 impl Listener for EndToEnd {
@@ -153,7 +156,11 @@ impl Drive for EndToEnd {
     }
 
     fn is_finished(&self, now: MonoNs) -> bool {
-        self.sender.is_finished(now) && self.puller.messages_total() >= self.sender.stored_total()
+        let has_read = match self.is_replay {
+            true => self.puller.is_finished(),
+            false => self.puller.messages_total() >= self.sender.stored_total(),
+        };
+        self.sender.is_finished(now) && has_read
     }
 
     fn messages(&self) -> u64 {
@@ -246,11 +253,25 @@ fn run_id() -> u64 {
     now.wall.0.unsigned_abs() << 20 ^ now.mono.0 ^ u64::from(std::process::id()) << 40
 }
 
-fn templates(common: &Common, queues: i32, body: u32, run_id: u64) -> Vec<Template> {
+/// One request for each queue of each topic, all topics in turn.
+fn templates(common: &Common, topics: &[String], body: u32, run_id: u64) -> Vec<Template> {
     let body_bytes = usize::try_from(body).expect("usize has at least 32 bits");
-    let serialize = common.serialize.wire();
-    let shape = Shape { serialize, topic: &common.topic, body_bytes, run_id };
-    (0..queues).map(|queue| Template::new(&shape, queue)).collect()
+    let (body, serialize) = (template::body(body_bytes), common.serialize.wire());
+    let mut templates = Vec::new();
+    for queue in 0..common.queues {
+        for topic in topics {
+            templates.push(Template::new(&Shape { serialize, topic, run_id }, queue, &body));
+        }
+    }
+    templates
+}
+
+/// The names of the topics.
+fn topic_names(common: &Common, count: u32) -> Vec<String> {
+    if count == 1 {
+        return vec![common.topic.clone()];
+    }
+    (0..count).map(|number| format!("{}-{number:05}", common.topic)).collect()
 }
 
 fn parameters(common: &Common, own: &[(&'static str, Value)]) -> Vec<(&'static str, Value)> {
@@ -264,16 +285,24 @@ fn parameters(common: &Common, own: &[(&'static str, Value)]) -> Vec<(&'static s
 
 fn send_load(args: &SendArgs) -> Result<Report, Failure> {
     let common = &args.common;
-    let target = setup::prepare(common)?;
+    let topics = topic_names(common, args.topics);
+    let target = match args.bare {
+        true => setup::prepare(&Common { no_create: true, ..common.clone() }, &[])?,
+        false => setup::prepare(common, &topics)?,
+    };
     let default_in_flight = if args.rate.is_some() { OPEN_LOOP_IN_FLIGHT } else { 1 };
     let in_flight = args.in_flight.unwrap_or(default_in_flight);
     let addresses = spread(&target, args.connections);
     let mut run = Run::begin(common, &addresses, common.warmup)?;
+    let templates = templates(common, &topics, args.body, run_id());
+    let request_bytes = templates.first().map_or(0, Template::len);
     let mut sender = Sender::new(SenderPlan {
-        templates: templates(common, target.queues, args.body, run_id()),
+        templates,
         links: addresses.len(),
         in_flight,
         rate: args.rate,
+        count: args.count,
+        is_bare: args.bare,
         stamp_run: None,
         window: run.window,
         now: clock::now(),
@@ -281,6 +310,9 @@ fn send_load(args: &SendArgs) -> Result<Report, Failure> {
     let busy_percent = run.drive(&mut sender)?;
     let is_open_loop = args.rate.is_some();
     let tally = sender.into_tally();
+    if let (Some(meter), Some(_)) = (&run.meter, args.count) {
+        meter.stop();
+    }
     Ok(Report {
         load: "send",
         parameters: parameters(
@@ -290,8 +322,10 @@ fn send_load(args: &SendArgs) -> Result<Report, Failure> {
                 ("in_flight", json!(in_flight)),
                 ("rate", json!(args.rate)),
                 ("body", json!(args.body)),
+                ("topics", json!(args.topics)),
             ],
         ),
+        details: sent_details(&tally, request_bytes),
         seconds: run.window.seconds(clock::mono()),
         flows: vec![Flow {
             name: "sent",
@@ -308,9 +342,19 @@ fn send_load(args: &SendArgs) -> Result<Report, Failure> {
     })
 }
 
+/// What all sends of a run, warm-up included, looked like.
+fn sent_details(tally: &SendTally, request_bytes: usize) -> Vec<(&'static str, Value)> {
+    let (answers, bytes) = tally.answers;
+    vec![
+        ("acknowledged_total", json!(tally.stored_total)),
+        ("request_bytes", json!(request_bytes)),
+        ("reply_bytes", json!((answers > 0).then(|| bytes as f64 / answers as f64))),
+    ]
+}
+
 fn pull_load(args: &PullArgs) -> Result<Report, Failure> {
     let common = &args.common;
-    let target = setup::prepare(&Common { no_create: true, ..common.clone() })?;
+    let target = setup::prepare(&Common { no_create: true, ..common.clone() }, &[])?;
     let addresses = spread(&target, args.connections);
     let cursors = catch_up_cursors(&target, &addresses, common)?;
     if cursors.is_empty() {
@@ -346,6 +390,7 @@ fn pull_load(args: &PullArgs) -> Result<Report, Failure> {
                 ("pulls", json!(tally.pulls)),
             ],
         ),
+        details: vec![("read_total", json!(tally.messages_total))],
         seconds: run.window.seconds(finished_at),
         flows: vec![Flow { name: "read", messages: tally.messages, bytes: tally.bytes }],
         latencies: vec![("pull", tally.latency)],
@@ -410,18 +455,32 @@ fn tail_cursors(
 
 fn e2e_load(args: &E2eArgs) -> Result<Report, Failure> {
     let common = &args.common;
-    let target = setup::prepare(common)?;
+    let topics = topic_names(common, 1);
+    let target = setup::prepare(common, &topics)?;
     let senders = spread(&target, args.connections);
     let pullers = spread(&target, args.pullers);
-    let cursors = tail_cursors(&target, &pullers, common)?;
+    let (read_topic, cursors) = match &args.replay {
+        Some(topic) => {
+            let backlog = Common { topic: topic.clone(), ..common.clone() };
+            let mut cursors = catch_up_cursors(&target, &pullers, &backlog)?;
+            if cursors.is_empty() {
+                return Err(Failure(format!("topic {topic} holds no message to read")));
+            }
+            cursors.truncate(pullers.len());
+            (topic, cursors)
+        }
+        None => (&common.topic, tail_cursors(&target, &pullers, common)?),
+    };
     let addresses = [senders.clone(), pullers].concat();
     let mut run = Run::begin(common, &addresses, common.warmup)?;
     let run_id = run_id();
     let sender = Sender::new(SenderPlan {
-        templates: templates(common, target.queues, args.body, run_id),
+        templates: templates(common, &topics, args.body, run_id),
         links: senders.len(),
         in_flight: args.in_flight,
         rate: Some(args.rate),
+        count: None,
+        is_bare: false,
         stamp_run: Some(run_id),
         window: run.window,
         now: clock::now(),
@@ -430,14 +489,15 @@ fn e2e_load(args: &E2eArgs) -> Result<Report, Failure> {
         cursors,
         links: senders.len()..addresses.len(),
         serialize: common.serialize.wire(),
-        topic: &common.topic,
+        topic: read_topic,
         group: &args.group,
         batch: args.batch,
-        repeat: false,
-        stamp_run: Some(run_id),
+        repeat: args.replay.is_some(),
+        stamp_run: args.replay.is_none().then_some(run_id),
         window: run.window,
     });
-    let mut load = EndToEnd { sender, puller, first_puller: senders.len() };
+    let is_replay = args.replay.is_some();
+    let mut load = EndToEnd { sender, puller, first_puller: senders.len(), is_replay };
     let busy_percent = run.drive(&mut load)?;
     Ok(e2e_report(args, run, load, busy_percent))
 }
@@ -450,21 +510,29 @@ fn e2e_report(args: &E2eArgs, run: Run, load: EndToEnd, busy_percent: f64) -> Re
         ("pullers", json!(args.pullers)),
         ("rate", json!(args.rate)),
         ("body", json!(args.body)),
+        ("replay", json!(args.replay)),
     ];
+    let sends =
+        Flow { name: "sent", messages: sent.stored, bytes: sent.stored * u64::from(args.body) };
+    let name = if load.is_replay { "read" } else { "received" };
+    let reads = Flow { name, messages: read.messages, bytes: read.bytes };
+    let missing = sent.stored_total.saturating_sub(read.messages_total);
+    let mut losses = vec![("unanswered", sent.unanswered)];
+    if !load.is_replay {
+        losses.push(("not_received", missing));
+    }
     Report {
         load: "e2e",
         parameters: parameters(&args.common, &own),
+        details: vec![("acknowledged_total", json!(sent.stored_total))],
         seconds: run.window.seconds(clock::mono()),
-        flows: vec![
-            Flow { name: "received", messages: read.messages, bytes: read.bytes },
-            Flow { name: "sent", messages: sent.stored, bytes: sent.stored * u64::from(args.body) },
+        flows: if load.is_replay { vec![sends, reads] } else { vec![reads, sends] },
+        latencies: vec![
+            (if load.is_replay { "pull" } else { "end to end" }, read.latency),
+            ("send", sent.latency),
         ],
-        latencies: vec![("end to end", read.latency), ("send", sent.latency)],
         refusals: vec![("send", sent.refusals), ("pull", read.refusals)],
-        losses: vec![
-            ("unanswered", sent.unanswered),
-            ("not_received", sent.stored_total.saturating_sub(read.messages_total)),
-        ],
+        losses,
         stages: run.before.until_now(&args.common),
         server: run.meter.map(ServerMeter::finish),
         busy_percent,

@@ -12,6 +12,8 @@ const BODY_BYTES_MAX: u32 = 4 * 1024 * 1024;
 const IN_FLIGHT_MAX: u32 = 1 << 16;
 /// Most connections of each kind.
 const CONNECTIONS_MAX: u32 = 16 * 1024;
+/// Most topics: their numbers have five digits.
+const TOPICS_MAX: u32 = 100_000;
 
 /// Measures a broker. Works with every RocketMQ broker.
 #[derive(Parser, Debug)]
@@ -90,6 +92,15 @@ pub(super) struct SendArgs {
     /// Bytes of each body
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=i64::from(BODY_BYTES_MAX)))]
     pub(super) body: u32,
+    /// Topics; with more than one, -00000 and so on is put behind the name
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(TOPICS_MAX)))]
+    pub(super) topics: u32,
+    /// Stop after this many messages
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) count: Option<u64>,
+    /// The server answers in order with frames that are not looked into (perf's bare ring)
+    #[arg(long, requires = "broker")]
+    pub(super) bare: bool,
 }
 
 /// Arguments of `pull`.
@@ -125,6 +136,9 @@ pub(super) struct E2eArgs {
     /// Most sends in flight per connection
     #[arg(short = 'i', long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=i64::from(IN_FLIGHT_MAX)))]
     pub(super) in_flight: u32,
+    /// Read this topic from its start, over and over, instead of what is sent
+    #[arg(long, value_name = "TOPIC")]
+    pub(super) replay: Option<String>,
     /// Messages per second over all connections
     #[arg(short = 'r', long, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) rate: u64,
@@ -208,6 +222,7 @@ mod tests {
         assert!(parse("bench send").is_err());
         assert!(parse("bench send -n a:1 -b b:1").is_err());
         assert!(parse("bench e2e -b b:1 --body 15").is_err());
+        assert!(parse("bench send -n n:1 --bare").is_err());
         assert!(parse("bench send -b b:1 -c 64 -i 32 --serialize rocketmq --json").is_ok());
     }
 }

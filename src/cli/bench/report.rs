@@ -10,6 +10,10 @@ use std::fmt::Write;
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 /// A generator that is busy for more of the time than this measures itself.
 const BUSY_LIMIT_PERCENT: f64 = 95.0;
+/// Parts of the curve in a JSON line.
+const CURVE: [f64; 14] = [
+    0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9995, 0.9999, 0.99999, 1.0,
+];
 const GIB: f64 = 1_073_741_824.0;
 
 /// Messages within the window.
@@ -30,6 +34,8 @@ pub(super) struct Report {
     pub(super) load: &'static str,
     /// Its parameters: name and value, for the headline and the JSON line.
     pub(super) parameters: Vec<(&'static str, Value)>,
+    /// Further figures of the JSON line.
+    pub(super) details: Vec<(&'static str, Value)>,
     /// Seconds that were measured.
     pub(super) seconds: f64,
     /// Messages.
@@ -93,6 +99,8 @@ impl Report {
                 value.insert(quantile.to_owned(), json!(round(latency.quantile_us(part))));
             }
             value.insert("max".to_owned(), json!(round(latency.max_us())));
+            let curve = CURVE.map(|part| json!([part, round(latency.quantile_us(part))]));
+            value.insert("curve".to_owned(), json!(curve));
             object.insert(format!("{}_us", name.replace(' ', "_")), Value::Object(value));
         }
         for (name, refusals) in &self.refusals {
@@ -105,6 +113,9 @@ impl Report {
         }
         if let Some(stages) = &self.stages {
             object.insert("stages_us".to_owned(), stages_json(stages));
+        }
+        for (name, value) in &self.details {
+            object.insert((*name).to_owned(), value.clone());
         }
         if let Some(server) = &self.server {
             object.insert("server".to_owned(), self.server_json(server));
@@ -124,6 +135,9 @@ impl Report {
             "switches_involuntary": server.switches_involuntary,
             "resident_mib": round(server.resident_kib as f64 / 1024.0),
             "resident_max_mib": round(server.resident_max_kib as f64 / 1024.0),
+            "shared_mib": round(server.shared_kib as f64 / 1024.0),
+            "proportional_mib": round(server.proportional_kib as f64 / 1024.0),
+            "disk_bytes": server.disk_bytes,
         })
     }
 
@@ -195,6 +209,11 @@ impl Report {
         let preemptions = self.per_second(server.switches_involuntary);
         let text = format!("{waits:.0} waits/s, {preemptions:.0} preemptions/s");
         row(out, "", format_args!("{resident_mib:.0} MiB resident, {text}"));
+        if server.disk_bytes > 0 {
+            let (mib, each) = (server.disk_bytes as f64 / 1_048_576.0, self.messages().max(1));
+            let each = server.disk_bytes as f64 / each as f64;
+            row(out, "", format_args!("{mib:.0} MiB to disk, {each:.0} bytes per message"));
+        }
     }
 }
 
@@ -249,6 +268,7 @@ mod tests {
                 ("rate", Value::Null),
                 ("serialize", json!("json")),
             ],
+            details: vec![("reply_bytes", json!(200.5))],
             seconds: 2.0,
             flows: vec![Flow { name: "sent", messages: 1000, bytes: 1_024_000 }],
             latencies: vec![("send", latency)],
@@ -285,6 +305,8 @@ mod tests {
         assert_eq!(value["sent"]["messages_per_second"], json!(500.0));
         assert_eq!(value["server"]["cpu_us_per_message"], json!(5.0));
         assert_eq!(value["send_us"]["count"], json!(1));
+        assert_eq!(value["send_us"]["curve"][13], json!([1.0, 250.111]));
+        assert_eq!(value["reply_bytes"], json!(200.5));
         assert_eq!((&value["connections"], &value["unanswered"]), (&json!(64), &json!(3)));
     }
 }

@@ -97,6 +97,41 @@ pub(super) trait Sink {
     fn end(&mut self);
 }
 
+/// Counts frames by their length words.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FrameCounter {
+    word: [u8; 4],
+    word_bytes: usize,
+    left: usize,
+}
+
+impl FrameCounter {
+    /// Frames that `input` completes.
+    pub(super) fn feed(&mut self, mut input: &[u8]) -> usize {
+        let mut frames = 0;
+        while !input.is_empty() {
+            if self.word_bytes < self.word.len() {
+                self.word[self.word_bytes] = input[0];
+                self.word_bytes += 1;
+                input = &input[1..];
+                if self.word_bytes < self.word.len() {
+                    continue;
+                }
+                let length = u32::from_be_bytes(self.word);
+                self.left = usize::try_from(length).expect("usize has at least 32 bits");
+            }
+            let here = self.left.min(input.len());
+            self.left -= here;
+            input = &input[here..];
+            if self.left == 0 {
+                frames += 1;
+                self.word_bytes = 0;
+            }
+        }
+        frames
+    }
+}
+
 /// What comes next in the stream.
 #[derive(Clone, Copy, Debug)]
 enum Next {

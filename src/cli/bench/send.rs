@@ -2,10 +2,11 @@
 
 use super::links::{LinkId, Listener, Outbox};
 use super::pace::{Pace, Window};
-use super::scan::{Answer, Scanner, Sink};
+use super::scan::{Answer, FrameCounter, Scanner, Sink};
 use super::tally::{SendTally, Slots};
-use super::template::Template;
+use super::template::{OPAQUE_FIRST, Template};
 use base::time::{MonoNs, Now};
+use std::collections::VecDeque;
 use wire::codes::response;
 
 /// Answers that mean the message is stored: the success, and the three that only miss a confirmation.
@@ -24,10 +25,18 @@ pub(super) const STAMP_BYTES: usize = 16;
 /// Senders over the first links of a run.
 pub(super) struct Sender {
     requests: Requests,
-    scanners: Vec<Scanner>,
+    streams: Vec<Stream>,
     pace: Option<Pace>,
     is_begun: bool,
     link_next: LinkId,
+}
+
+/// The answers of one connection.
+enum Stream {
+    /// Answers that name their request.
+    Answers(Scanner),
+    /// Frames that come in the order of the requests, whose slots these are.
+    Frames(FrameCounter, VecDeque<u32>),
 }
 
 /// Everything but the streams, so that an answer may start the next request.
@@ -37,6 +46,7 @@ struct Requests {
     queue_next: usize,
     counter: u64,
     started_at: Now,
+    count_max: u64,
     stamp_run: Option<u64>,
     tally: SendTally,
 }
@@ -51,6 +61,10 @@ pub(super) struct SenderPlan {
     pub(super) in_flight: u32,
     /// Messages per second over all; none: closed loop.
     pub(super) rate: Option<u64>,
+    /// Most messages; none: the time is the limit.
+    pub(super) count: Option<u64>,
+    /// Answers come in order and are not looked into.
+    pub(super) is_bare: bool,
     /// The id of the run when bodies carry stamps.
     pub(super) stamp_run: Option<u64>,
     /// When.
@@ -62,6 +76,11 @@ pub(super) struct SenderPlan {
 impl Sender {
     /// A sender at rest.
     pub(super) fn new(plan: SenderPlan) -> Sender {
+        let room = usize::try_from(plan.in_flight).expect("usize has at least 32 bits");
+        let stream = |_| match plan.is_bare {
+            true => Stream::Frames(FrameCounter::default(), VecDeque::with_capacity(room)),
+            false => Stream::Answers(Scanner::new()),
+        };
         Sender {
             requests: Requests {
                 templates: plan.templates,
@@ -69,10 +88,11 @@ impl Sender {
                 queue_next: 0,
                 counter: 0,
                 started_at: plan.now,
+                count_max: plan.count.unwrap_or(u64::MAX),
                 stamp_run: plan.stamp_run,
                 tally: SendTally::new(plan.window),
             },
-            scanners: (0..plan.links).map(|_| Scanner::new()).collect(),
+            streams: (0..plan.links).map(stream).collect(),
             pace: plan.rate.map(|rate| Pace::new(plan.window.begin, rate)),
             is_begun: false,
             link_next: 0,
@@ -85,16 +105,21 @@ impl Sender {
         let Some(mut pace) = self.pace else {
             if !self.is_begun && now >= window.begin {
                 self.is_begun = true;
-                for link in 0..self.scanners.len() {
-                    while self.requests.start(link, now, now, out) {}
+                for (link, stream) in self.streams.iter_mut().enumerate() {
+                    while let Some(slot) = self.requests.start(link, now, now, out) {
+                        stream.expect(slot);
+                    }
                 }
             }
             return;
         };
         while let Some(intended) = pace.due(now).filter(|&intended| intended < window.end) {
+            if self.requests.is_all_issued() {
+                break;
+            }
             let Some(link) = self.link_with_room(out) else { break };
-            let has_started = self.requests.start(link, intended, now, out);
-            assert!(has_started, "the connection has room");
+            let slot = self.requests.start(link, intended, now, out);
+            self.streams[link].expect(slot.expect("the connection has room"));
             pace.issue();
         }
         self.pace = Some(pace);
@@ -102,7 +127,7 @@ impl Sender {
 
     /// The next connection in turn that may take a request.
     fn link_with_room(&mut self, out: &Outbox) -> Option<LinkId> {
-        let links = self.scanners.len();
+        let links = self.streams.len();
         for step in 0..links {
             let link = (self.link_next + step) % links;
             if self.requests.slots[link].has_room() && out.is_alive(link) {
@@ -116,8 +141,9 @@ impl Sender {
     /// Whether all that is to be sent is sent and answered.
     pub(super) fn is_finished(&self, now: MonoNs) -> bool {
         let window = self.requests.tally.window;
-        let is_issued = self.pace.is_none_or(|pace| pace.next() >= window.end);
-        now >= window.end && is_issued && self.requests.in_flight() == 0
+        let is_late = self.pace.is_none_or(|pace| pace.next() >= window.end);
+        let is_over = now >= window.end && is_late || self.requests.is_all_issued();
+        is_over && self.requests.in_flight() == 0
     }
 
     /// Good answers so far.
@@ -143,8 +169,17 @@ impl Listener for Sender {
     ) -> Result<(), String> {
         let is_closed_loop = self.pace.is_none();
         let requests = &mut self.requests;
+        requests.tally.answers.1 += bytes.len() as u64;
         let mut sink = AnswerSink { requests, link, out, now, is_closed_loop, unexpected: None };
-        self.scanners[link].feed(bytes, &mut sink)?;
+        match &mut self.streams[link] {
+            Stream::Answers(scanner) => scanner.feed(bytes, &mut sink)?,
+            Stream::Frames(counter, slots) => {
+                for _ in 0..counter.feed(bytes) {
+                    let slot = slots.pop_front().ok_or("a frame more than there are requests")?;
+                    slots.extend(sink.frame(slot));
+                }
+            }
+        }
         match sink.unexpected {
             Some(opaque) => Err(format!("an answer to request {opaque}, which is not in flight")),
             None => Ok(()),
@@ -157,10 +192,29 @@ impl Listener for Sender {
     }
 }
 
+impl Stream {
+    /// A request went out.
+    fn expect(&mut self, slot: u32) {
+        match self {
+            Stream::Answers(_) => {}
+            Stream::Frames(_, slots) => slots.push_back(slot),
+        }
+    }
+}
+
 impl Requests {
-    /// Starts a request on a connection; false: it has no room.
-    fn start(&mut self, link: LinkId, intended: MonoNs, now: MonoNs, out: &mut Outbox) -> bool {
-        let Some(slot) = self.slots[link].start(intended) else { return false };
+    /// Starts a request on a connection and tells its slot; `None`: there is no room, or all were sent.
+    fn start(
+        &mut self,
+        link: LinkId,
+        intended: MonoNs,
+        now: MonoNs,
+        out: &mut Outbox,
+    ) -> Option<u32> {
+        if self.is_all_issued() {
+            return None;
+        }
+        let slot = self.slots[link].start(intended)?;
         let template = &self.templates[self.queue_next];
         self.queue_next = (self.queue_next + 1) % self.templates.len();
         let born_ms = self.started_at.wall.0 + ms(now.since(self.started_at.mono));
@@ -174,7 +228,12 @@ impl Requests {
         }
         self.counter += 1;
         self.tally.started(intended, now);
-        true
+        Some(slot)
+    }
+
+    /// Whether as many messages as asked for are on their way.
+    fn is_all_issued(&self) -> bool {
+        self.counter >= self.count_max
     }
 
     fn in_flight(&self) -> usize {
@@ -195,6 +254,25 @@ struct AnswerSink<'a> {
     unexpected: Option<i32>,
 }
 
+impl AnswerSink<'_> {
+    /// The request of a slot was answered well; a closed loop starts the next, whose slot comes back.
+    fn frame(&mut self, slot: u32) -> Option<u32> {
+        let opaque = OPAQUE_FIRST + i32::try_from(slot).expect("slots are few");
+        let intended = self.requests.slots[self.link].finish(opaque);
+        let tally = &mut self.requests.tally;
+        tally.answers.0 += 1;
+        tally.stored(intended.expect("the slot was started"), self.now);
+        self.next()
+    }
+
+    fn next(&mut self) -> Option<u32> {
+        if !self.is_closed_loop || self.now >= self.requests.tally.window.end {
+            return None;
+        }
+        self.requests.start(self.link, self.now, self.now, self.out)
+    }
+}
+
 impl Sink for AnswerSink<'_> {
     fn answer(&mut self, answer: &Answer<'_>) -> bool {
         let Some(intended) = self.requests.slots[self.link].finish(answer.opaque) else {
@@ -202,15 +280,14 @@ impl Sink for AnswerSink<'_> {
             return false;
         };
         let tally = &mut self.requests.tally;
+        tally.answers.0 += 1;
         if STORED.contains(&answer.code) {
             tally.stored(intended, self.now);
         }
         if answer.code != response::SUCCESS {
             tally.refusals.count(answer);
         }
-        if self.is_closed_loop && self.now < tally.window.end {
-            self.requests.start(self.link, self.now, self.now, self.out);
-        }
+        self.next();
         false
     }
 
@@ -222,7 +299,7 @@ impl Sink for AnswerSink<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::bench::template::{OPAQUE_FIRST, Shape};
+    use crate::cli::bench::template::{Shape, body};
     use base::time::WallMs;
     use std::time::Duration;
     use wire::header::FLAG_RESPONSE;
@@ -231,16 +308,22 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn sender(links: usize, in_flight: u32, rate: Option<u64>) -> Sender {
-        let shape = Shape { serialize: SerializeType::Json, topic: "T", body_bytes: 20, run_id: 1 };
-        Sender::new(SenderPlan {
-            templates: (0..2).map(|queue| Template::new(&shape, queue)).collect(),
+        Sender::new(plan(links, in_flight, rate))
+    }
+
+    fn plan(links: usize, in_flight: u32, rate: Option<u64>) -> SenderPlan {
+        let shape = Shape { serialize: SerializeType::Json, topic: "T", run_id: 1 };
+        SenderPlan {
+            templates: (0..2).map(|queue| Template::new(&shape, queue, &body(20))).collect(),
             links,
             in_flight,
             rate,
+            count: None,
+            is_bare: false,
             stamp_run: Some(7),
             window: Window::new(MonoNs(0), Duration::ZERO, Duration::from_millis(100)),
             now: Now { wall: WallMs(1_700_000_000_000), mono: MonoNs(0) },
-        })
+        }
     }
 
     /// Takes the requests off an outbox: opaque and intended time of each.
@@ -302,6 +385,34 @@ mod tests {
         let tally = sender.into_tally();
         assert_eq!((tally.unanswered, tally.latency.count()), (2, 2));
         assert_eq!(tally.late_max_ns, 30 * MS);
+    }
+
+    #[test]
+    fn a_count_ends_the_load_early() {
+        let mut sender = Sender::new(SenderPlan { count: Some(3), ..plan(1, 2, None) });
+        let mut out = Outbox::for_test(1);
+        sender.issue(&mut out, MonoNs(0));
+        let answers = [answer(0, 0), answer(1, 0)].concat();
+        sender.received(0, &answers, &mut out, MonoNs(1)).unwrap();
+        assert_eq!(taken(&mut out, 0).len(), 3);
+        assert!(!sender.is_finished(MonoNs(1)));
+        sender.received(0, &answer(0, 0), &mut out, MonoNs(2)).unwrap();
+        assert!(sender.is_finished(MonoNs(2)));
+        assert_eq!(sender.into_tally().answers, (3, 3 * answer(0, 0).len() as u64));
+    }
+
+    #[test]
+    fn bare_answers_are_matched_in_order_by_their_length_alone() {
+        let mut sender = Sender::new(SenderPlan { is_bare: true, ..plan(1, 2, None) });
+        let mut out = Outbox::for_test(1);
+        sender.issue(&mut out, MonoNs(0));
+        let frame = [0, 0, 0, 3, 7, 7, 7];
+        sender.received(0, &frame[..5], &mut out, MonoNs(MS)).unwrap();
+        assert_eq!(taken(&mut out, 0), [(0, 0), (1, 0)]);
+        let rest = [&frame[5..], &frame].concat();
+        sender.received(0, &rest, &mut out, MonoNs(100 * MS)).unwrap();
+        assert!(sender.is_finished(MonoNs(100 * MS)));
+        assert!(sender.received(0, &frame, &mut out, MonoNs(100 * MS)).is_err());
     }
 
     #[test]

@@ -29,6 +29,12 @@ pub(super) struct ServerUse {
     pub(super) resident_max_kib: u64,
     /// Resident memory at the end in KiB.
     pub(super) resident_kib: u64,
+    /// The part of it that is shared memory, such as log windows, in KiB.
+    pub(super) shared_kib: u64,
+    /// Resident memory at the end with what others map too counted in part, in KiB; 0: it cannot be read.
+    pub(super) proportional_kib: u64,
+    /// Bytes that were given to disks.
+    pub(super) disk_bytes: u64,
 }
 
 /// Reads a process in the background.
@@ -88,6 +94,9 @@ fn measure(process: &Path, window: Window, receiver: &mpsc::Receiver<Option<Wind
         is_over = wait_until(next, receiver);
         reading.read(process);
     }
+    // Slow for a process with much memory, so it is read once and after the window.
+    let maps = fs::read_to_string(process.join("smaps_rollup")).unwrap_or_default();
+    reading.used.proportional_kib = status_number(&maps, "Pss:");
     reading.used
 }
 
@@ -109,6 +118,7 @@ struct ThreadUse {
 #[derive(Default)]
 struct Reading {
     threads: HashMap<String, ThreadUse>,
+    disk_bytes: u64,
     used: ServerUse,
 }
 
@@ -127,6 +137,11 @@ impl Reading {
         }
         let status = fs::read_to_string(process.join("status")).unwrap_or_default();
         self.used.resident_kib = status_number(&status, "VmRSS:");
+        self.used.shared_kib = status_number(&status, "RssShmem:");
+        let disk = fs::read_to_string(process.join("io")).unwrap_or_default();
+        let disk_bytes = status_number(&disk, "write_bytes:");
+        self.used.disk_bytes += disk_bytes.saturating_sub(self.disk_bytes);
+        self.disk_bytes = disk_bytes;
         self.used.resident_max_kib = self.used.resident_max_kib.max(self.used.resident_kib);
         true
     }
@@ -165,13 +180,16 @@ mod tests {
             );
             fs::write(task.join("status"), status).unwrap();
         };
-        fs::write(process.join("status"), "Name:\tx\nVmRSS:\t  2048 kB\n").unwrap();
+        let status = "Name:\tx\nVmRSS:\t  2048 kB\nRssShmem:\t  1024 kB\n";
+        fs::write(process.join("status"), status).unwrap();
+        fs::write(process.join("io"), "wchar: 9\nwrite_bytes: 4096\n").unwrap();
         write("1", 100, 10);
         write("2", 1000, 20);
         let mut reading = Reading::default();
         assert!(reading.read(process));
         reading.used = ServerUse::default();
         write("1", 150, 11);
+        fs::write(process.join("io"), "wchar: 9\nwrite_bytes: 12288\n").unwrap();
         write("3", 7, 2);
         fs::remove_dir_all(process.join("task/2")).unwrap();
         assert!(reading.read(process));
@@ -181,6 +199,9 @@ mod tests {
             switches_involuntary: 1,
             resident_max_kib: 2048,
             resident_kib: 2048,
+            shared_kib: 1024,
+            proportional_kib: 0,
+            disk_bytes: 8192,
         };
         assert_eq!(reading.used, expected);
         assert!(!reading.read(&process.join("gone")));

@@ -18,8 +18,8 @@ pub(super) struct Target {
     pub(super) queues: i32,
 }
 
-/// Finds the brokers and makes sure of the topic.
-pub(super) fn prepare(common: &Common) -> Result<Target, Failure> {
+/// Finds the brokers and makes sure of the topics.
+pub(super) fn prepare(common: &Common, topics: &[String]) -> Result<Target, Failure> {
     let brokers = match (&common.broker, &common.namesrv) {
         (Some(broker), _) => vec![address(broker)?],
         (None, Some(namesrv)) => masters(namesrv, common)?,
@@ -27,10 +27,13 @@ pub(super) fn prepare(common: &Common) -> Result<Target, Failure> {
     };
     if !common.no_create {
         for &broker in &brokers {
-            let topic = NewTopic::new(&common.topic, common.queues);
-            connect(broker, common)?.create_topic(&topic).map_err(|error| {
-                Failure(format!("creating {} on {broker}: {error}", common.topic))
-            })?;
+            let mut connection = connect(broker, common)?;
+            for name in topics {
+                let topic = NewTopic::new(name, common.queues);
+                connection
+                    .create_topic(&topic)
+                    .map_err(|error| Failure(format!("creating {name} on {broker}: {error}")))?;
+            }
         }
     }
     Ok(Target { brokers, queues: common.queues })

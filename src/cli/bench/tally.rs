@@ -118,6 +118,8 @@ pub(super) struct SendTally {
     pub(super) refusals: Refusals,
     /// Requests without an answer when the run ended.
     pub(super) unanswered: u64,
+    /// Answers of the whole run, and their bytes.
+    pub(super) answers: (u64, u64),
     /// Longest time a request within the window started later than intended, in nanoseconds.
     pub(super) late_max_ns: u64,
 }
@@ -132,6 +134,7 @@ impl SendTally {
             stored_total: 0,
             refusals: Refusals::default(),
             unanswered: 0,
+            answers: (0, 0),
             late_max_ns: 0,
         }
     }

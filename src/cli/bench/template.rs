@@ -3,6 +3,7 @@
 //! All patched places have a fixed width: the opaque has ten digits (or four bytes), the born time 13 digits, the
 //! unique key 32 hex digits. The opaque names the slot of the request on its connection.
 
+use std::rc::Rc;
 use wire::codes::{MQ_VERSION_5_5_0, request};
 use wire::req::send::SendRequest;
 use wire::{FrameHead, FrameWriter, SerializeType, Text, props};
@@ -27,26 +28,30 @@ pub(super) struct Shape<'a> {
     pub(super) serialize: SerializeType,
     /// Topic.
     pub(super) topic: &'a str,
-    /// Bytes of the body.
-    pub(super) body_bytes: usize,
     /// Tells this run from others; in unique keys and stamps.
     pub(super) run_id: u64,
 }
 
-/// One encoded request and the places to patch.
+/// One encoded request and the places to patch. Templates of one run share the body: with tens of thousands of
+/// queues the load generator would otherwise measure its own cache.
 #[derive(Clone, Debug)]
 pub(super) struct Template {
-    bytes: Vec<u8>,
+    head: Vec<u8>,
+    body: Rc<[u8]>,
     serialize: SerializeType,
     opaque_at: usize,
     born_at: usize,
     counter_at: usize,
-    body_at: usize,
+}
+
+/// The body of all messages of a run.
+pub(super) fn body(bytes: usize) -> Rc<[u8]> {
+    vec![BODY_BYTE; bytes].into()
 }
 
 impl Template {
-    /// The request for one queue.
-    pub(super) fn new(shape: &Shape<'_>, queue_id: i32) -> Template {
+    /// The request for one queue; `body` is what `body` made for the shape's size.
+    pub(super) fn new(shape: &Shape<'_>, queue_id: i32, shared: &Rc<[u8]>) -> Template {
         let mut properties = Vec::new();
         props::append(&mut properties, props::UNIQ_KEY, UNIQUE_MARK);
         props::append(&mut properties, props::WAIT, b"true");
@@ -78,8 +83,9 @@ impl Template {
         header.encode_v2(&mut writer);
         let mut body = writer.body();
         let body_at = body.bytes().len();
-        body.bytes().resize(body_at + shape.body_bytes, BODY_BYTE);
+        body.bytes().extend_from_slice(shared);
         body.finish();
+        bytes.truncate(body_at);
         let opaque_at = match shape.serialize {
             SerializeType::Json => find(&bytes, OPAQUE_FIRST.to_string().as_bytes()),
             SerializeType::Rocketmq => BINARY_OPAQUE_AT,
@@ -88,14 +94,19 @@ impl Template {
         let unique_at = find(&bytes, UNIQUE_MARK);
         let counter_at = unique_at + UNIQUE_MARK.len() - COUNTER_DIGITS;
         put_hex(&mut bytes[unique_at..counter_at], shape.run_id);
-        let serialize = shape.serialize;
-        Template { bytes, serialize, opaque_at, born_at, counter_at, body_at }
+        let (head, body, serialize) = (bytes, Rc::clone(shared), shape.serialize);
+        Template { head, body, serialize, opaque_at, born_at, counter_at }
+    }
+
+    /// Bytes of each request.
+    pub(super) fn len(&self) -> usize {
+        self.head.len() + self.body.len()
     }
 
     /// Appends a request. `counter` makes its unique key, `born_ms` is in milliseconds since 1970.
     pub(super) fn append(&self, out: &mut Vec<u8>, slot: u32, born_ms: i64, counter: u64) {
         let start = out.len();
-        out.extend_from_slice(&self.bytes);
+        out.extend_from_slice(&self.head);
         let frame = &mut out[start..];
         let opaque = OPAQUE_FIRST + i32::try_from(slot).expect("slots are few");
         match self.serialize {
@@ -108,11 +119,12 @@ impl Template {
         }
         put_digits(&mut frame[self.born_at..self.born_at + 13], born_ms);
         put_hex(&mut frame[self.counter_at..self.counter_at + COUNTER_DIGITS], counter);
+        out.extend_from_slice(&self.body);
     }
 
     /// Writes a stamp at the start of the body of the request that was appended last.
     pub(super) fn stamp(&self, out: &mut [u8], stamp: &[u8]) {
-        let body_at = out.len() - self.bytes.len() + self.body_at;
+        let body_at = out.len() - self.body.len();
         out[body_at..body_at + stamp.len()].copy_from_slice(stamp);
     }
 }
@@ -151,8 +163,8 @@ mod tests {
 
     fn check(serialize: SerializeType) {
         // The topic looks like the marks, which only one place may.
-        let shape = Shape { serialize, topic: "T-100000000", body_bytes: 40, run_id: 0xABC };
-        let template = Template::new(&shape, 5);
+        let shape = Shape { serialize, topic: "T-100000000", run_id: 0xABC };
+        let template = Template::new(&shape, 5, &body(40));
         let mut out = b"before".to_vec();
         template.append(&mut out, 0, 1_700_000_000_001, 1);
         template.append(&mut out, 65_535, 1_700_000_000_999, 0xFEDC_BA98_7654_3210);
@@ -163,7 +175,7 @@ mod tests {
             (OPAQUE_FIRST + 65_535, 1_700_000_000_999, "FEDCBA9876543210"),
         ] {
             let (frame, used) = wire::frame::split(rest).unwrap().unwrap();
-            assert_eq!(used, template.bytes.len());
+            assert_eq!(used, template.len());
             let header = Header::decode(&frame).unwrap();
             assert_eq!((header.code, header.opaque), (request::SEND_MESSAGE_V2, opaque));
             let send = SendRequest::decode(header.code, &header.fields).unwrap();

@@ -1,0 +1,90 @@
+//! Whether a run is what it looks like: everything acknowledged is stored, on disk, and can be read.
+
+use crate::bench::Call;
+use crate::scenario::Point;
+use client::{Connection, Options};
+use std::path::Path;
+use std::time::Duration;
+
+/// Bytes that may still be in memory when a run ends: log windows, dirty pages of half a second.
+const MEMORY_BYTES: f64 = (256u64 << 20) as f64;
+
+/// Messages in all queues of a load's topics.
+pub(crate) fn stored(address: &str, topic: &str, point: &Point) -> Result<u64, String> {
+    let options = Options { timeout: Duration::from_secs(30), ..Options::default() };
+    let failed = |e: client::Error| format!("asking {address} for offsets: {e}");
+    let mut connection = Connection::connect_with(address, options).map_err(failed)?;
+    let full = point.full();
+    let queues = i32::try_from(full.queues.unwrap_or(8)).map_err(|_| "too many queues")?;
+    let topics = full.topics.unwrap_or(1);
+    let mut sum = 0;
+    for number in 0..topics {
+        let name =
+            if topics == 1 { topic.to_owned() } else { format!("{topic}-{number:05}") };
+        for queue in 0..queues {
+            let end = connection.max_offset(&name, queue).map_err(failed)?;
+            sum += u64::try_from(end).map_err(|_| format!("{name}/{queue}: offset {end}"))?;
+        }
+    }
+    Ok(sum)
+}
+
+/// Compares what was acknowledged with what is stored. More is possible only where answers were lost.
+pub(crate) fn compare(acknowledged: u64, stored: u64, lost: u64) -> Option<String> {
+    let is_right = stored >= acknowledged && stored <= acknowledged + lost;
+    (!is_right).then(|| format!("{acknowledged} acknowledged, {stored} stored"))
+}
+
+/// Whether as much went to the disk as was acknowledged; bytes that wait in memory are granted.
+pub(crate) fn disk(messages: f64, bytes_each: f64, disk_bytes: f64) -> Option<String> {
+    let least = messages * bytes_each * 0.9 - MEMORY_BYTES;
+    (disk_bytes < least).then(|| {
+        format!("{disk_bytes:.0} bytes went to the disk for {messages:.0} messages of {bytes_each} bytes")
+    })
+}
+
+/// Reads all messages of a topic.
+pub(crate) fn readable(call: &Call<'_>, topic: &str, stored: u64) -> Option<String> {
+    match call.pull(topic, 4) {
+        Ok(value) => {
+            let read = value["read_total"].as_u64().unwrap_or(0);
+            (read != stored).then(|| format!("{stored} stored, {read} readable"))
+        }
+        Err(what) => Some(what),
+    }
+}
+
+/// Drops the cached pages of all files of a directory, as far as nobody maps them.
+pub(crate) fn evict(directory: &Path) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            evict(&path);
+        } else if let Ok(file) = std::fs::File::open(&path) {
+            let _ = rustix::fs::fdatasync(&file);
+            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_acknowledged_must_be_there() {
+        assert_eq!(compare(10, 10, 0), None);
+        assert_eq!(compare(10, 12, 2), None);
+        assert!(compare(10, 9, 5).is_some());
+        assert!(compare(10, 11, 0).is_some());
+    }
+
+    #[test]
+    fn messages_that_never_reach_the_disk_are_noticed() {
+        let mib = f64::from(1 << 20);
+        assert_eq!(disk(1024.0 * 1024.0, 1024.0, 1000.0 * mib), None);
+        assert_eq!(disk(1024.0, 1024.0, 0.0), None, "still in memory");
+        assert!(disk(1024.0 * 1024.0, 1024.0, 500.0 * mib).is_some());
+    }
+}
