@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use serde_json::Value;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
@@ -21,6 +21,8 @@ use wire::{
 #[derive(Default)]
 struct State {
     queues_created: i32,
+    /// Topics that were sent to.
+    topics: BTreeSet<String>,
     /// Stored records of queue 0; the other queues only count.
     records: Vec<Vec<u8>>,
     unique_keys: HashSet<String>,
@@ -101,6 +103,7 @@ impl Broker {
         let unique = String::from_utf8(unique.to_vec()).unwrap();
         let mut state = self.0.0.lock().unwrap();
         state.sends += 1;
+        state.topics.insert(send.topic.to_cow().into_owned());
         if state.refuse_every != 0 && state.sends.is_multiple_of(state.refuse_every) {
             let mut writer =
                 FrameWriter::begin(out, FrameHead { code: response::SYSTEM_BUSY, ..head });
@@ -230,6 +233,24 @@ fn what_was_sent_is_read_and_received() {
     let result = json(&bench(address, line));
     assert_eq!(result["not_received"], 0, "{result}");
     assert_eq!(result["end_to_end_us"]["count"], 500, "{result}");
+}
+
+#[test]
+fn a_count_of_messages_goes_to_many_topics_and_a_backlog_is_read_meanwhile() {
+    let broker = Broker::default();
+    let address = broker.clone().start();
+    let line = "send -c 2 -i 4 --count 100 --topics 3 --queues 1 -d 20s -w 0s --json";
+    let result = json(&bench(address, line));
+    assert_eq!(result["acknowledged_total"], 100, "{result}");
+    assert!(result["reply_bytes"].as_f64().unwrap() > 50.0, "{result}");
+    let topics = broker.0.0.lock().unwrap().topics.clone();
+    let names = ["BenchTopic-00000", "BenchTopic-00001", "BenchTopic-00002"];
+    assert_eq!(topics.into_iter().collect::<Vec<_>>(), names);
+    let line = "e2e --replay Old --queues 1 --rate 500 -d 400ms -w 100ms --body 40 --json";
+    let result = json(&bench(address, line));
+    assert!(result["sent"]["messages"].as_u64().unwrap() >= 190, "{result}");
+    assert!(result["read"]["messages"].as_u64().unwrap() > 100, "{result}");
+    assert_eq!(result["send_us"]["count"], 200, "{result}");
 }
 
 #[test]

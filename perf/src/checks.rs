@@ -19,8 +19,7 @@ pub(crate) fn stored(address: &str, topic: &str, point: &Point) -> Result<u64, S
     let topics = full.topics.unwrap_or(1);
     let mut sum = 0;
     for number in 0..topics {
-        let name =
-            if topics == 1 { topic.to_owned() } else { format!("{topic}-{number:05}") };
+        let name = if topics == 1 { topic.to_owned() } else { format!("{topic}-{number:05}") };
         for queue in 0..queues {
             let end = connection.max_offset(&name, queue).map_err(failed)?;
             sum += u64::try_from(end).map_err(|_| format!("{name}/{queue}: offset {end}"))?;

@@ -120,7 +120,8 @@ fn mount(path: &Path) -> (String, String) {
     let Some((_, fields)) = best else { return Default::default() };
     let after: Vec<&str> = fields.iter().copied().skip_while(|field| *field != "-").collect();
     let (kind, source) = (after.get(1).unwrap_or(&""), after.get(2).unwrap_or(&""));
-    let options = fields.get(5).unwrap_or(&"");
+    // Of the mount and of the file system as a whole.
+    let options = [fields.get(5).unwrap_or(&""), *after.get(3).unwrap_or(&"")].join(";");
     let device = format!("/sys/dev/block/{}", fields.get(2).unwrap_or(&""));
     // A partition has its queue one level up.
     let queue = [format!("{device}/queue"), format!("{device}/../queue")];

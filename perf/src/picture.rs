@@ -16,8 +16,14 @@ const INK: &str = "#24292f";
 const GRID: &str = "#d0d7de";
 const PAPER: &str = "#f6f8fa";
 /// Labels of the percentile axis: part that is slower, and what it is called.
-const NINES: [(f64, &str); 6] =
-    [(1.0, "0"), (0.1, "90 %"), (0.01, "99 %"), (0.001, "99.9 %"), (1e-4, "99.99 %"), (1e-5, "99.999 %")];
+const NINES: [(f64, &str); 6] = [
+    (1.0, "0"),
+    (0.1, "90 %"),
+    (0.01, "99 %"),
+    (0.001, "99.9 %"),
+    (1e-4, "99.99 %"),
+    (1e-5, "99.999 %"),
+];
 
 /// Name of the file of a picture.
 pub(crate) fn file(scenario: &Scenario, kind: PictureKind) -> String {
@@ -264,7 +270,9 @@ fn throughput(session: &Session<'_>) -> Option<String> {
         canvas.curve(&places, colour(*system), dashes);
         for (x, y) in places {
             let fill = colour(*system);
-            canvas.put(format_args!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{fill}\"/>\n"));
+            canvas.put(format_args!(
+                "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{fill}\"/>\n"
+            ));
         }
         let text = format!("{} × {depth}", caption(*system));
         canvas.legend(row, colour(*system), dashes, &text);
@@ -278,7 +286,9 @@ fn cpu(session: &Session<'_>) -> Option<String> {
     let value = |point: &Point, system| figure(session, system, point, Metric::CpuUs);
     let all: Vec<f64> = points
         .iter()
-        .flat_map(|point| systems.iter().filter_map(|system| value(point, *system)).collect::<Vec<_>>())
+        .flat_map(|point| {
+            systems.iter().filter_map(|system| value(point, *system)).collect::<Vec<_>>()
+        })
         .collect();
     let axis = LogAxis::around(&all, HEIGHT - BOTTOM, TOP)?;
     let mut canvas = Canvas::new(&session.scenario.title, "CPU time of the server per message, µs");

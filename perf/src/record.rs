@@ -37,6 +37,8 @@ pub(crate) struct Record {
     pub(crate) point: Point,
     /// Round, from 1.
     pub(crate) round: u32,
+    /// Seconds of load before measuring, and measured seconds, as asked for.
+    pub(crate) seconds: (f64, f64),
     /// Figures by `Metric::key`.
     pub(crate) values: BTreeMap<String, f64>,
     /// Latency curves: part of all messages, µs.

@@ -8,12 +8,15 @@ use crate::metric::Metric;
 use crate::picture;
 use crate::record::{self, Line, Record, Skipped};
 use crate::run;
-use crate::scenario::{Goal, Point, Scenario, SystemName};
+use crate::scenario::{Goal, LoadKind, Point, Scenario, SystemName};
 use crate::verdict::{Figure, Session};
 use clap::Args;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+
+/// A client that is busy for more of the time measures itself.
+const CLIENT_BUSY_PERCENT_MAX: f64 = 95.0;
 
 /// Arguments of `perf report`.
 #[derive(Args, Clone, Debug)]
@@ -132,7 +135,8 @@ impl<'a> Results<'a> {
                         None => "not measured, or unstable",
                     };
                     let name = &scenario.name;
-                    let row = format!("| {} | {name} {at} | {what} | {value} | {holds} |\n", goal.id);
+                    let row =
+                        format!("| {} | {name} {at} | {what} | {value} | {holds} |\n", goal.id);
                     rows.push((goal.id.clone(), row));
                 }
             }
@@ -195,10 +199,13 @@ fn put_table(out: &mut String, session: &Session<'_>) {
         let key = metric.key();
         session.records.iter().any(|record| record.values.contains_key(&key))
     };
-    let metrics: Vec<Metric> = Metric::ALL.into_iter().filter(has).collect();
+    let all: Vec<Metric> = Metric::ALL.into_iter().filter(has).collect();
+    // Said by other columns, or worth a look only in the results file.
+    let hidden = [Metric::MessagesPerCpuSecond, Metric::MaxUs];
+    let metrics: Vec<Metric> = all.iter().copied().filter(|m| !hidden.contains(m)).collect();
     let base = systems.iter().copied().find(|system| *system == SystemName::Java550);
     let main = [Metric::MessagesPerCpuSecond, Metric::StartMs, Metric::ResidentMib];
-    let main = main.into_iter().find(|metric| metrics.contains(metric));
+    let main = main.into_iter().find(|metric| all.contains(metric));
     out.push_str("| load | system |");
     metrics.iter().for_each(|metric| put(out, format_args!(" {} |", metric.title())));
     let compared = base.zip(main);
@@ -224,9 +231,9 @@ fn put_table(out: &mut String, session: &Session<'_>) {
                     Some(Figure::Median(value)) => Some(value),
                     Some(Figure::Unstable(_)) | None => None,
                 };
-                let ratio = of(*system).zip(of(other)).and_then(|(own, other)| {
-                    crate::statistics::ratio(own, other).map(number)
-                });
+                let ratio = of(*system)
+                    .zip(of(other))
+                    .and_then(|(own, other)| crate::statistics::ratio(own, other).map(number));
                 put(out, format_args!(" {} |", ratio.unwrap_or_else(|| "–".to_owned())));
             }
             out.push('\n');
@@ -247,16 +254,16 @@ fn put_notes(out: &mut String, session: &Session<'_>) {
     let scenario = session.scenario;
     let mut commits: Vec<&str> = session.records.iter().map(|r| r.commit.as_str()).collect();
     commits.dedup();
-    put(
-        out,
-        format_args!(
-            "\n{} rounds of {} s after {} s, commit {}.",
-            scenario.rounds,
-            number(scenario.duration_s),
-            number(scenario.warmup_s),
-            commits.join(", ")
-        ),
-    );
+    let rounds = session.records.iter().map(|record| record.round).max().unwrap_or(0);
+    let seconds = session.records.first().map_or((0.0, 0.0), |record| record.seconds);
+    let (warmup, measured) = (number(seconds.0), number(seconds.1));
+    let commits = commits.join(", ");
+    let is_timed = scenario.load != LoadKind::Startup && scenario.load != LoadKind::Pull;
+    match is_timed {
+        true => put(out, format_args!("\nRounds: {rounds} of {measured} s after {warmup} s")),
+        false => put(out, format_args!("\nRounds: {rounds}")),
+    }
+    put(out, format_args!(", commit {commits}."));
     let warm: Vec<f64> = session.records.iter().filter_map(|record| record.warm_s).collect();
     if let Some(seconds) = crate::statistics::median(&warm) {
         put(out, format_args!(" The JVM had {} s of load before.", number(seconds)));
@@ -283,10 +290,33 @@ fn put_notes(out: &mut String, session: &Session<'_>) {
         put(out, format_args!(" {readable} messages were read back and counted."));
     }
     out.push('\n');
+    put_busy_client(out, session);
     for record in session.records.iter().filter(|record| !record.problems.is_empty()) {
         let (label, problems) = (record.point.label(&scenario.points), record.problems.join("; "));
         let (name, round) = (record.system.name(), record.round);
         put(out, format_args!("\nNot counted: {name} {label}, round {round}: {problems}\n"));
+    }
+}
+
+/// Where the client had no time left: there the figures are the client's.
+fn put_busy_client(out: &mut String, session: &Session<'_>) {
+    let key = Metric::ClientBusyPercent.key();
+    let is_full = |record: &&&Record| {
+        record.values.get(&key).is_some_and(|percent| *percent > CLIENT_BUSY_PERCENT_MAX)
+    };
+    let places: BTreeSet<String> = session
+        .records
+        .iter()
+        .filter(is_full)
+        .map(|r| format!("{} {}", r.system.name(), r.point.label(&session.scenario.points)))
+        .collect();
+    if !places.is_empty() {
+        let places: Vec<String> = places.into_iter().collect();
+        let places = places.join("; ");
+        put(
+            out,
+            format_args!("\nThe client was busy all the time and may be the limit: {places}.\n"),
+        );
     }
 }
 

@@ -51,7 +51,7 @@ pub(crate) struct RingArgs {
     #[arg(long, default_value_t = 0)]
     store_bytes: usize,
     /// Bytes of each reply, its length word included
-    #[arg(long, default_value_t = 230, value_parser = clap::value_parser!(u32).range(4..=65_536))]
+    #[arg(long, default_value_t = 302, value_parser = clap::value_parser!(u32).range(4..=65_536))]
     reply_bytes: u32,
     /// CPU to run on
     #[arg(long)]
@@ -151,7 +151,9 @@ impl Ring {
             self.on_event(event);
         }
         self.events = events;
-        while let Some(at) = self.conns.next_stalled(self.log.has_room()) {
+        while self.log.has_room()
+            && let Some(at) = self.conns.next_stalled()
+        {
             self.store(at, &[]);
         }
         self.log.plan(now, &mut self.reactor);

@@ -388,7 +388,7 @@ fn check(scenario: &Scenario) -> Result<(), String> {
     let warmup = scenario.warmup_s;
     must((0.0..=600.0).contains(&warmup), format!("warmup_s = {warmup}: 0 to 600"))?;
     must(!scenario.points.is_empty(), "sweep: an empty list leaves no load point".to_owned())?;
-    for (system, _) in &scenario.settings {
+    for system in scenario.settings.keys() {
         let known = ["ringmq", "java"].contains(&system.as_str());
         must(known, format!("settings.{system}: the systems with settings are ringmq and java"))?;
     }
@@ -407,7 +407,10 @@ fn check(scenario: &Scenario) -> Result<(), String> {
         must(bounds, format!("goal {id}: at_least or at_most is missing"))?;
         for part in std::iter::once(&goal.at).chain(&goal.than_at) {
             let found = scenario.points.iter().any(|point| point.matches(part));
-            must(found, format!("goal {id}: no load point matches {}", part.label(&[Point::default()])))?;
+            must(
+                found,
+                format!("goal {id}: no load point matches {}", part.label(&[Point::default()])),
+            )?;
         }
     }
     Ok(())
@@ -434,8 +437,11 @@ mod tests {
     #[test]
     fn a_sweep_is_the_product_of_its_lists() {
         let scenario = parse("send", FILE).unwrap();
-        let pairs: Vec<_> =
-            scenario.points.iter().map(|p| (p.connections.unwrap(), p.in_flight.unwrap())).collect();
+        let pairs: Vec<_> = scenario
+            .points
+            .iter()
+            .map(|p| (p.connections.unwrap(), p.in_flight.unwrap()))
+            .collect();
         assert_eq!(pairs, [(1, 1), (1, 32), (64, 1), (64, 32)]);
         assert!(scenario.points.iter().all(|p| p.body == Some(128)));
         assert_eq!(scenario.points[2].label(&scenario.points), "connections=64 in_flight=1");
@@ -466,7 +472,11 @@ mod tests {
             ("load = \"send\"", "load = \"e2e\"", "rate"),
             ("load = \"send\"", "load = \"send\"\nrounds = 0", "rounds = 0"),
             ("in_flight = [1, 32]", "in_flight = []", "empty list"),
-            ("title = \"T\"", "title = \"T\"\nsettings = { ring = { a = \"b\" } }", "settings.ring"),
+            (
+                "title = \"T\"",
+                "title = \"T\"\nsettings = { ring = { a = \"b\" } }",
+                "settings.ring",
+            ),
         ] {
             let text = FILE.replace(from, to);
             assert_ne!(text, FILE);

@@ -3,7 +3,7 @@
 //! None has a name server: the client speaks to the broker alone, so that only the brokers differ.
 
 use crate::process::Process;
-use crate::scenario::{Encoding, Flush, Point, SystemName};
+use crate::scenario::{Flush, Point, SystemName};
 use client::{Connection, Options};
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,14 +14,16 @@ use std::time::Duration;
 
 /// How long a server may take to answer its first request.
 const START_WAIT: Duration = Duration::from_secs(120);
+/// With a bounded page cache: what a JVM is granted besides heap and cached pages.
+const JVM_BESIDE_HEAP_MIB: u64 = 1024;
+/// As above: what RingMQ and the bare ring are granted besides cached pages.
+const RINGMQ_OWN_MIB: u64 = 512;
 /// Bytes of a stored record besides body, topic and properties (commit log format, version 1, IPv4 hosts).
 const RECORD_BYTES: usize = 91;
 /// Properties of the client's messages: the unique key with its 32 digits, and WAIT.
 const PROPERTIES_BYTES: usize = 9 + 32 + 1 + 9 + 1;
-/// Bytes of RingMQ's and Java's answers to a send, which the bare ring copies; runs report what came.
-const REPLY_BYTES_JSON: u32 = 222;
-/// As above with binary headers.
-const REPLY_BYTES_BINARY: u32 = 125;
+/// Bytes of the brokers' answers to a send (always JSON), which the bare ring copies; runs report what came.
+const REPLY_BYTES: u32 = 302;
 
 /// What all runs have in common.
 #[derive(Clone, Debug)]
@@ -101,7 +103,11 @@ pub(crate) fn start(
     }
     fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let port = free_port();
-    let limit = point.cache_mib.map(Limit::create).transpose()?;
+    let own_mib = match name.is_java() {
+        true => u64::from(site.heap_mib) + JVM_BESIDE_HEAP_MIB,
+        false => RINGMQ_OWN_MIB,
+    };
+    let limit = point.cache_mib.map(|mib| Limit::create(mib + own_mib)).transpose()?;
     let mut command = match name {
         SystemName::Ring => ring(site, &dir, port, point)?,
         SystemName::Ringmq => {
@@ -163,14 +169,10 @@ fn ring(site: &Site, dir: &Path, port: u16, point: &Point) -> Result<Command, St
     let own = std::env::current_exe().map_err(|e| format!("finding this executable: {e}"))?;
     let full = point.full();
     let stored = record_bytes(full.body.unwrap_or_default(), crate::bench::TOPIC_BYTES);
-    let reply = match full.serialize {
-        Some(Encoding::Rocketmq) => REPLY_BYTES_BINARY,
-        Some(Encoding::Json) | None => REPLY_BYTES_JSON,
-    };
     let ack = if full.flush == Some(Flush::Sync) { "synced" } else { "append" };
     let mut command = Command::new(own);
     command.args(["ring", "--ack", ack, "--port", &port.to_string()]);
-    command.args(["--store-bytes", &stored.to_string(), "--reply-bytes", &reply.to_string()]);
+    command.args(["--store-bytes", &stored.to_string(), "--reply-bytes", &REPLY_BYTES.to_string()]);
     command.arg("--dir").arg(dir.join("store"));
     if let [cpu] = site.server_cpus[..] {
         command.args(["--cpu", &cpu.to_string()]);
@@ -278,7 +280,7 @@ fn java(
     command.args(jvm_flags(site.heap_mib));
     command.arg(format!("-Duser.home={}", home.display()));
     command.arg(format!("-Drocketmq.home.dir={}", home.display()));
-    command.args(["-Drocketmq.namesrv.addr=", "-cp", class_path.trim()]);
+    command.args(["-cp", class_path.trim()]);
     command.arg("org.apache.rocketmq.broker.BrokerStartup").arg("-c").arg(&file);
     command.env_remove("NAMESRV_ADDR");
     Ok(command)

@@ -155,6 +155,7 @@ pub(crate) mod tests {
             system,
             point: Point { topics: Some(topics), ..Point::default() },
             round: 1,
+            seconds: (0.0, 1.0),
             values: BTreeMap::from([("cpu_us".to_owned(), cpu_us)]),
             curves: BTreeMap::new(),
             warm_s: None,

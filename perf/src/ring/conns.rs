@@ -88,16 +88,12 @@ impl Conns {
         }
     }
 
-    /// A connection whose bytes wait for room.
-    pub(super) fn next_stalled(&mut self, has_room: bool) -> Option<usize> {
-        while has_room {
-            let at = self.stalled.pop_front()?;
-            if let Some(conn) = &mut self.list[at] {
-                conn.is_stalled = false;
-                return Some(at);
-            }
-        }
-        None
+    /// A connection whose bytes waited for room.
+    pub(super) fn next_stalled(&mut self) -> Option<usize> {
+        let at = self.stalled.pop_front()?;
+        let conn = self.list[at].as_mut().expect("what is released does not wait");
+        conn.is_stalled = false;
+        Some(at)
     }
 
     /// Takes bytes of a connection. `put` stores a frame and tells its end in the log; with `at_once` the reply
@@ -237,7 +233,7 @@ mod tests {
             };
             conns.feed(1, piece, &mut put, true);
         }
-        while let Some(at) = conns.next_stalled(true) {
+        while let Some(at) = conns.next_stalled() {
             let mut put = |frame: &[u8]| {
                 seen.push(frame.len());
                 Some(0)

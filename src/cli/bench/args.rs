@@ -99,7 +99,7 @@ pub(super) struct SendArgs {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) count: Option<u64>,
     /// The server answers in order with frames that are not looked into (perf's bare ring)
-    #[arg(long, requires = "broker")]
+    #[arg(long, conflicts_with = "namesrv")]
     pub(super) bare: bool,
 }
 

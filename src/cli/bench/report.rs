@@ -11,9 +11,8 @@ const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), 
 /// A generator that is busy for more of the time than this measures itself.
 const BUSY_LIMIT_PERCENT: f64 = 95.0;
 /// Parts of the curve in a JSON line.
-const CURVE: [f64; 14] = [
-    0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9995, 0.9999, 0.99999, 1.0,
-];
+const CURVE: [f64; 14] =
+    [0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9995, 0.9999, 0.99999, 1.0];
 const GIB: f64 = 1_073_741_824.0;
 
 /// Messages within the window.
