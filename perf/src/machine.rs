@@ -105,37 +105,53 @@ fn governor() -> String {
     if governor.is_empty() { "none visible".to_owned() } else { governor }
 }
 
-/// Device and file system of the mount that holds a path.
-fn mount(path: &Path) -> (String, String) {
+/// The mount that holds a path: its line of `mountinfo`, in fields.
+fn mount_fields(path: &Path) -> Option<Vec<String>> {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let table = text("/proc/self/mountinfo");
-    let mut best: Option<(usize, Vec<&str>)> = None;
-    for line in table.lines() {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let Some(at) = fields.get(4).filter(|at| path.starts_with(at)) else { continue };
-        if best.as_ref().is_none_or(|(len, _)| at.len() >= *len) {
-            best = Some((at.len(), fields));
-        }
-    }
-    let Some((_, fields)) = best else { return Default::default() };
-    let after: Vec<&str> = fields.iter().copied().skip_while(|field| *field != "-").collect();
-    let (kind, source) = (after.get(1).unwrap_or(&""), after.get(2).unwrap_or(&""));
-    // Of the mount and of the file system as a whole.
-    let options = [fields.get(5).unwrap_or(&""), *after.get(3).unwrap_or(&"")].join(";");
-    let device = format!("/sys/dev/block/{}", fields.get(2).unwrap_or(&""));
+    let lines = table.lines().map(|line| line.split_whitespace().map(str::to_owned).collect());
+    let holds = |fields: &Vec<String>| fields.get(4).is_some_and(|at| path.starts_with(at));
+    // Of several at the same place the last one hides the others.
+    lines.filter(holds).max_by_key(|fields: &Vec<String>| fields[4].len())
+}
+
+/// Says what the kernel knows of the disk behind a device number, by name of the queue's attribute.
+fn queue_attribute(device: &str, name: &str) -> String {
+    let device = format!("/sys/dev/block/{device}");
     // A partition has its queue one level up.
-    let queue = [format!("{device}/queue"), format!("{device}/../queue")];
-    let queue = queue.iter().find(|queue| Path::new(queue).is_dir());
-    let of = |name: &str| queue.map(|queue| text(format!("{queue}/{name}"))).unwrap_or_default();
+    let queues = [format!("{device}/queue"), format!("{device}/../queue")];
+    let queue = queues.iter().find(|queue| Path::new(queue).is_dir());
+    queue.map(|queue| text(format!("{queue}/{name}"))).unwrap_or_default()
+}
+
+/// Whether a synced write to this place needs a flush of the disk's cache behind it.
+pub(crate) fn flushes_apart(path: &Path) -> bool {
+    let device = mount_fields(path).and_then(|fields| fields.into_iter().nth(2));
+    let of = |name: &str| device.as_deref().map(|device| queue_attribute(device, name));
+    let (cache, fua) = (of("write_cache"), of("fua"));
+    let has_cache = cache.as_deref() != Some("write through");
+    has_cache && (fua.as_deref() != Some("1") || cache.as_deref() != Some("write back"))
+}
+
+/// Device and file system of the mount that holds a path.
+fn mount(path: &Path) -> (String, String) {
+    let Some(fields) = mount_fields(path) else { return Default::default() };
+    let field = |at: usize| fields.get(at).map_or("", String::as_str);
+    let after = fields.iter().position(|field| field == "-").unwrap_or(fields.len());
+    // Of the mount and of the file system as a whole.
+    let options = [field(5), field(after + 3)].join(";");
+    let of = |name: &str| queue_attribute(field(2), name);
     let disk = format!(
-        "{source}, blocks {}/{}, {}, scheduler {}, rotational {}",
+        "{}, blocks {}/{}, {}, FUA {}, scheduler {}, rotational {}",
+        field(after + 2),
         of("logical_block_size"),
         of("physical_block_size"),
         of("write_cache"),
+        of("fua"),
         of("scheduler"),
         of("rotational"),
     );
-    (disk, format!("{kind} ({options})"))
+    (disk, format!("{} ({options})", field(after + 1)))
 }
 
 fn jvm() -> String {

@@ -104,7 +104,7 @@ impl Canvas {
         let mut canvas = Canvas(String::new());
         canvas.put(format_args!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-             font-family=\"system-ui, sans-serif\" font-size=\"12\" fill=\"{INK}\">\n\
+             font-family=\"system-ui, 'DejaVu Sans', Arial, sans-serif\" font-size=\"12\" fill=\"{INK}\">\n\
              <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"6\" fill=\"{PAPER}\"/>\n"
         ));
         canvas.text((LEFT, 20.0), "start", "font-size=\"15\" font-weight=\"600\"", title);

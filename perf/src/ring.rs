@@ -11,7 +11,8 @@ use base::time::MonoNs;
 use clap::{Args, ValueEnum};
 use conns::Conns;
 use log::{Log, LogPlan};
-use reactor::{Event, Reactor, ReactorConfig, clock, sys};
+use reactor::sys::{self, Slice};
+use reactor::{Event, Reactor, ReactorConfig, clock};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -21,6 +22,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// As the broker's shards have it: a gap in the work that is shorter is not slept through.
 const SPIN_NS: u64 = 25_000;
+/// Without sleep for so long, the thread counts as busy.
+const BUSY_NS: u64 = 1_000_000;
 /// Longest sleep, so that a signal that came before it is not missed for long.
 const SLEEP_NS_MAX: u64 = 100_000_000;
 
@@ -35,6 +38,15 @@ pub(crate) enum Ack {
     Synced,
 }
 
+/// How written bytes become durable with `--ack synced`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum SyncBy {
+    /// Each write waits for the device (RWF_DSYNC)
+    Dsync,
+    /// An fdatasync behind the writes, one in flight
+    Fdatasync,
+}
+
 /// Arguments of `perf ring`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RingArgs {
@@ -47,6 +59,9 @@ pub(crate) struct RingArgs {
     /// When a request is answered
     #[arg(long, value_enum, default_value_t = Ack::Append)]
     ack: Ack,
+    /// How synced writes are synced
+    #[arg(long, value_enum, default_value_t = SyncBy::Fdatasync)]
+    sync_by: SyncBy,
     /// Bytes to store of each frame, from its end; 0: all after the length
     #[arg(long, default_value_t = 0)]
     store_bytes: usize,
@@ -79,7 +94,7 @@ pub(crate) fn run(args: &RingArgs) -> Result<(), String> {
         return Err(format!("--cpu {id}: this process may not run there"));
     }
     // Refused only by old kernels; then synced writes look slower, for the broker as well.
-    let _ = sys::set_long_slice();
+    let _ = sys::set_slice(Slice::Short);
     sys::raise_open_files().map_err(|e| format!("open files: {e}"))?;
     let mut ring = Ring::new(args)?;
     println!("the bare ring listens on 127.0.0.1:{}", args.port);
@@ -102,6 +117,8 @@ struct Ring {
     events: Vec<Event>,
     idle_since: Option<MonoNs>,
     idle_gap_ns: u64,
+    slice: Slice,
+    awake_since: MonoNs,
 }
 
 impl Ring {
@@ -120,6 +137,7 @@ impl Ring {
             segment_bytes: u64::from(args.segment_mib) << 20,
             segments: args.segments,
             ack: args.ack,
+            sync_by: args.sync_by,
         };
         let log = Log::create(&plan, &mut reactor)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
@@ -138,6 +156,8 @@ impl Ring {
             events: Vec::new(),
             idle_since: None,
             idle_gap_ns: u64::MAX / 8,
+            slice: Slice::Short,
+            awake_since: MonoNs(0),
         })
     }
 
@@ -164,6 +184,9 @@ impl Ring {
                 let gap = now.since(since).min(SPIN_NS * 8);
                 self.idle_gap_ns = (self.idle_gap_ns * 3 + gap) / 4;
             }
+            if now.since(self.awake_since) >= BUSY_NS {
+                self.ask(Slice::Long);
+            }
         } else {
             self.rest(now);
         }
@@ -182,11 +205,21 @@ impl Ring {
         if wait_ns == 0 || self.reactor.has_work() {
             return;
         }
+        self.ask(Slice::Short);
         let wait_ns = i64::try_from(wait_ns).expect("below a second");
         let timeout = Timespec { tv_sec: 0, tv_nsec: wait_ns };
         let mut fds = [PollFd::new(&self.wake, PollFlags::IN)];
         // An interruption by a signal is as good as any other wake-up.
         let _ = rustix::event::poll(&mut fds, Some(&timeout));
+        self.awake_since = clock::mono();
+    }
+
+    /// As the broker's shards do: a short slice to wake with, a long one for a thread that goes on and on.
+    fn ask(&mut self, slice: Slice) {
+        if self.slice != slice {
+            self.slice = slice;
+            let _ = sys::set_slice(slice);
+        }
     }
 
     fn on_event(&mut self, event: Event) {

@@ -169,9 +169,11 @@ fn ring(site: &Site, dir: &Path, port: u16, point: &Point) -> Result<Command, St
     let own = std::env::current_exe().map_err(|e| format!("finding this executable: {e}"))?;
     let full = point.full();
     let stored = record_bytes(full.body.unwrap_or_default(), crate::bench::TOPIC_BYTES);
+    // As the broker chooses: a device with a cache and without FUA flushes behind each synced write anyway.
+    let sync_by = if crate::machine::flushes_apart(dir) { "fdatasync" } else { "dsync" };
     let ack = if full.flush == Some(Flush::Sync) { "synced" } else { "append" };
     let mut command = Command::new(own);
-    command.args(["ring", "--ack", ack, "--port", &port.to_string()]);
+    command.args(["ring", "--ack", ack, "--sync-by", sync_by, "--port", &port.to_string()]);
     command.args(["--store-bytes", &stored.to_string(), "--reply-bytes", &REPLY_BYTES.to_string()]);
     command.arg("--dir").arg(dir.join("store"));
     if let [cpu] = site.server_cpus[..] {

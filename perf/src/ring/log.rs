@@ -3,7 +3,7 @@
 //! Frontiers are positions of an endless log; position p lies in segment `p / size % count`. The planner is the
 //! broker's (`store::writes`), so both write the same sizes at the same moments.
 
-use super::Ack;
+use super::{Ack, SyncBy};
 use base::time::MonoNs;
 use buf::region::Region;
 use buf::window::{Window, WindowIdentity};
@@ -29,6 +29,7 @@ pub(super) struct LogPlan<'a> {
     pub(super) segment_bytes: u64,
     pub(super) segments: u16,
     pub(super) ack: Ack,
+    pub(super) sync_by: SyncBy,
 }
 
 /// The log.
@@ -40,6 +41,7 @@ pub(super) struct Log {
     segment_bytes: u64,
     writes: Writes,
     ack: Ack,
+    sync_by: SyncBy,
     appended: u64,
     flushed: u64,
     flush_wanted: u64,
@@ -77,6 +79,7 @@ impl Log {
             paths,
             segment_bytes: plan.segment_bytes,
             ack: plan.ack,
+            sync_by: plan.sync_by,
             appended: 0,
             flushed: 0,
             flush_wanted: 0,
@@ -106,6 +109,7 @@ impl Log {
     pub(super) fn acknowledged(&self) -> u64 {
         match self.ack {
             Ack::Append => self.appended,
+            Ack::Synced if self.sync_by == SyncBy::Fdatasync => self.flushed,
             Ack::Written | Ack::Synced => self.writes.written(),
         }
     }
@@ -114,7 +118,7 @@ impl Log {
     pub(super) fn plan(&mut self, now: MonoNs, reactor: &mut Reactor) {
         self.window.set_appended(self.appended);
         if self.ack != Ack::Synced {
-            self.plan_flush(now, reactor);
+            self.want_flush(now);
         }
         let is_eager = self.ack != Ack::Append || self.flush_wanted > self.writes.written();
         let urgency = if is_eager { Urgency::Now } else { Urgency::Batch(WRITE_BATCH_BYTES) };
@@ -130,21 +134,34 @@ impl Log {
                 WriteFrom::Window { window: self.window_index, position: write.position, len }
             };
             let at = write.position % self.segment_bytes;
-            let is_synced = self.ack == Ack::Synced;
+            let is_synced = self.writes_through();
             reactor.write(self.file(write.position), from, at, is_synced, write.sequence);
         }
+        self.plan_sync(reactor);
     }
 
-    /// Every half second what was appended becomes durable.
-    fn plan_flush(&mut self, now: MonoNs, reactor: &mut Reactor) {
+    fn writes_through(&self) -> bool {
+        self.ack == Ack::Synced && self.sync_by == SyncBy::Dsync
+    }
+
+    /// Every half second what was appended is to become durable.
+    fn want_flush(&mut self, now: MonoNs) {
         if self.flushed == self.appended {
             self.flush_at = now.plus_ms(FLUSH_INTERVAL_MS);
         } else if now >= self.flush_at && self.flush_wanted <= self.flushed {
             self.flush_wanted = self.appended;
             self.flush_at = now.plus_ms(FLUSH_INTERVAL_MS);
         }
+    }
+
+    fn plan_sync(&mut self, reactor: &mut Reactor) {
         let written = self.writes.written();
-        let is_due = self.flush_wanted > self.flushed && written >= self.flush_wanted;
+        let is_due = match self.ack {
+            Ack::Synced => !self.writes_through() && written > self.flushed,
+            Ack::Append | Ack::Written => {
+                self.flush_wanted > self.flushed && written >= self.flush_wanted
+            }
+        };
         if !is_due || self.syncs > 0 {
             return;
         }

@@ -4,8 +4,11 @@ use super::Failure;
 use super::args::Common;
 use client::{Connection, NewTopic, Options};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 use wire::body::route::BrokerData;
 
+/// How long a broker may take for an answer: the Java broker writes its whole table for each new topic.
+const ANSWER_WAIT: Duration = Duration::from_secs(60);
 /// Id of a master in a broker group.
 const MASTER_ID: i64 = 0;
 
@@ -83,7 +86,8 @@ fn masters(namesrv: &str, common: &Common) -> Result<Vec<SocketAddr>, Failure> {
 
 /// A connection for requests of tools.
 pub(super) fn connect(to: SocketAddr, common: &Common) -> Result<Connection, Failure> {
-    let options = Options { serialize: common.serialize.wire(), ..Options::default() };
+    let (serialize, timeout) = (common.serialize.wire(), ANSWER_WAIT);
+    let options = Options { serialize, timeout, ..Options::default() };
     Connection::connect_with(to, options)
         .map_err(|error| Failure(format!("connecting to {to}: {error}")))
 }
