@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Length of the topics' names, so that all requests of a scenario have the same size.
-pub(crate) const TOPIC_BYTES: usize = 9;
+pub(crate) const TOPIC_BYTES: usize = 12;
 /// Longest a backlog may take to be stored or read, in seconds.
 const BACKLOG_SECONDS_MAX: u32 = 600;
 const MIB: u64 = 1 << 20;

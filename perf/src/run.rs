@@ -9,11 +9,13 @@ use crate::machine::{self, Machine};
 use crate::metric::Metric;
 use crate::process;
 use crate::record::{self, Line, Record, Skipped};
-use crate::scenario::{self, LoadKind, Point, Scenario, SystemName};
+use crate::scenario::{self, LoadKind, PictureKind, Point, Scenario, SystemName};
+use crate::statistics;
 use crate::system::{self, Running, Site};
 use crate::verdict::Session;
 use clap::Args;
 use serde_json::Value;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -37,7 +39,7 @@ pub(crate) struct RunArgs {
     /// Only these systems
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<SystemName>,
-    /// Only load points whose label contains this, for instance connections=64
+    /// Only load points with these words in their label, for instance "connections=64 in_flight=1"
     #[arg(long)]
     points: Option<String>,
     /// Rounds instead of the scenario's
@@ -137,12 +139,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), String> {
     let scenarios = scenarios(&args.scenarios)?;
     let site = site(args)?;
     std::fs::create_dir_all(&site.work).map_err(|e| format!("{}: {e}", site.work.display()))?;
+    system::remove_leftovers(&site.work);
     let machine = machine::collect(&site.work, site.heap_mib);
     let out = args.out.clone().unwrap_or_else(|| home().join("results.jsonl"));
     record::append(&out, &Line::Machine(machine.clone()))?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let session = now.map_or(0, |now| now.as_secs());
     let commit = machine::commit(&home());
+    let topics = Cell::new(0);
     for scenario in scenarios {
         let scenario = adjusted(scenario, args);
         eprintln!("== {}: {}", scenario.name, scenario.title);
@@ -158,7 +162,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), String> {
             records: Vec::new(),
             skipped: Vec::new(),
             past_knee: BTreeMap::new(),
-            topics: 0,
+            topics: &topics,
         };
         runner.all()?;
     }
@@ -210,7 +214,11 @@ fn adjusted(mut scenario: Scenario, args: &RunArgs) -> Scenario {
     }
     if let Some(part) = &args.points {
         let all = scenario.points.clone();
-        scenario.points.retain(|point| point.label(&all).contains(part.as_str()));
+        let is_wanted = |point: &Point| {
+            let label = point.label(&all);
+            part.split_whitespace().all(|word| label.split(' ').any(|own| own == word))
+        };
+        scenario.points.retain(is_wanted);
     }
     scenario
 }
@@ -227,7 +235,8 @@ struct Runner<'a> {
     skipped: Vec<SystemName>,
     /// The lowest rate that was too much for a system in this round.
     past_knee: BTreeMap<SystemName, u64>,
-    topics: u32,
+    /// Topics that were named so far in this call.
+    topics: &'a Cell<u32>,
 }
 
 impl Runner<'_> {
@@ -324,10 +333,15 @@ impl Runner<'_> {
             }
         }
         let last_line = running.stop()?;
+        let keeps_curves = self.scenario.pictures.contains(&PictureKind::Percentiles);
         if system == SystemName::Ring {
             check_ring(&last_line, &mut records);
         }
-        for record in records {
+        for mut record in records {
+            if !keeps_curves {
+                record.curves.clear();
+            }
+            record.values.values_mut().for_each(|value| *value = statistics::rounded(*value));
             show(&record, self.scenario);
             record::append(self.out, &Line::Run(record.clone()))?;
             self.records.push(record);
@@ -363,8 +377,7 @@ impl Runner<'_> {
             let value = Call::new(self.site, running, &load).send(&topic, times)?;
             rates.push(value["sent"]["messages_per_second"].as_f64().unwrap_or(0.0));
             let last = &rates[rates.len().saturating_sub(WARM_PIECES)..];
-            let is_steady =
-                last.len() == WARM_PIECES && crate::statistics::spread(last, 1) <= WARM_SPREAD;
+            let is_steady = last.len() == WARM_PIECES && statistics::spread(last, 1) <= WARM_SPREAD;
             let seconds = begin.elapsed().as_secs_f64();
             let is_enough = seconds >= least && (is_steady || self.args.quick);
             if is_enough || seconds >= WARM_SECONDS_MAX {
@@ -373,10 +386,10 @@ impl Runner<'_> {
         }
     }
 
-    fn next_topic(&mut self) -> String {
-        self.topics += 1;
-        // Of bench::TOPIC_BYTES bytes; with the process, because a target may have topics of earlier calls.
-        format!("P{:04}{:04}", std::process::id() % 10_000, self.topics % 10_000)
+    fn next_topic(&self) -> String {
+        self.topics.set(self.topics.get() + 1);
+        // Of bench::TOPIC_BYTES bytes; with the session, because a target may have topics of earlier calls.
+        format!("P{:06}{:05}", self.session % 1_000_000, self.topics.get() % 100_000)
     }
 
     fn measure(&mut self, running: &Running, point: &Point, round: u32) -> Result<Record, String> {

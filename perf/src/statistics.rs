@@ -33,6 +33,15 @@ pub(crate) fn ratio(a: f64, b: f64) -> Option<f64> {
     (b != 0.0).then_some(a / b).filter(|ratio| ratio.is_finite())
 }
 
+/// Five digits: more are not worth their place in the results file.
+pub(crate) fn rounded(value: f64) -> f64 {
+    if value == 0.0 || !value.is_finite() {
+        return value;
+    }
+    let scale = 10f64.powf(4.0 - value.abs().log10().floor());
+    (value * scale).round() / scale
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +67,13 @@ mod tests {
     fn further_rounds_outvote_one_disturbed_round_but_not_a_minority_of_good_ones() {
         assert!(spread(&[100.0, 101.0, 300.0, 102.0, 99.0], 3) < 0.03);
         assert!(spread(&[100.0, 200.0, 300.0, 101.0, 400.0], 3) > 0.3);
+    }
+
+    #[test]
+    fn five_digits_are_kept() {
+        assert_eq!(rounded(369_139.904), 369_140.0);
+        assert_eq!(rounded(-0.123_456_7), -0.12346);
+        assert_eq!(rounded(0.0), 0.0);
     }
 
     #[test]

@@ -21,7 +21,10 @@ const RINGMQ_OWN_MIB: u64 = 512;
 /// Bytes of a stored record besides body, topic and properties (commit log format, version 1, IPv4 hosts).
 const RECORD_BYTES: usize = 91;
 /// Properties of the client's messages: the unique key with its 32 digits, and WAIT.
-const PROPERTIES_BYTES: usize = 9 + 32 + 1 + 9 + 1;
+const CLIENT_PROPERTIES_BYTES: usize = "UNIQ_KEY".len() + 1 + 32 + 1 + "WAIT.true.".len();
+/// What brokers add: cluster, region and trace switch, each with two separators.
+const BROKER_PROPERTIES_BYTES: usize =
+    "CLUSTER.DefaultCluster.MSG_REGION.DefaultRegion.TRACE_ON.true.".len();
 /// Bytes of the brokers' answers to a send (always JSON), which the bare ring copies; runs report what came.
 const REPLY_BYTES: u32 = 302;
 
@@ -77,6 +80,20 @@ impl Running {
             return Err(format!("{} had to be killed", self.name.name()));
         }
         Ok(log.lines().last().unwrap_or_default().to_owned())
+    }
+}
+
+/// Removes the stores of calls that did not come to their end.
+pub(crate) fn remove_leftovers(work: &Path) {
+    for entry in fs::read_dir(work).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some((system, pid)) = name.split_once('-') else { continue };
+        let is_ours = ["ringmq", "ring", "java550", "java497"].contains(&system);
+        let is_number = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
+        if is_ours && is_number && !Path::new("/proc").join(pid).exists() {
+            // What cannot be removed is in nobody's way.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -162,7 +179,7 @@ fn wait_for_answer(running: &mut Running) -> Result<f64, String> {
 /// Bytes a broker stores for one message of the client, which sends to a topic of `topic_bytes` bytes.
 pub(crate) fn record_bytes(body_bytes: u32, topic_bytes: usize) -> usize {
     let body = usize::try_from(body_bytes).expect("usize has at least 32 bits");
-    RECORD_BYTES + body + topic_bytes + PROPERTIES_BYTES
+    RECORD_BYTES + body + topic_bytes + CLIENT_PROPERTIES_BYTES + BROKER_PROPERTIES_BYTES
 }
 
 fn ring(site: &Site, dir: &Path, port: u16, point: &Point) -> Result<Command, String> {
@@ -332,5 +349,29 @@ impl Limit {
 impl Drop for Limit {
     fn drop(&mut self) {
         let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_stores_of_dead_calls_are_removed() {
+        let work = tempfile::tempdir().unwrap();
+        let own = format!("ringmq-{}", std::process::id());
+        let names = ["ring-4294967295", own.as_str(), "ring-", "mine-4294967295", "notes"];
+        for name in names {
+            fs::create_dir(work.path().join(name)).unwrap();
+        }
+        remove_leftovers(work.path());
+        let is_there = names.map(|name| work.path().join(name).exists());
+        assert_eq!(is_there, [false, true, true, true, true]);
+    }
+
+    #[test]
+    fn a_record_has_the_size_that_brokers_store() {
+        // As `ringmq bench pull` counts it on a store of RingMQ.
+        assert_eq!(record_bytes(1024, 12), 1241);
     }
 }
