@@ -357,7 +357,8 @@ impl Runner<'_> {
     fn note_knee(&mut self, system: SystemName, point: &Point, record: &Record) {
         let (Some(knee), Some(rate)) = (self.scenario.knee, point.rate) else { return };
         let value = |metric: Metric| record.values.get(&metric.key()).copied().unwrap_or(0.0);
-        let is_slow = value(Metric::P99Us) > knee.p99_ms_max * 1000.0;
+        let p99_us = value(Metric::P99Us).max(value(Metric::EndToEndP99Us));
+        let is_slow = p99_us > knee.p99_ms_max * 1000.0;
         let is_short = value(Metric::MessagesPerSecond) < knee.rate_part_min * rate as f64;
         if is_slow || is_short {
             self.past_knee.insert(system, rate);

@@ -77,7 +77,9 @@ impl Running {
         let removed = fs::remove_dir_all(&self.dir);
         removed.map_err(|e| format!("removing {}: {e}", self.dir.display()))?;
         if !in_order {
-            return Err(format!("{} had to be killed", self.name.name()));
+            // What was measured before is as good as ever; only the ring's own count is missed then.
+            eprintln!("{} did not stop in order and was killed", self.name.name());
+            return Ok(String::new());
         }
         Ok(log.lines().last().unwrap_or_default().to_owned())
     }
