@@ -4,10 +4,32 @@ use crate::bench::Call;
 use crate::scenario::Point;
 use client::{Connection, Options};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+/// Queues that have not grown for so long will not.
+const SETTLE_WAIT: Duration = Duration::from_secs(10);
 /// Bytes that may still be in memory when a run ends: log windows, dirty pages of half a second.
 const MEMORY_BYTES: f64 = (256u64 << 20) as f64;
+
+/// As `stored`, once the queues hold what was acknowledged or have stopped to grow: the Java broker enters messages
+/// into its queues after it has acknowledged them, seconds later when there are many queues.
+pub(crate) fn settled(
+    address: &str,
+    topic: &str,
+    point: &Point,
+    acknowledged: u64,
+) -> Result<u64, String> {
+    let mut before = stored(address, topic, point)?;
+    let mut grown = Instant::now();
+    while before < acknowledged && grown.elapsed() < SETTLE_WAIT {
+        std::thread::sleep(Duration::from_millis(500));
+        let now = stored(address, topic, point)?;
+        if now > before {
+            (before, grown) = (now, Instant::now());
+        }
+    }
+    Ok(before)
+}
 
 /// Messages in all queues of a load's topics.
 pub(crate) fn stored(address: &str, topic: &str, point: &Point) -> Result<u64, String> {

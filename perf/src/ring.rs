@@ -13,9 +13,7 @@ use conns::Conns;
 use log::{Log, LogPlan};
 use reactor::sys::{self, Slice};
 use reactor::{Event, Reactor, ReactorConfig, clock};
-use rustix::event::{PollFd, PollFlags, Timespec};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -108,7 +106,6 @@ pub(crate) fn run(args: &RingArgs) -> Result<(), String> {
 
 struct Ring {
     reactor: Reactor,
-    wake: OwnedFd,
     conns: Conns,
     log: Log,
     ack: Ack,
@@ -143,11 +140,9 @@ impl Ring {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
         let listener = sys::listen(address, false).map_err(|e| format!("{address}: {e}"))?;
         reactor.listen(listener, 0);
-        let wake = reactor.waker().map_err(|e| format!("an eventfd: {e}"))?;
         let reply_bytes = usize::try_from(args.reply_bytes).expect("usize has at least 32 bits");
         Ok(Ring {
             reactor,
-            wake,
             conns: Conns::new(reply_bytes),
             log,
             ack: args.ack,
@@ -199,18 +194,17 @@ impl Ring {
             std::hint::spin_loop();
             return;
         }
-        let until = self.log.next_deadline().unwrap_or(MonoNs(u64::MAX));
-        let wait_ns = until.0.saturating_sub(now.0).min(SLEEP_NS_MAX);
-        self.reactor.clear_wakes();
-        if wait_ns == 0 || self.reactor.has_work() {
+        let latest = MonoNs(now.0 + SLEEP_NS_MAX);
+        let until = self.log.next_deadline().unwrap_or(latest).min(latest);
+        if until <= now {
+            return;
+        }
+        self.reactor.set_timer(until);
+        if self.reactor.has_work() {
             return;
         }
         self.ask(Slice::Short);
-        let wait_ns = i64::try_from(wait_ns).expect("below a second");
-        let timeout = Timespec { tv_sec: 0, tv_nsec: wait_ns };
-        let mut fds = [PollFd::new(&self.wake, PollFlags::IN)];
-        // An interruption by a signal is as good as any other wake-up.
-        let _ = rustix::event::poll(&mut fds, Some(&timeout));
+        self.reactor.wait();
         self.awake_since = clock::mono();
     }
 

@@ -463,7 +463,7 @@ impl Runner<'_> {
     ) -> Result<(), String> {
         let acknowledged = value["acknowledged_total"].as_u64().unwrap_or(0);
         let lost = value["unanswered"].as_u64().unwrap_or(0);
-        let stored = checks::stored(&running.address, topic, point)?;
+        let stored = checks::settled(&running.address, topic, point, acknowledged)?;
         record.problems.extend(checks::compare(acknowledged, stored, lost));
         let disk_bytes = value["server"]["disk_bytes"].as_f64();
         let messages = value["sent"]["messages"].as_f64().unwrap_or(0.0);
