@@ -33,7 +33,7 @@ pub(crate) fn settled(
 
 /// Messages in all queues of a load's topics.
 pub(crate) fn stored(address: &str, topic: &str, point: &Point) -> Result<u64, String> {
-    let options = Options { timeout: Duration::from_secs(30), ..Options::default() };
+    let options = Options { timeout: Duration::from_secs(60), ..Options::default() };
     let failed = |e: client::Error| format!("asking {address} for offsets: {e}");
     let mut connection = Connection::connect_with(address, options).map_err(failed)?;
     let full = point.full();

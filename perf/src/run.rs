@@ -443,7 +443,7 @@ impl Runner<'_> {
             record.values.insert("acknowledged".to_owned(), acknowledged);
             return Ok(());
         }
-        self.check_stored(running, point, &topic, &value, record)?;
+        self.check_stored(running, point, &topic, &value, record);
         let is_one_topic = point.full().topics == Some(1);
         if self.scenario.verify && is_one_topic && record.problems.is_empty() {
             let stored = checks::stored(&running.address, &topic, point)?;
@@ -460,16 +460,17 @@ impl Runner<'_> {
         topic: &str,
         value: &Value,
         record: &mut Record,
-    ) -> Result<(), String> {
+    ) {
         let acknowledged = value["acknowledged_total"].as_u64().unwrap_or(0);
         let lost = value["unanswered"].as_u64().unwrap_or(0);
-        let stored = checks::settled(&running.address, topic, point, acknowledged)?;
-        record.problems.extend(checks::compare(acknowledged, stored, lost));
+        match checks::settled(&running.address, topic, point, acknowledged) {
+            Ok(stored) => record.problems.extend(checks::compare(acknowledged, stored, lost)),
+            Err(what) => record.problems.push(what),
+        }
         let disk_bytes = value["server"]["disk_bytes"].as_f64();
         let messages = value["sent"]["messages"].as_f64().unwrap_or(0.0);
         let body = f64::from(point.full().body.unwrap_or(0));
         record.problems.extend(disk_bytes.and_then(|bytes| checks::disk(messages, body, bytes)));
-        Ok(())
     }
 
     fn measure_pull(
@@ -481,6 +482,7 @@ impl Runner<'_> {
         let topic = self.next_topic();
         let call = Call::new(self.site, running, point);
         let filled = call.fill(&topic, point.backlog_mib.unwrap_or(0))?;
+        checks::settled(&running.address, &topic, point, filled)?;
         checks::evict(&running.dir);
         let value = call.pull(&topic, point.full().connections.unwrap_or(1))?;
         take(&value, LoadKind::Pull, record);
@@ -504,7 +506,8 @@ impl Runner<'_> {
             0 => call.e2e(&topic, None, self.times())?,
             mib => {
                 let backlog = self.next_topic();
-                call.fill(&backlog, mib)?;
+                let filled = call.fill(&backlog, mib)?;
+                checks::settled(&running.address, &backlog, point, filled)?;
                 checks::evict(&running.dir);
                 match full.replay {
                     Some(true) => call.e2e(&topic, Some(&backlog), self.times())?,
@@ -513,7 +516,8 @@ impl Runner<'_> {
             }
         };
         take(&value, LoadKind::E2e, record);
-        self.check_stored(running, point, &topic, &value, record)
+        self.check_stored(running, point, &topic, &value, record);
+        Ok(())
     }
 
     fn measure_idle(&self, running: &Running, record: &mut Record) {
