@@ -18,8 +18,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// As the broker's shards have it: a gap in the work that is shorter is not slept through.
-const SPIN_NS: u64 = 25_000;
 /// Without sleep for so long, the thread counts as busy.
 const BUSY_NS: u64 = 1_000_000;
 /// Longest sleep, so that a signal that came before it is not missed for long.
@@ -66,6 +64,9 @@ pub(crate) struct RingArgs {
     /// Bytes of each reply, its length word included
     #[arg(long, default_value_t = 302, value_parser = clap::value_parser!(u32).range(4..=65_536))]
     reply_bytes: u32,
+    /// A gap in the work that is usually shorter is spun through, as the broker's shards do; 0: always sleep
+    #[arg(long, default_value_t = 25_000, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    spin_ns: u64,
     /// CPU to run on
     #[arg(long)]
     cpu: Option<usize>,
@@ -114,6 +115,7 @@ struct Ring {
     events: Vec<Event>,
     idle_since: Option<MonoNs>,
     idle_gap_ns: u64,
+    spin_ns: u64,
     slice: Slice,
     awake_since: MonoNs,
 }
@@ -151,6 +153,7 @@ impl Ring {
             events: Vec::new(),
             idle_since: None,
             idle_gap_ns: u64::MAX / 8,
+            spin_ns: args.spin_ns,
             slice: Slice::Short,
             awake_since: MonoNs(0),
         })
@@ -176,7 +179,7 @@ impl Ring {
         self.conns.flush(&mut self.reactor);
         if is_busy || self.reactor.has_work() {
             if let Some(since) = self.idle_since.take() {
-                let gap = now.since(since).min(SPIN_NS * 8);
+                let gap = now.since(since).min(self.spin_ns * 8);
                 self.idle_gap_ns = (self.idle_gap_ns * 3 + gap) / 4;
             }
             if now.since(self.awake_since) >= BUSY_NS {
@@ -190,7 +193,7 @@ impl Ring {
     /// Spins while work is likely to come soon, as the broker does, and sleeps otherwise.
     fn rest(&mut self, now: MonoNs) {
         let since = *self.idle_since.get_or_insert(now);
-        if self.idle_gap_ns < SPIN_NS && now.since(since) < SPIN_NS * 2 {
+        if self.idle_gap_ns < self.spin_ns && now.since(since) < self.spin_ns * 2 {
             std::hint::spin_loop();
             return;
         }
