@@ -178,11 +178,20 @@ struct Run {
 }
 
 impl Run {
-    fn begin(common: &Common, addresses: &[SocketAddr], warmup: Duration) -> Result<Run, Failure> {
+    /// `is_bare`: the server takes nothing but sends, so it is not asked for anything.
+    fn begin(
+        common: &Common,
+        addresses: &[SocketAddr],
+        warmup: Duration,
+        is_bare: bool,
+    ) -> Result<Run, Failure> {
         let meter = common.pid.map(ServerMeter::start).transpose()?;
         let mut brokers = addresses.to_vec();
         brokers.sort_unstable();
         brokers.dedup();
+        if is_bare {
+            brokers.clear();
+        }
         let before = Before::read(&brokers, common);
         common.cpu.map_or(Ok(()), pin)?;
         if let Err(error) = sys::set_slice(sys::Slice::Long) {
@@ -293,7 +302,7 @@ fn send_load(args: &SendArgs) -> Result<Report, Failure> {
     let default_in_flight = if args.rate.is_some() { OPEN_LOOP_IN_FLIGHT } else { 1 };
     let in_flight = args.in_flight.unwrap_or(default_in_flight);
     let addresses = spread(&target, args.connections);
-    let mut run = Run::begin(common, &addresses, common.warmup)?;
+    let mut run = Run::begin(common, &addresses, common.warmup, args.bare)?;
     let templates = templates(common, &topics, args.body, run_id());
     let request_bytes = templates.first().map_or(0, Template::len);
     let mut sender = Sender::new(SenderPlan {
@@ -362,7 +371,7 @@ fn pull_load(args: &PullArgs) -> Result<Report, Failure> {
     }
     // A backlog that is read once has no part that could be spared for warming up.
     let warmup = if args.repeat { common.warmup } else { Duration::ZERO };
-    let mut run = Run::begin(common, &addresses, warmup)?;
+    let mut run = Run::begin(common, &addresses, warmup, false)?;
     let mut puller = Puller::new(PullerPlan {
         cursors,
         links: 0..addresses.len(),
@@ -472,7 +481,7 @@ fn e2e_load(args: &E2eArgs) -> Result<Report, Failure> {
         None => (&common.topic, tail_cursors(&target, &pullers, common)?),
     };
     let addresses = [senders.clone(), pullers].concat();
-    let mut run = Run::begin(common, &addresses, common.warmup)?;
+    let mut run = Run::begin(common, &addresses, common.warmup, false)?;
     let run_id = run_id();
     let sender = Sender::new(SenderPlan {
         templates: templates(common, &topics, args.body, run_id),

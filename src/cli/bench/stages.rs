@@ -19,12 +19,14 @@ pub(super) struct Before {
 impl Before {
     /// Asks the brokers.
     pub(super) fn read(brokers: &[SocketAddr], common: &Common) -> Before {
-        Before { stages: read(brokers, common), brokers: brokers.to_vec() }
+        let stages = if brokers.is_empty() { None } else { read(brokers, common) };
+        Before { stages, brokers: brokers.to_vec() }
     }
 
     /// What has come since; `None` when a broker does not tell, or began anew.
     pub(super) fn until_now(&self, common: &Common) -> Option<Stages> {
-        read(&self.brokers, common)?.since(self.stages.as_ref()?)
+        let before = self.stages.as_ref()?;
+        read(&self.brokers, common)?.since(before)
     }
 }
 
