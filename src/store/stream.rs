@@ -208,7 +208,10 @@ impl Stream {
             }
         }
         self.plan_sync(ops);
-        if let Some(zeros) = self.segments.plan_zeros(self.appended, now.mono) {
+        // Zeros are for synced writes, which must not meet unwritten extents; they double what the disk writes.
+        if self.config.flush == FlushMode::Sync
+            && let Some(zeros) = self.segments.plan_zeros(self.appended, now.mono)
+        {
             let tag = OpTag::new(OpKind::Zero, self.config.stream, zeros.sequence);
             let len = usize::try_from(zeros.len).expect("a chunk");
             ops.push(StoreOp::ZeroLog { base: zeros.base, position: zeros.position, len, tag });
@@ -228,7 +231,7 @@ impl Stream {
     }
 
     fn zeros_missing(&self) -> bool {
-        self.segments.wants_zeros(self.appended)
+        self.config.flush == FlushMode::Sync && self.segments.wants_zeros(self.appended)
     }
 
     fn urgency(&self) -> Urgency {
