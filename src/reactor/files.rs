@@ -25,6 +25,16 @@ pub enum WriteFrom<'a> {
     Zeros(usize),
 }
 
+/// How a write is carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct WriteMode {
+    /// It waits for the device (RWF_DSYNC).
+    pub durable: bool,
+    /// A worker of the kernel submits it: the file system may have to allocate or convert extents, and would block
+    /// the thread on its locks and its journal.
+    pub by_worker: bool,
+}
+
 /// Most bytes of one `WriteFrom::Zeros`.
 pub const ZEROS_MAX: usize = 512 << 10;
 
@@ -35,7 +45,7 @@ pub(crate) enum FileOp {
         buffer_index: Option<u16>,
         len: u32,
         position: u64,
-        durable: bool,
+        mode: WriteMode,
         scratch: Option<BlockId>,
         tag: u64,
     },

@@ -15,6 +15,6 @@ pub mod ring;
 pub mod sockets;
 pub mod sys;
 
-pub use files::{FileId, WriteFrom};
+pub use files::{FileId, WriteFrom, WriteMode};
 pub use ring::{Event, Reactor, ReactorConfig};
 pub use sockets::SocketId;

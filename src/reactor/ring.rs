@@ -6,7 +6,7 @@
 
 mod keys;
 
-use crate::files::{FileId, FileOp, FileTable, WriteFrom, ZEROS_MAX};
+use crate::files::{FileId, FileOp, FileTable, WriteFrom, WriteMode, ZEROS_MAX};
 use crate::probe::{StartError, build_ring};
 use crate::receive::{BufferId, GROUP, ReceiveBuffers};
 use crate::sockets::{Receive, Sending, SocketId, SocketTable};
@@ -379,13 +379,13 @@ impl Reactor {
         self.scratch.free_count() > 0
     }
 
-    /// Writes whole blocks at `position` of the file. `durable` waits for the device (RWF_DSYNC).
+    /// Writes whole blocks at `position` of the file.
     pub fn write(
         &mut self,
         file: FileId,
         from: WriteFrom<'_>,
         position: u64,
-        durable: bool,
+        mode: WriteMode,
         tag: u64,
     ) {
         let (from, len, buffer_index, scratch) = match from {
@@ -409,7 +409,7 @@ impl Reactor {
         assert!(len > 0 && len.is_multiple_of(BLOCK_BYTES), "direct writes are whole blocks");
         let len = u32::try_from(len).expect("a write is far below 4 GiB");
         self.files.begin(file);
-        let op = FileOp::Write { file, from, buffer_index, len, position, durable, scratch, tag };
+        let op = FileOp::Write { file, from, buffer_index, len, position, mode, scratch, tag };
         self.submit_file_op(op);
     }
 
@@ -442,9 +442,9 @@ impl Reactor {
         let op = self.file_ops[at as usize].as_mut().expect("the operation is in the table");
         let fd = types::Fd(self.files.raw(op.file()));
         let entry = match op {
-            FileOp::Write { from, buffer_index, len, position, durable, .. } => {
-                let flags = if *durable { libc::RWF_DSYNC } else { 0 };
-                match buffer_index {
+            FileOp::Write { from, buffer_index, len, position, mode, .. } => {
+                let flags = if mode.durable { libc::RWF_DSYNC } else { 0 };
+                let entry = match buffer_index {
                     Some(index) => opcode::WriteFixed::new(fd, *from, *len, *index)
                         .offset(*position)
                         .rw_flags(flags)
@@ -453,7 +453,8 @@ impl Reactor {
                         .offset(*position)
                         .rw_flags(flags)
                         .build(),
-                }
+                };
+                if mode.by_worker { entry.flags(squeue::Flags::ASYNC) } else { entry }
             }
             FileOp::Read { buffer, filled, position, .. } => {
                 let rest = &mut buffer[*filled..];

@@ -5,7 +5,7 @@ use crate::queue_files::{QueueFiles, read_entries};
 use crate::store_dir::StorePaths;
 use base::time::MonoNs;
 use reactor::host::Background;
-use reactor::{FileId, Reactor, WriteFrom};
+use reactor::{FileId, Reactor, WriteFrom, WriteMode};
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -130,21 +130,24 @@ impl IoMap {
                     JobDone::Segment { stream, base, result }
                 }));
             }
-            StoreOp::WriteLog { base, position, len, durable, tag } => {
+            StoreOp::WriteLog { base, position, len, durable, fresh, tag } => {
+                let mode = WriteMode { durable, by_worker: fresh };
                 let window = self.window(tag.stream());
                 let from = WriteFrom::Window { window, position, len };
                 let file = self.direct(tag.stream(), base);
-                reactor.write(file, from, position - base, durable, tag.0);
+                reactor.write(file, from, position - base, mode, tag.0);
             }
-            StoreOp::WritePartial { base, position, len, durable, tag } => {
+            StoreOp::WritePartial { base, position, len, durable, fresh, tag } => {
+                let mode = WriteMode { durable, by_worker: fresh };
                 assert!(reactor.has_scratch(), "one partial block per stream is in flight");
                 let bytes = store.stream(tag.stream()).window().slice(position, len);
                 let file = self.direct(tag.stream(), base);
-                reactor.write(file, WriteFrom::Copy(bytes), position - base, durable, tag.0);
+                reactor.write(file, WriteFrom::Copy(bytes), position - base, mode, tag.0);
             }
             StoreOp::ZeroLog { base, position, len, tag } => {
                 let file = self.direct(tag.stream(), base);
-                reactor.write(file, WriteFrom::Zeros(len), position - base, false, tag.0);
+                let mode = WriteMode { durable: false, by_worker: true };
+                reactor.write(file, WriteFrom::Zeros(len), position - base, mode, tag.0);
             }
             StoreOp::SyncLog { base, tag } => {
                 let file = self.direct(tag.stream(), base);

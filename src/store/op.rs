@@ -59,10 +59,11 @@ impl OpTag {
 pub enum StoreOp {
     /// Make the segment file at its full size, its name durable; answered by `Store::on_segment`.
     CreateSegment { stream: StreamId, base: u64 },
-    /// Write whole blocks from the window.
-    WriteLog { base: u64, position: u64, len: usize, durable: bool, tag: OpTag },
+    /// Write whole blocks from the window. `fresh`: the segment is not full of zeros, so that the write may have to wait
+    /// for the file system.
+    WriteLog { base: u64, position: u64, len: usize, durable: bool, fresh: bool, tag: OpTag },
     /// Write the block at `position`, of which `len` bytes are filled: from a copy, zeros behind.
-    WritePartial { base: u64, position: u64, len: usize, durable: bool, tag: OpTag },
+    WritePartial { base: u64, position: u64, len: usize, durable: bool, fresh: bool, tag: OpTag },
     /// Write zeros.
     ZeroLog { base: u64, position: u64, len: usize, tag: OpTag },
     /// Make completed writes of the segment durable.

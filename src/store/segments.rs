@@ -139,6 +139,13 @@ impl Segments {
         ready && !collides
     }
 
+    /// Whether the whole file that holds `position` was written or filled with zeros.
+    pub fn is_filled(&self, position: u64) -> bool {
+        let base = self.base_of(position);
+        let segment = self.list.iter().rev().find(|s| s.base == base);
+        segment.is_some_and(|s| s.zeroed == base + self.segment_bytes)
+    }
+
     /// Notes that blocks up to `end` are being written.
     pub fn wrote(&mut self, end: u64) {
         let base = self.base_of(end - 1);

@@ -270,12 +270,13 @@ impl Stream {
         self.segments.wrote(end);
         let tag = OpTag::new(OpKind::Write, self.config.stream, write.sequence);
         let durable = self.writes_through();
+        let fresh = !self.segments.is_filled(write.position);
         let len = usize::try_from(write.len).expect("at most a write");
         let (base, position) = (self.segments.base_of(write.position), write.position);
         ops.push(if write.partial {
-            StoreOp::WritePartial { base, position, len, durable, tag }
+            StoreOp::WritePartial { base, position, len, durable, fresh, tag }
         } else {
-            StoreOp::WriteLog { base, position, len, durable, tag }
+            StoreOp::WriteLog { base, position, len, durable, fresh, tag }
         });
         true
     }

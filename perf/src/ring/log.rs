@@ -7,7 +7,7 @@ use super::{Ack, SyncBy};
 use base::time::MonoNs;
 use buf::region::Region;
 use buf::window::{Window, WindowIdentity};
-use reactor::{FileId, Reactor, WriteFrom};
+use reactor::{FileId, Reactor, WriteFrom, WriteMode};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -135,7 +135,8 @@ impl Log {
             };
             let at = write.position % self.segment_bytes;
             let is_synced = self.writes_through();
-            reactor.write(self.file(write.position), from, at, is_synced, write.sequence);
+            let mode = WriteMode { durable: is_synced, by_worker: false };
+            reactor.write(self.file(write.position), from, at, mode, write.sequence);
         }
         self.plan_sync(reactor);
     }

@@ -177,7 +177,13 @@ fn blocks_are_written_and_read_back() {
         .open(&path)
         .unwrap();
     let file = bench.reactor.open_file(file);
-    bench.reactor.write(file, WriteFrom::Copy(b"block"), 4096, true, 1);
+    bench.reactor.write(
+        file,
+        WriteFrom::Copy(b"block"),
+        4096,
+        WriteMode { durable: true, by_worker: true },
+        1,
+    );
     bench.until(|_, event| match event {
         Event::Wrote { tag: 1, error: None } => Some(()),
         _ => None,
