@@ -27,9 +27,9 @@ const WARM_PIECE_S: f64 = 2.0;
 /// ... differ by no more than this part, ...
 const WARM_SPREAD: f64 = 0.1;
 /// ... and after these many seconds it counts as warm anyway.
-const WARM_SECONDS_MAX: f64 = 90.0;
+const WARM_SECONDS_MAX: f64 = 120.0;
 /// Least load on a JVM before anything is measured, in seconds.
-const WARM_SECONDS_MIN: f64 = 10.0;
+const WARM_SECONDS_MIN: f64 = 60.0;
 
 /// Arguments of `perf run`.
 #[derive(Args, Clone, Debug)]

@@ -15,7 +15,7 @@ pub(crate) const OUTPUT_PAUSE_BYTES: usize = 1 << 20;
 /// Unsent output above which the connection is closed.
 pub(crate) const OUTPUT_BYTES_MAX: usize = 64 << 20;
 /// Frames of one connection that other shards may be handling: their answers are not in its output yet.
-const HANDED_OVER_MAX: u32 = 128;
+const HANDED_OVER_MAX: u32 = 32;
 /// Held input above which a connection is not read.
 const HELD_PAUSE_BYTES: usize = 256 << 10;
 /// Bytes of incomplete frames of all connections of a shard.
@@ -26,6 +26,8 @@ const INPUT_POOL_BUFFERS: usize = 32;
 const KEPT_BYTES_MAX: usize = 512 << 10;
 /// Send buffers kept for reuse.
 const POOL_BUFFERS: usize = 256;
+/// What they hold together at most.
+const POOL_BYTES_MAX: usize = 32 << 20;
 
 pub(crate) struct Conn {
     generation: u32,
@@ -78,6 +80,7 @@ pub(crate) struct Conns {
     dirty: Vec<u32>,
     void: Vec<u8>,
     pool: Vec<Vec<u8>>,
+    pool_bytes: usize,
     pub(crate) scratch: Vec<u8>,
     input_bytes: usize,
     input_pool: Vec<Vec<u8>>,
@@ -97,6 +100,7 @@ impl Conns {
             dirty: Vec::new(),
             void: Vec::new(),
             pool: Vec::new(),
+            pool_bytes: 0,
             scratch: Vec::new(),
             input_bytes: 0,
             input_pool: Vec::new(),
@@ -361,14 +365,16 @@ impl Conns {
 
     /// An empty buffer, with room if there is one to reuse.
     pub(crate) fn spare(&mut self) -> Vec<u8> {
-        self.pool.pop().unwrap_or_default()
+        take_spare(&mut self.pool, &mut self.pool_bytes)
     }
 
     /// Keeps a buffer for reuse, within limits.
     pub(crate) fn recycle(&mut self, mut buffer: Vec<u8>) {
         let useful = buffer.capacity() > 0 && buffer.capacity() <= KEPT_BYTES_MAX;
-        if useful && self.pool.len() < POOL_BUFFERS {
+        let fits = self.pool_bytes + buffer.capacity() <= POOL_BYTES_MAX;
+        if useful && fits && self.pool.len() < POOL_BUFFERS {
             buffer.clear();
+            self.pool_bytes += buffer.capacity();
             self.pool.push(buffer);
         }
     }
@@ -394,7 +400,7 @@ impl Conns {
             }
             let socket = conn.socket.expect("an open connection has a socket");
             if !conn.sending && !conn.output.is_empty() {
-                let fresh = self.pool.pop().unwrap_or_default();
+                let fresh = take_spare(&mut self.pool, &mut self.pool_bytes);
                 reactor.send(socket, std::mem::replace(&mut conn.output, fresh));
                 conn.sending = true;
             }
@@ -435,4 +441,11 @@ impl Conns {
             .map(|(slot, _)| self.id(slot))
             .collect()
     }
+}
+
+/// An empty buffer, with room if there is one to reuse.
+fn take_spare(pool: &mut Vec<Vec<u8>>, pool_bytes: &mut usize) -> Vec<u8> {
+    let buffer = pool.pop().unwrap_or_default();
+    *pool_bytes -= buffer.capacity();
+    buffer
 }
