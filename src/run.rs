@@ -302,6 +302,7 @@ fn open_store(config: &BrokerConfig, shards: usize) -> Result<OpenStore, Fatal> 
         },
         flush_interval_ns: config.flush_interval_commit_log_ms * 1_000_000,
         read_uncommitted: config.read_uncommitted_visible,
+        retention: Some(broker::settings::retention(&config.retention)),
     };
     store_dir::open(&dir).map_err(|e| Fatal::start(e.to_string()))
 }

@@ -10,8 +10,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
 use store::layout::segment;
-use store::op::QueueWrite;
-use wire::ids::QueueId;
+use store::op::{QueueTrim, QueueWrite, Trimmed};
+use wire::ids::{PhyOffset, QueueId};
 
 /// Files kept open between writes.
 const OPEN_FILES_MAX: usize = 512;
@@ -88,6 +88,22 @@ impl QueueFiles {
         }
     }
 
+    /// Finds the first entry whose record is at or behind the log's start, and deletes the files before it; the last one stays.
+    pub fn trim(&mut self, trim: &QueueTrim) -> io::Result<Trimmed> {
+        let dir = queue_dir(&self.root, &trim.topic, trim.queue)?;
+        let (min, phy) = first_at(&dir, self.file_bytes, trim.held, trim.start)?;
+        let kept =
+            u64::try_from(min.min(trim.held.1 - 1)).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let kept = kept * ENTRY_BYTES as u64;
+        for base in bases(&dir)?.into_iter().filter(|base| base + self.file_bytes <= kept) {
+            let path = dir.join(segment::name(base));
+            self.open.remove(&path);
+            self.unsynced.remove(&path);
+            fs::remove_file(&path)?;
+        }
+        Ok(Trimmed { no: trim.no, min, phy })
+    }
+
     fn file(&mut self, path: &Path, first_byte: u64) -> io::Result<&File> {
         // The file of a deleted topic has no name any more; a new topic of that name gets a new file.
         let nameless = |file: &File| file.metadata().map_or(true, |meta| meta.nlink() == 0);
@@ -155,12 +171,64 @@ pub fn read_entries(
     Ok(bytes)
 }
 
-/// First and next offset that a queue's files hold, counting only entries of records below `position_max`.
-pub fn extent(dir: &Path, file_bytes: u64, position_max: u64) -> io::Result<(i64, i64)> {
+/// Starts of a queue's files, ascending.
+fn bases(dir: &Path) -> io::Result<Vec<u64>> {
     let mut bases: Vec<u64> = fs::read_dir(dir)?
         .filter_map(|entry| segment::parse_name(entry.ok()?.file_name().to_str()?))
         .collect();
     bases.sort_unstable();
+    Ok(bases)
+}
+
+/// Among the offsets `[held.0, held.1)` of a queue's files the first whose record lies at or behind `start`, and where;
+/// `held.1` when there is none. Fillers, entries in missing files and entries of other streams lie before.
+pub fn first_at(
+    dir: &Path,
+    file_bytes: u64,
+    held: (i64, i64),
+    start: PhyOffset,
+) -> io::Result<(i64, Option<PhyOffset>)> {
+    let (mut low, mut high) = held;
+    let mut found = None;
+    let mut open: Option<(u64, Option<File>)> = None;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let at =
+            u64::try_from(middle).map_err(|_| io::ErrorKind::InvalidInput)? * ENTRY_BYTES as u64;
+        let base = at - at % file_bytes;
+        if open.as_ref().is_none_or(|(held, _)| *held != base) {
+            open = Some((base, open_existing(&dir.join(segment::name(base)))?));
+        }
+        let mut bytes = [0; ENTRY_BYTES];
+        let entry = match open.as_ref().and_then(|(_, file)| file.as_ref()) {
+            Some(file) if file.read_at(&mut bytes, at - base)? == ENTRY_BYTES => {
+                CqEntry::decode(&bytes)
+            }
+            Some(_) | None => None,
+        };
+        let phy = entry.filter(|entry| !entry.is_filler()).map(|entry| entry.phy);
+        match phy.filter(|phy| phy.stream() == start.stream() && *phy >= start) {
+            Some(phy) => {
+                found = Some(phy);
+                high = middle;
+            }
+            None => low = middle + 1,
+        }
+    }
+    Ok((low, found))
+}
+
+fn open_existing(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// First and next offset that a queue's files hold, counting only entries of records below `position_max`.
+pub fn extent(dir: &Path, file_bytes: u64, position_max: u64) -> io::Result<(i64, i64)> {
+    let bases = bases(dir)?;
     let per_file = file_bytes / ENTRY_BYTES as u64;
     let entry_at = |file: &File, index: u64| -> io::Result<Option<CqEntry>> {
         let mut bytes = [0; ENTRY_BYTES];
@@ -199,7 +267,7 @@ pub fn extent(dir: &Path, file_bytes: u64, position_max: u64) -> io::Result<(i64
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use wire::ids::PhyOffset;
+    use store::queues::QueueNo;
 
     const FILE_BYTES: u64 = 200;
 
@@ -226,6 +294,26 @@ mod tests {
         assert_eq!(bytes, entries(25)[160..200], "to the end of that file");
         let none = read_entries(dir.path(), FILE_BYTES, b"T", QueueId(3), 30, 9).unwrap();
         assert!(none.is_empty());
+    }
+
+    #[test]
+    fn a_queue_follows_the_start_of_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = QueueFiles::new(dir.path().to_path_buf(), FILE_BYTES);
+        files.write(&write(0, 25)).unwrap();
+        let trim = |files: &mut QueueFiles, start| {
+            let held = (0, 25);
+            let (no, topic) = (QueueNo(0), Arc::from(&b"T"[..]));
+            let trim = QueueTrim { no, topic, queue: QueueId(3), held, start: PhyOffset(start) };
+            let done = files.trim(&trim).unwrap();
+            let left = fs::read_dir(dir.path().join("T/3")).unwrap().count();
+            (done.min, done.phy.map(|phy| phy.0), left)
+        };
+        assert_eq!(trim(&mut files, 0), (0, Some(0), 3));
+        assert_eq!(trim(&mut files, 950), (10, Some(1000), 2));
+        assert_eq!(trim(&mut files, 1001), (11, Some(1100), 2));
+        assert_eq!(trim(&mut files, 9000), (25, None, 1), "the last file keeps the offset");
+        assert_eq!(extent(&dir.path().join("T/3"), FILE_BYTES, u64::MAX).unwrap(), (20, 25));
     }
 
     #[test]

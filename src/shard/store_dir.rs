@@ -13,6 +13,7 @@ use std::sync::Arc;
 use store::layout::identity::{self, Identity};
 use store::layout::segment;
 use store::queues::Queues;
+use store::retention::RetentionConfig;
 use store::stream::{FlushMode, SyncBy};
 use store::{Store, StoreConfig};
 use wire::ids::StreamId;
@@ -47,6 +48,8 @@ pub struct StoreDirConfig {
     pub flush_interval_ns: u64,
     /// Consumers may read unflushed messages with SYNC_FLUSH.
     pub read_uncommitted: bool,
+    /// When old segments go; `None`: never.
+    pub retention: Option<RetentionConfig>,
 }
 
 /// Paths and sizes of an open store.
@@ -173,15 +176,17 @@ pub fn open(config: &StoreDirConfig) -> Result<OpenStore, StoreError> {
     for (at, stream) in opened.into_iter().enumerate() {
         parts[at % config.shards].push(stream?);
     }
-    let pid = std::process::id().to_string();
-    // Durable before the first message: a power cut that took the marker would pass for an orderly stop.
-    replace_file(&paths.abort(), pid.as_bytes())
-        .map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
-    let shards = parts.into_iter().map(|part| shard_store(part, &paths)).collect();
+    mark_running(&paths.abort()).map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
+    let settings = StoreConfig { retention: config.retention, ..StoreConfig::default() };
+    let shards = parts.into_iter().map(|part| shard_store(part, &paths, settings)).collect();
     Ok(OpenStore { shards, identity, paths, _lock: lock })
 }
 
-fn shard_store(streams: Vec<stream_dir::OpenStream>, paths: &Arc<StorePaths>) -> ShardStore {
+fn shard_store(
+    streams: Vec<stream_dir::OpenStream>,
+    paths: &Arc<StorePaths>,
+    settings: StoreConfig,
+) -> ShardStore {
     let mut files: Vec<SegmentFiles> = Vec::new();
     let mut queues = Queues::default();
     let mut list = Vec::new();
@@ -192,8 +197,22 @@ fn shard_store(streams: Vec<stream_dir::OpenStream>, paths: &Arc<StorePaths>) ->
         }
         list.push((opened.stream, opened.checkpoint));
     }
-    let store = Store::new(StoreConfig::default(), list, queues);
+    let store = Store::new(settings, list, queues);
     ShardStore { store, files, paths: Arc::clone(paths) }
+}
+
+/// Leaves the marker, with the process id in it where the disk has room. Only that it exists counts.
+///
+/// Durable before the first message: a power cut that took the marker would pass for an orderly stop.
+fn mark_running(path: &Path) -> io::Result<()> {
+    let pid = std::process::id().to_string();
+    match replace_file(path, pid.as_bytes()) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)) => {
+            OpenOptions::new().write(true).create(true).truncate(false).open(path)?.sync_all()?;
+            File::open(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?.sync_all()
+        }
+        done => done,
+    }
 }
 
 impl OpenStore {
@@ -362,6 +381,7 @@ mod tests {
             sync_by: None,
             flush_interval_ns: 500_000_000,
             read_uncommitted: false,
+            retention: None,
         }
     }
 

@@ -12,6 +12,7 @@ pub mod op;
 pub mod queues;
 pub mod read;
 pub mod recovery;
+pub mod retention;
 pub mod segments;
 pub mod stream;
 pub mod writes;
@@ -19,4 +20,6 @@ pub mod writes;
 mod engine;
 mod persist;
 
-pub use engine::{AppendError, Appended, Batch, Failure, QueueStep, Store, StoreConfig};
+pub use engine::{
+    AppendError, Appended, Batch, Failure, QueueStep, Store, StoreConfig, UpkeepStep,
+};

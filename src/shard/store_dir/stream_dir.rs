@@ -2,7 +2,7 @@
 
 use super::{StoreDirConfig, StoreError, StorePaths, create_segment, open_segment, read_full_at};
 use crate::boot::SegmentFiles;
-use crate::queue_files::{extent, queue_dir};
+use crate::queue_files::{extent, first_at, queue_dir};
 use buf::BLOCK_BYTES;
 use buf::window::{Window, WindowFrontiers, WindowIdentity};
 use hashbrown::HashMap;
@@ -20,7 +20,7 @@ use store::layout::segment;
 use store::queues::{QUEUE_ID_MAX, stream_of};
 use store::recovery::{ScanEnd, ScanRange, scan};
 use store::segments::Segments;
-use store::stream::{Stream, StreamConfig, SyncBy};
+use store::stream::{FlushMode, Stream, StreamConfig, SyncBy};
 use wire::ids::{PhyOffset, QueueId, StreamId};
 use wire::java_hash::tags_code;
 use wire::message::{MessageView, Probe, probe};
@@ -288,7 +288,7 @@ impl Opening<'_> {
             rebuilt.add(view, PhyOffset::new(self.stream, position), size);
         });
         let end = end.map_err(StoreError::io(&self.dir, "reading the log"))?;
-        self.refuse_to_cut(&end)?;
+        self.refuse_to_cut(&end, from)?;
         tracing::info!(
             "stream {}: {} records scanned from {from}; the log ends at {} ({})",
             self.stream.0,
@@ -302,9 +302,14 @@ impl Opening<'_> {
 
     /// Valid records far behind the end mean damage, not a torn tail: nothing is cut without the operator's word.
     ///
-    /// Writes in flight reach at most a window beyond what is durable without a hole, so a record nearer than
-    /// that may be the lucky half of a power cut at a segment's end.
-    fn refuse_to_cut(&self, end: &ScanEnd) -> Result<(), StoreError> {
+    /// With SYNC_FLUSH writes reach at most a window beyond what is durable without a hole, so a record nearer than
+    /// that may be the lucky half of a power cut at a segment's end. With ASYNC_FLUSH anything behind the checkpoint,
+    /// where the scan began, may be; it is set aside, not deleted.
+    fn refuse_to_cut(&self, end: &ScanEnd, from: u64) -> Result<(), StoreError> {
+        let first = self.bases.first().copied().unwrap_or(0);
+        if self.config.flush == FlushMode::Async && from > first {
+            return Ok(());
+        }
         let size = self.paths.segment_bytes;
         let window = self.config.window_bytes as u64;
         let far = |base: &&u64| **base > end.end - end.end % size && **base - end.end > window;
@@ -516,13 +521,16 @@ impl Rebuilt {
             let dir = dir.map_err(StoreError::io(&paths.consume_queue, "naming a queue"))?;
             let (min, next) = extent(&dir, paths.queue_file_bytes, from)
                 .map_err(StoreError::io(&dir, "reading the queue"))?;
-            let queue = ConsumeQueue::new(
-                Arc::from(topic.as_slice()),
-                *id,
-                opening.stream,
-                min.min(next),
-                next,
-            );
+            let (min, _) = match opening.bases.first() {
+                Some(first) if *first > 0 => {
+                    let start = PhyOffset::new(opening.stream, *first);
+                    first_at(&dir, paths.queue_file_bytes, (min.min(next), next), start)
+                        .map_err(StoreError::io(&dir, "reading the queue"))?
+                }
+                Some(_) | None => (min.min(next), None),
+            };
+            let queue =
+                ConsumeQueue::new(Arc::from(topic.as_slice()), *id, opening.stream, min, next);
             queues.insert((topic.clone(), id.0), queue);
         }
         let whole_log = opening.bases.first().is_none_or(|first| from <= *first);
