@@ -1,8 +1,9 @@
 //! The only place where store operations and ring operations are both known.
 
 use crate::boot::SegmentFiles;
+use crate::disk::replace_file;
 use crate::queue_files::{QueueFiles, read_entries};
-use crate::store_dir::StorePaths;
+use crate::store_dir::{StorePaths, create_segment};
 use base::time::MonoNs;
 use reactor::host::Background;
 use reactor::{FileId, Reactor, WriteFrom, WriteMode};
@@ -70,7 +71,9 @@ impl IoMap {
                 read: reactor.open_file(f.read),
             })
             .collect();
-        let queue_files = QueueFiles::new(paths.consume_queue.clone(), paths.queue_file_bytes);
+        let disk = Arc::clone(&paths.disk);
+        let queue_files =
+            QueueFiles::new(disk, paths.consume_queue.clone(), paths.queue_file_bytes);
         let queue_files = Some(Box::new(queue_files));
         IoMap { segments, windows, queue_files, paths, ops: Vec::new() }
     }
@@ -124,9 +127,10 @@ impl IoMap {
     ) {
         match op {
             StoreOp::CreateSegment { stream, base } => {
-                let (dir, bytes) = (self.paths.log_dir(stream), self.paths.segment_bytes);
+                let paths = Arc::clone(&self.paths);
                 background.submit(Box::new(move || {
-                    let result = crate::store_dir::create_segment(&dir, base, bytes);
+                    let (dir, bytes) = (paths.log_dir(stream), paths.segment_bytes);
+                    let result = create_segment(&*paths.disk, &dir, base, bytes);
                     JobDone::Segment { stream, base, result }
                 }));
             }
@@ -214,8 +218,7 @@ impl IoMap {
         let paths = Arc::clone(&self.paths);
         background.submit(Box::new(move || {
             let (first, count) = range;
-            let bytes = paths.queue_file_bytes;
-            let result = read_entries(&paths.consume_queue, bytes, &topic, queue, first, count);
+            let result = read_entries(&paths, &topic, queue, first, count);
             JobDone::QueueRead { token, result }
         }));
     }
@@ -226,7 +229,11 @@ impl IoMap {
     }
 }
 
-fn run_step(files: &mut QueueFiles, paths: &StorePaths, step: QueueStep) -> io::Result<()> {
+pub(crate) fn run_step(
+    files: &mut QueueFiles,
+    paths: &StorePaths,
+    step: QueueStep,
+) -> io::Result<()> {
     match step {
         QueueStep::Write(writes) => writes.iter().try_for_each(|write| files.write(write)),
         QueueStep::Checkpoint(checkpoints) => {
@@ -242,5 +249,5 @@ fn write_checkpoint(
     checkpoint: &Checkpoint,
 ) -> io::Result<()> {
     let path: PathBuf = paths.checkpoint(stream);
-    crate::store_dir::replace_file(&path, &checkpoint.encode())
+    replace_file(&*paths.disk, &path, &checkpoint.encode())
 }
