@@ -7,7 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How a file is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,8 +38,8 @@ pub trait Disk: Send + Sync {
     /// Names in a directory, in no order; those that are not UTF-8 are left out.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
-    /// Makes a directory and those above it; nothing happens to those that are there.
-    fn make_dirs(&self, dir: &Path) -> io::Result<()>;
+    /// Makes a directory. Errors: `AlreadyExists` when something has the name.
+    fn make_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Gives a file another name, replacing what has it.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -52,6 +52,9 @@ pub trait Disk: Send + Sync {
 
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Makes everything durable, names and content, on the file system that holds `dir`.
+    fn sync_file_system(&self, dir: &Path) -> io::Result<()>;
 
     /// Takes the lock at `path` until the file is dropped; `None` on a disk that only this process can reach.
     ///
@@ -135,6 +138,36 @@ pub fn exists(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Makes a directory and those missing above it, and adds the directories that got a new name to `changed`: those
+/// are to be synced before anything below counts as durable.
+pub fn make_dirs(disk: &dyn Disk, dir: &Path, changed: &mut Vec<PathBuf>) -> io::Result<()> {
+    let made = match disk.make_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let parent = dir.parent().ok_or(e)?;
+            make_dirs(disk, parent, changed)?;
+            disk.make_dir(dir)
+        }
+        made => made,
+    };
+    match made {
+        Ok(()) => changed.extend(dir.parent().map(Path::to_path_buf)),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(e) => return Err(e),
+    }
+    Ok(())
+}
+
+/// As `make_dirs`, and makes their names durable.
+pub fn make_durable_dirs(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let mut changed = Vec::new();
+    make_dirs(disk, dir, &mut changed)?;
+    changed.iter().try_for_each(|dir| {
+        // A relative path of one element lies in the working directory.
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        disk.sync_dir(dir)
+    })
+}
+
 /// Replaces a file so that a crash leaves the old or the new content: temporary file, sync, rename, sync.
 pub fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
@@ -198,8 +231,8 @@ impl Disk for LocalDisk {
         Ok(entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect())
     }
 
-    fn make_dirs(&self, dir: &Path) -> io::Result<()> {
-        fs::create_dir_all(dir)
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir(dir)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -216,6 +249,10 @@ impl Disk for LocalDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
+    }
+
+    fn sync_file_system(&self, dir: &Path) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(File::open(dir)?)?)
     }
 
     /// Java locks the first byte with a POSIX lock; so do we, and each refuses the other's store.

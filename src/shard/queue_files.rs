@@ -3,7 +3,7 @@
 //! `<store>/consumequeue/<topic>/<queue>/<20-digit start>`, fixed size, entries as `store::layout` says. Open
 //! files are bounded; those written since the last sync are remembered by path.
 
-use crate::disk::{Access, Disk, DiskFile, read_full_at, write_full_at};
+use crate::disk::{Access, Disk, DiskFile, make_dirs, read_full_at, write_full_at};
 use crate::store_dir::StorePaths;
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -24,6 +24,8 @@ pub struct QueueFiles {
     file_bytes: u64,
     open: HashMap<PathBuf, Box<dyn DiskFile>>,
     unsynced: HashSet<PathBuf>,
+    /// Directories with new names.
+    unsynced_dirs: HashSet<PathBuf>,
 }
 
 /// Directory of a queue below `root` (`<store>/consumequeue`). Errors: a topic that is no single path element.
@@ -38,7 +40,14 @@ impl QueueFiles {
     /// Queue files below `root`, each of `file_bytes` (a multiple of 20).
     pub fn new(disk: Arc<dyn Disk>, root: PathBuf, file_bytes: u64) -> QueueFiles {
         assert!(file_bytes > 0 && file_bytes.is_multiple_of(ENTRY_BYTES as u64));
-        QueueFiles { disk, root, file_bytes, open: HashMap::new(), unsynced: HashSet::new() }
+        QueueFiles {
+            disk,
+            root,
+            file_bytes,
+            open: HashMap::new(),
+            unsynced: HashSet::new(),
+            unsynced_dirs: HashSet::new(),
+        }
     }
 
     /// Writes entries at their places.
@@ -75,6 +84,12 @@ impl QueueFiles {
             };
             synced?;
         }
+        for dir in std::mem::take(&mut self.unsynced_dirs) {
+            match self.disk.sync_dir(&dir) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                Ok(()) | Err(_) => {}
+            }
+        }
         Ok(())
     }
 
@@ -106,21 +121,25 @@ impl QueueFiles {
     }
 
     /// A new file gets its full size; one that does not begin with its first entry gets Java's filler before it.
-    fn open_or_create(&self, path: &Path, first_byte: u64) -> io::Result<Box<dyn DiskFile>> {
+    fn open_or_create(&mut self, path: &Path, first_byte: u64) -> io::Result<Box<dyn DiskFile>> {
         match self.disk.open(path, Access::Write) {
             Ok(file) => return Ok(file),
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             Err(_) => {}
         }
         let dir = path.parent().expect("a queue file lies in a directory");
-        self.disk.make_dirs(dir)?;
+        make_dirs(&*self.disk, dir, &mut Vec::new())?;
+        // Nobody counts on the file before the next `sync`. Another shard may have made the directories above, and
+        // not have synced them.
+        let above = dir.ancestors().skip(1).take_while(|above| above.starts_with(&self.root));
+        self.unsynced_dirs
+            .extend(above.chain([dir]).chain(self.root.parent()).map(Path::to_path_buf));
         let file = self.disk.open(path, Access::Create)?;
         file.set_bytes(self.file_bytes)?;
         let filler = usize::try_from(first_byte).unwrap_or(0) / ENTRY_BYTES;
         if filler > 0 {
             write_full_at(&*file, &CqEntry::FILLER.encode().repeat(filler), 0)?;
         }
-        self.disk.sync_dir(dir)?;
         Ok(file)
     }
 }

@@ -152,7 +152,8 @@ pub fn open(config: &StoreDirConfig) -> Result<OpenStore, StoreError> {
 /// As `open`, on any disk.
 pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore, StoreError> {
     for dir in [&config.root, &config.commit_log, &config.root.join("config")] {
-        disk.make_dirs(dir).map_err(StoreError::io(dir, "making the directory"))?;
+        disk::make_durable_dirs(&*disk, dir)
+            .map_err(StoreError::io(dir, "making the directory"))?;
     }
     let lock = lock_store(&*disk, &config.root)?;
     let identity = load_identity(&*disk, config)?;
@@ -166,7 +167,8 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
     });
     if identity.streams > 1 {
         let dir = config.root.join("streams");
-        disk.make_dirs(&dir).map_err(StoreError::io(&dir, "making the directory"))?;
+        disk::make_durable_dirs(&*disk, &dir)
+            .map_err(StoreError::io(&dir, "making the directory"))?;
     }
     let sync_by = config.sync_by.unwrap_or_else(|| device::sync_by(&config.commit_log));
     if config.flush == FlushMode::Sync {
@@ -193,6 +195,16 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
         (0..config.shards).map(|_| Vec::new()).collect();
     for (at, stream) in opened.into_iter().enumerate() {
         parts[at % config.shards].push(stream?);
+    }
+    if !clean {
+        // What a dead process did is in the page cache only, names too, and recovery has built on it.
+        disk.sync_file_system(&paths.root).map_err(StoreError::io(&paths.root, "syncing"))?;
+        for dir in [&paths.root, &paths.commit_log] {
+            if let Some(above) = dir.parent().filter(|above| !above.as_os_str().is_empty()) {
+                // Where others own the directory above, the name in it is older than this process.
+                let _ = disk.sync_dir(above);
+            }
+        }
     }
     let pid = std::process::id().to_string();
     // Durable before the first message: a power cut that took the marker would pass for an orderly stop.
@@ -308,7 +320,7 @@ pub(crate) fn create_segment(
     base: u64,
     bytes: u64,
 ) -> io::Result<(File, File)> {
-    disk.make_dirs(dir)?;
+    disk::make_durable_dirs(disk, dir)?;
     let path = dir.join(segment::name(base));
     let file = disk.open(&path, Access::CreateNew)?;
     if let Err(error) = file.allocate(bytes) {

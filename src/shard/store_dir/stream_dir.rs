@@ -2,7 +2,9 @@
 
 use super::{StoreDirConfig, StoreError, StorePaths, create_segment, open_segment};
 use crate::boot::SegmentFiles;
-use crate::disk::{Access, Disk, DiskFile, read_file, read_full_at, write_full_at};
+use crate::disk::{
+    Access, Disk, DiskFile, make_durable_dirs, read_file, read_full_at, write_full_at,
+};
 use crate::queue_files::{extent, queue_dir};
 use buf::BLOCK_BYTES;
 use buf::window::{Window, WindowFrontiers, WindowIdentity};
@@ -94,7 +96,7 @@ pub(super) fn open(
 ) -> Result<OpenStream, StoreError> {
     let dir = paths.log_dir(stream);
     let disk = &*paths.disk;
-    disk.make_dirs(&dir).map_err(StoreError::io(&dir, "making the directory"))?;
+    make_durable_dirs(disk, &dir).map_err(StoreError::io(&dir, "making the directory"))?;
     let name = format!("ringmq-{:032x}-{}", identity.store_id, stream.0);
     let mut opening = Opening {
         config,
@@ -350,7 +352,7 @@ impl Opening<'_> {
             return self.disk.remove_file(&path).map_err(StoreError::io(&path, "removing"));
         }
         let dir = self.paths.cut_dir();
-        self.disk.make_dirs(&dir).map_err(StoreError::io(&dir, "making the directory"))?;
+        make_durable_dirs(self.disk, &dir).map_err(StoreError::io(&dir, "making the directory"))?;
         let kept = dir.join(format!("stream-{}-{}", self.stream.0, segment::name(base)));
         tracing::warn!(
             "stream {}: the log ends before {}; what a power cut left there is kept as {}",
