@@ -392,20 +392,24 @@ mod tests {
         let mut bytes = vec![0; message.encoded_len()];
         let place = wire::message::Place {
             queue_offset: wire::ids::QueueOffset(0),
-            phy_offset: wire::ids::PhyOffset::new(StreamId(0), SEGMENT),
+            phy_offset: wire::ids::PhyOffset::new(StreamId(0), 3 * SEGMENT),
             store_timestamp: base::time::WallMs(9),
         };
         message.encode(&mut bytes, place);
-        bytes.resize(usize::try_from(SEGMENT).unwrap(), 0);
-        let later = dir.path().join("commitlog").join(segment::name(SEGMENT));
+        let size = usize::try_from(SEGMENT).unwrap();
+        bytes.resize(size, 0);
+        let file = |base| dir.path().join("commitlog").join(segment::name(base));
+        fs::write(file(SEGMENT), vec![0; size]).unwrap();
+        fs::write(file(2 * SEGMENT), vec![0; size]).unwrap();
+        let later = file(3 * SEGMENT);
         fs::write(&later, &bytes).unwrap();
-        let far = StoreDirConfig { window_bytes: 16 << 10, ..config(dir.path()) };
+        let far = StoreDirConfig { window_bytes: 4 << 10, ..config(dir.path()) };
         let refused = open(&far).err().expect("the log before is damaged");
         assert!(refused.to_string().contains("damaged"), "{refused}");
         assert_eq!(fs::read(&later).unwrap(), bytes);
-        // Within a window of the end it is what a power cut leaves: the start goes on and keeps a copy.
+        // Within some windows of the end it is what a power cut leaves: the start goes on and keeps a copy.
         open(&config(dir.path())).unwrap();
-        let kept = dir.path().join("cut").join(format!("stream-0-{}", segment::name(SEGMENT)));
+        let kept = dir.path().join("cut").join(format!("stream-0-{}", segment::name(3 * SEGMENT)));
         assert_eq!(fs::read(kept).unwrap(), bytes);
     }
 }

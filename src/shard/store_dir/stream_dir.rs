@@ -31,6 +31,8 @@ use wire::sys_flag::is_consumable;
 const WRITE_BATCH_BYTES: u64 = 256 << 10;
 /// Smallest window that is worth having in shared memory.
 const WINDOW_BYTES_MIN: usize = 16 << 20;
+/// Windows of log that can be written and not yet durable: 2 GiB with windows of 64 MiB.
+const UNSYNCED_WINDOWS: u64 = 32;
 /// Behind the end of the log at most this much can be left from writes of a process that died.
 const DIRTY_BYTES_MAX: u64 = 2 << 30;
 
@@ -309,12 +311,13 @@ impl Opening<'_> {
 
     /// Valid records far behind the end mean damage, not a torn tail: nothing is cut without the operator's word.
     ///
-    /// Writes in flight reach at most a window beyond what is durable without a hole, so a record nearer than
-    /// that may be the lucky half of a power cut at a segment's end.
+    /// Writes that no sync has followed yet reach some windows beyond what is durable without a hole: with
+    /// ASYNC_FLUSH all that one flush interval and one sync take. A record nearer than that may be the lucky half of
+    /// a power cut.
     fn refuse_to_cut(&self, end: &ScanEnd) -> Result<(), StoreError> {
         let size = self.paths.segment_bytes;
-        let window = self.config.window_bytes as u64;
-        let far = |base: &&u64| **base > end.end - end.end % size && **base - end.end > window;
+        let unsynced = UNSYNCED_WINDOWS * self.config.window_bytes as u64;
+        let far = |base: &&u64| **base > end.end - end.end % size && **base - end.end > unsynced;
         for base in self.bases.iter().filter(far) {
             let path = self.path(*base);
             let mut head = vec![0; 4];
