@@ -1,9 +1,10 @@
 //! The only place where store operations and ring operations are both known.
 
 use crate::boot::SegmentFiles;
+use crate::disk::{DiskFile, replace_file};
 use crate::queue_files::{QueueFiles, read_entries};
 use crate::retention;
-use crate::store_dir::StorePaths;
+use crate::store_dir::{StorePaths, create_segment};
 use base::time::MonoNs;
 use reactor::host::Background;
 use reactor::{FileId, Reactor, WriteFrom, WriteMode};
@@ -24,7 +25,7 @@ pub(crate) enum JobDone<D> {
     Queues { files: Box<QueueFiles>, result: io::Result<()> },
     Trimmed { files: Box<QueueFiles>, trimmed: Vec<Trimmed> },
     Look(io::Result<DiskLook>),
-    Deleted { stream: StreamId, base: u64, why: Why, result: io::Result<File> },
+    Deleted { stream: StreamId, base: u64, why: Why, result: io::Result<Box<dyn DiskFile>> },
     Done,
     QueueRead { token: u64, result: io::Result<Vec<u8>> },
 }
@@ -76,7 +77,9 @@ impl IoMap {
                 read: reactor.open_file(f.read),
             })
             .collect();
-        let queue_files = QueueFiles::new(paths.consume_queue.clone(), paths.queue_file_bytes);
+        let disk = Arc::clone(&paths.disk);
+        let queue_files =
+            QueueFiles::new(disk, paths.consume_queue.clone(), paths.queue_file_bytes);
         let queue_files = Some(Box::new(queue_files));
         IoMap { segments, windows, queue_files, paths, ops: Vec::new() }
     }
@@ -116,7 +119,7 @@ impl IoMap {
         reactor: &mut Reactor,
         background: &Background<JobDone<D>>,
         (stream, base): (StreamId, u64),
-        file: File,
+        file: Box<dyn DiskFile>,
     ) {
         let gone = |s: &OpenSegment| s.stream == stream && s.base == base;
         for segment in self.segments.iter().filter(|s| gone(s)) {
@@ -127,7 +130,7 @@ impl IoMap {
         }
         self.segments.retain(|s| !gone(s));
         background.submit(Box::new(move || {
-            retention::shrink(&file);
+            retention::shrink(&*file);
             JobDone::Done
         }));
     }
@@ -171,9 +174,10 @@ impl IoMap {
     ) {
         match op {
             StoreOp::CreateSegment { stream, base } => {
-                let (dir, bytes) = (self.paths.log_dir(stream), self.paths.segment_bytes);
+                let paths = Arc::clone(&self.paths);
                 background.submit(Box::new(move || {
-                    let result = crate::store_dir::create_segment(&dir, base, bytes);
+                    let (dir, bytes) = (paths.log_dir(stream), paths.segment_bytes);
+                    let result = create_segment(&*paths.disk, &dir, base, bytes);
                     JobDone::Segment { stream, base, result }
                 }));
             }
@@ -265,8 +269,7 @@ impl IoMap {
         let paths = Arc::clone(&self.paths);
         background.submit(Box::new(move || {
             let (first, count) = range;
-            let bytes = paths.queue_file_bytes;
-            let result = read_entries(&paths.consume_queue, bytes, &topic, queue, first, count);
+            let result = read_entries(&paths, &topic, queue, first, count);
             JobDone::QueueRead { token, result }
         }));
     }
@@ -277,7 +280,11 @@ impl IoMap {
     }
 }
 
-fn run_step(files: &mut QueueFiles, paths: &StorePaths, step: QueueStep) -> io::Result<()> {
+pub(crate) fn run_step(
+    files: &mut QueueFiles,
+    paths: &StorePaths,
+    step: QueueStep,
+) -> io::Result<()> {
     match step {
         QueueStep::Write(writes) => writes.iter().try_for_each(|write| files.write(write)),
         QueueStep::Checkpoint(checkpoints) => {
@@ -294,5 +301,5 @@ fn write_checkpoint(
     checkpoint: &Checkpoint,
 ) -> io::Result<()> {
     let path: PathBuf = paths.checkpoint(stream);
-    crate::store_dir::replace_file(&path, &checkpoint.encode())
+    replace_file(&*paths.disk, &path, &checkpoint.encode())
 }

@@ -9,6 +9,7 @@ pub mod app;
 pub mod boot;
 mod conns;
 pub mod cx;
+pub mod disk;
 mod frames;
 mod io_map;
 pub mod offline;

@@ -3,11 +3,12 @@
 //! `<store>/consumequeue/<topic>/<queue>/<20-digit start>`, fixed size, entries as `store::layout` says. Open
 //! files are bounded; those written since the last sync are remembered by path.
 
+use crate::disk::{Access, Disk, DiskFile, make_dirs, read_full_at, write_full_at};
+use crate::store_dir::StorePaths;
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
 use store::layout::segment;
 use store::op::{QueueTrim, QueueWrite, Trimmed};
@@ -18,10 +19,13 @@ const OPEN_FILES_MAX: usize = 512;
 
 /// The queue files of a store, as one background thread uses them.
 pub struct QueueFiles {
+    disk: Arc<dyn Disk>,
     root: PathBuf,
     file_bytes: u64,
-    open: HashMap<PathBuf, File>,
+    open: HashMap<PathBuf, Box<dyn DiskFile>>,
     unsynced: HashSet<PathBuf>,
+    /// Directories with new names.
+    unsynced_dirs: HashSet<PathBuf>,
 }
 
 /// Directory of a queue below `root` (`<store>/consumequeue`). Errors: a topic that is no single path element.
@@ -34,9 +38,16 @@ pub fn queue_dir(root: &Path, topic: &[u8], queue: QueueId) -> io::Result<PathBu
 
 impl QueueFiles {
     /// Queue files below `root`, each of `file_bytes` (a multiple of 20).
-    pub fn new(root: PathBuf, file_bytes: u64) -> QueueFiles {
+    pub fn new(disk: Arc<dyn Disk>, root: PathBuf, file_bytes: u64) -> QueueFiles {
         assert!(file_bytes > 0 && file_bytes.is_multiple_of(ENTRY_BYTES as u64));
-        QueueFiles { root, file_bytes, open: HashMap::new(), unsynced: HashSet::new() }
+        QueueFiles {
+            disk,
+            root,
+            file_bytes,
+            open: HashMap::new(),
+            unsynced: HashSet::new(),
+            unsynced_dirs: HashSet::new(),
+        }
     }
 
     /// Writes entries at their places.
@@ -51,7 +62,7 @@ impl QueueFiles {
             let (now, later) = rest.split_at(room.min(rest.len()));
             let path = dir.join(segment::name(base));
             let file = self.file(&path, at - base)?;
-            file.write_all_at(now, at - base)?;
+            write_full_at(file, now, at - base)?;
             self.unsynced.insert(path);
             at += now.len() as u64;
             rest = later;
@@ -64,7 +75,7 @@ impl QueueFiles {
         for path in std::mem::take(&mut self.unsynced) {
             let synced = match self.open.get(&path) {
                 Some(file) => file.sync_data(),
-                None => match File::open(&path) {
+                None => match self.disk.open(&path, Access::Read) {
                     Ok(file) => file.sync_data(),
                     // Its topic was deleted meanwhile.
                     Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -72,6 +83,12 @@ impl QueueFiles {
                 },
             };
             synced?;
+        }
+        for dir in std::mem::take(&mut self.unsynced_dirs) {
+            match self.disk.sync_dir(&dir) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                Ok(()) | Err(_) => {}
+            }
         }
         Ok(())
     }
@@ -82,7 +99,7 @@ impl QueueFiles {
         let dir = dir.parent().expect("a queue lies in its topic").to_path_buf();
         self.open.retain(|path, _| !path.starts_with(&dir));
         self.unsynced.retain(|path| !path.starts_with(&dir));
-        match fs::remove_dir_all(&dir) {
+        match self.disk.remove_dir_all(&dir) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             Ok(()) | Err(_) => Ok(()),
         }
@@ -91,23 +108,24 @@ impl QueueFiles {
     /// Finds the first entry whose record is at or behind the log's start, and deletes the files before it; the last one stays.
     pub fn trim(&mut self, trim: &QueueTrim) -> io::Result<Trimmed> {
         let dir = queue_dir(&self.root, &trim.topic, trim.queue)?;
-        let (min, phy) = first_at(&dir, self.file_bytes, trim.held, trim.start)?;
+        let (min, phy) = first_at(&*self.disk, &dir, self.file_bytes, trim.held, trim.start)?;
         let kept =
             u64::try_from(min.min(trim.held.1 - 1)).map_err(|_| io::ErrorKind::InvalidInput)?;
         let kept = kept * ENTRY_BYTES as u64;
-        for base in bases(&dir)?.into_iter().filter(|base| base + self.file_bytes <= kept) {
+        for base in
+            bases(&*self.disk, &dir)?.into_iter().filter(|base| base + self.file_bytes <= kept)
+        {
             let path = dir.join(segment::name(base));
             self.open.remove(&path);
             self.unsynced.remove(&path);
-            fs::remove_file(&path)?;
+            self.disk.remove_file(&path)?;
         }
         Ok(Trimmed { no: trim.no, min, phy })
     }
 
-    fn file(&mut self, path: &Path, first_byte: u64) -> io::Result<&File> {
+    fn file(&mut self, path: &Path, first_byte: u64) -> io::Result<&dyn DiskFile> {
         // The file of a deleted topic has no name any more; a new topic of that name gets a new file.
-        let nameless = |file: &File| file.metadata().map_or(true, |meta| meta.nlink() == 0);
-        if self.open.get(path).is_some_and(nameless) {
+        if self.open.get(path).is_some_and(|file| file.is_nameless()) {
             self.open.remove(path);
         }
         if !self.open.contains_key(path) {
@@ -117,65 +135,60 @@ impl QueueFiles {
             let file = self.open_or_create(path, first_byte)?;
             self.open.insert(path.to_path_buf(), file);
         }
-        Ok(self.open.get(path).expect("inserted above"))
+        Ok(&**self.open.get(path).expect("inserted above"))
     }
 
     /// A new file gets its full size; one that does not begin with its first entry gets Java's filler before it.
-    fn open_or_create(&self, path: &Path, first_byte: u64) -> io::Result<File> {
-        match OpenOptions::new().read(true).write(true).open(path) {
+    fn open_or_create(&mut self, path: &Path, first_byte: u64) -> io::Result<Box<dyn DiskFile>> {
+        match self.disk.open(path, Access::Write) {
             Ok(file) => return Ok(file),
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             Err(_) => {}
         }
         let dir = path.parent().expect("a queue file lies in a directory");
-        fs::create_dir_all(dir)?;
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        file.set_len(self.file_bytes)?;
+        make_dirs(&*self.disk, dir, &mut Vec::new())?;
+        // Nobody counts on the file before the next `sync`. Another shard may have made the directories above, and
+        // not have synced them.
+        let above = dir.ancestors().skip(1).take_while(|above| above.starts_with(&self.root));
+        self.unsynced_dirs
+            .extend(above.chain([dir]).chain(self.root.parent()).map(Path::to_path_buf));
+        let file = self.disk.open(path, Access::Create)?;
+        file.set_bytes(self.file_bytes)?;
         let filler = usize::try_from(first_byte).unwrap_or(0) / ENTRY_BYTES;
         if filler > 0 {
-            file.write_all_at(&CqEntry::FILLER.encode().repeat(filler), 0)?;
+            write_full_at(&*file, &CqEntry::FILLER.encode().repeat(filler), 0)?;
         }
-        File::open(dir)?.sync_all()?;
         Ok(file)
     }
 }
 
 /// Reads up to `count` entries from offset `first`, all from one file; fewer at its end, none if it is missing.
 pub fn read_entries(
-    root: &Path,
-    file_bytes: u64,
+    paths: &StorePaths,
     topic: &[u8],
     queue: QueueId,
     first: i64,
     count: usize,
 ) -> io::Result<Vec<u8>> {
     let at = u64::try_from(first).map_err(|_| io::ErrorKind::InvalidInput)? * ENTRY_BYTES as u64;
-    let base = at - at % file_bytes;
-    let path = queue_dir(root, topic, queue)?.join(segment::name(base));
-    let file = match File::open(path) {
+    let base = at - at % paths.queue_file_bytes;
+    let path = queue_dir(&paths.consume_queue, topic, queue)?.join(segment::name(base));
+    let file = match paths.disk.open(&path, Access::Read) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(e),
     };
-    let room = usize::try_from(base + file_bytes - at).unwrap_or(usize::MAX);
+    let room = usize::try_from(base + paths.queue_file_bytes - at).unwrap_or(usize::MAX);
     let mut bytes = vec![0; room.min(count * ENTRY_BYTES)];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match file.read_at(&mut bytes[filled..], at - base + filled as u64)? {
-            0 => break,
-            n => filled += n,
-        }
-    }
+    let filled = read_full_at(&*file, &mut bytes, at - base)?;
     bytes.truncate(filled);
     Ok(bytes)
 }
 
 /// Starts of a queue's files, ascending.
-fn bases(dir: &Path) -> io::Result<Vec<u64>> {
-    let mut bases: Vec<u64> = fs::read_dir(dir)?
-        .filter_map(|entry| segment::parse_name(entry.ok()?.file_name().to_str()?))
-        .collect();
+fn bases(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u64>> {
+    let names = disk.list(dir)?;
+    let mut bases: Vec<u64> = names.iter().filter_map(|name| segment::parse_name(name)).collect();
     bases.sort_unstable();
     Ok(bases)
 }
@@ -183,6 +196,7 @@ fn bases(dir: &Path) -> io::Result<Vec<u64>> {
 /// Among the offsets `[held.0, held.1)` of a queue's files the first whose record lies at or behind `start`, and where;
 /// `held.1` when there is none. Fillers, entries in missing files and entries of other streams lie before.
 pub fn first_at(
+    disk: &dyn Disk,
     dir: &Path,
     file_bytes: u64,
     held: (i64, i64),
@@ -190,18 +204,18 @@ pub fn first_at(
 ) -> io::Result<(i64, Option<PhyOffset>)> {
     let (mut low, mut high) = held;
     let mut found = None;
-    let mut open: Option<(u64, Option<File>)> = None;
+    let mut open: Option<(u64, Option<Box<dyn DiskFile>>)> = None;
     while low < high {
         let middle = low + (high - low) / 2;
         let at =
             u64::try_from(middle).map_err(|_| io::ErrorKind::InvalidInput)? * ENTRY_BYTES as u64;
         let base = at - at % file_bytes;
         if open.as_ref().is_none_or(|(held, _)| *held != base) {
-            open = Some((base, open_existing(&dir.join(segment::name(base)))?));
+            open = Some((base, open_existing(disk, &dir.join(segment::name(base)))?));
         }
         let mut bytes = [0; ENTRY_BYTES];
         let entry = match open.as_ref().and_then(|(_, file)| file.as_ref()) {
-            Some(file) if file.read_at(&mut bytes, at - base)? == ENTRY_BYTES => {
+            Some(file) if read_full_at(&**file, &mut bytes, at - base)? == ENTRY_BYTES => {
                 CqEntry::decode(&bytes)
             }
             Some(_) | None => None,
@@ -218,8 +232,8 @@ pub fn first_at(
     Ok((low, found))
 }
 
-fn open_existing(path: &Path) -> io::Result<Option<File>> {
-    match File::open(path) {
+fn open_existing(disk: &dyn Disk, path: &Path) -> io::Result<Option<Box<dyn DiskFile>>> {
+    match disk.open(path, Access::Read) {
         Ok(file) => Ok(Some(file)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
@@ -227,35 +241,40 @@ fn open_existing(path: &Path) -> io::Result<Option<File>> {
 }
 
 /// First and next offset that a queue's files hold, counting only entries of records below `position_max`.
-pub fn extent(dir: &Path, file_bytes: u64, position_max: u64) -> io::Result<(i64, i64)> {
-    let bases = bases(dir)?;
+pub fn extent(
+    disk: &dyn Disk,
+    dir: &Path,
+    file_bytes: u64,
+    position_max: u64,
+) -> io::Result<(i64, i64)> {
+    let bases = bases(disk, dir)?;
     let per_file = file_bytes / ENTRY_BYTES as u64;
-    let entry_at = |file: &File, index: u64| -> io::Result<Option<CqEntry>> {
+    let entry_at = |file: &dyn DiskFile, index: u64| -> io::Result<Option<CqEntry>> {
         let mut bytes = [0; ENTRY_BYTES];
-        let read = file.read_at(&mut bytes, index * ENTRY_BYTES as u64)?;
+        let read = read_full_at(file, &mut bytes, index * ENTRY_BYTES as u64)?;
         let entry = CqEntry::decode(&bytes[..read]);
         Ok(entry.filter(|e| e.is_filler() || e.phy.position() < position_max))
     };
     let Some(first_base) = bases.first().copied() else { return Ok((0, 0)) };
     let mut next = first_base / ENTRY_BYTES as u64;
     for base in bases.iter().rev() {
-        let file = File::open(dir.join(segment::name(*base)))?;
+        let file = disk.open(&dir.join(segment::name(*base)), Access::Read)?;
         let (mut low, mut high) = (0, per_file);
         while low < high {
             let middle = low + (high - low) / 2;
-            if entry_at(&file, middle)?.is_some() { low = middle + 1 } else { high = middle }
+            if entry_at(&*file, middle)?.is_some() { low = middle + 1 } else { high = middle }
         }
         if low > 0 {
             next = base / ENTRY_BYTES as u64 + low;
             break;
         }
     }
-    let first_file = File::open(dir.join(segment::name(first_base)))?;
+    let first_file = disk.open(&dir.join(segment::name(first_base)), Access::Read)?;
     let mut min = first_base / ENTRY_BYTES as u64;
     let (mut low, mut high) = (0, (next - min).min(per_file));
     while low < high {
         let middle = low + (high - low) / 2;
-        let filler = entry_at(&first_file, middle)?.is_some_and(|e| e.is_filler());
+        let filler = entry_at(&*first_file, middle)?.is_some_and(|e| e.is_filler());
         if filler { low = middle + 1 } else { high = middle }
     }
     min += low;
@@ -266,7 +285,8 @@ pub fn extent(dir: &Path, file_bytes: u64, position_max: u64) -> io::Result<(i64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
+    use crate::disk::LocalDisk;
+    use std::fs;
     use store::queues::QueueNo;
 
     const FILE_BYTES: u64 = 200;
@@ -283,23 +303,24 @@ mod tests {
     #[test]
     fn entries_cross_files_and_come_back() {
         let dir = tempfile::tempdir().unwrap();
-        let mut files = QueueFiles::new(dir.path().to_path_buf(), FILE_BYTES);
+        let mut files = QueueFiles::new(Arc::new(LocalDisk), dir.path().to_path_buf(), FILE_BYTES);
         files.write(&write(0, 25)).unwrap();
         files.sync().unwrap();
         let queue = dir.path().join("T/3");
         assert_eq!(fs::read_dir(&queue).unwrap().count(), 3);
-        assert_eq!(extent(&queue, FILE_BYTES, u64::MAX).unwrap(), (0, 25));
-        assert_eq!(extent(&queue, FILE_BYTES, 1200).unwrap(), (0, 12));
-        let bytes = read_entries(dir.path(), FILE_BYTES, b"T", QueueId(3), 8, 100).unwrap();
+        assert_eq!(extent(&LocalDisk, &queue, FILE_BYTES, u64::MAX).unwrap(), (0, 25));
+        assert_eq!(extent(&LocalDisk, &queue, FILE_BYTES, 1200).unwrap(), (0, 12));
+        let paths = StorePaths::for_test(dir.path(), dir.path(), FILE_BYTES);
+        let bytes = read_entries(&paths, b"T", QueueId(3), 8, 100).unwrap();
         assert_eq!(bytes, entries(25)[160..200], "to the end of that file");
-        let none = read_entries(dir.path(), FILE_BYTES, b"T", QueueId(3), 30, 9).unwrap();
+        let none = read_entries(&paths, b"T", QueueId(3), 30, 9).unwrap();
         assert!(none.is_empty());
     }
 
     #[test]
     fn a_queue_follows_the_start_of_the_log() {
         let dir = tempfile::tempdir().unwrap();
-        let mut files = QueueFiles::new(dir.path().to_path_buf(), FILE_BYTES);
+        let mut files = QueueFiles::new(Arc::new(LocalDisk), dir.path().to_path_buf(), FILE_BYTES);
         files.write(&write(0, 25)).unwrap();
         let trim = |files: &mut QueueFiles, start| {
             let held = (0, 25);
@@ -313,16 +334,19 @@ mod tests {
         assert_eq!(trim(&mut files, 950), (10, Some(1000), 2));
         assert_eq!(trim(&mut files, 1001), (11, Some(1100), 2));
         assert_eq!(trim(&mut files, 9000), (25, None, 1), "the last file keeps the offset");
-        assert_eq!(extent(&dir.path().join("T/3"), FILE_BYTES, u64::MAX).unwrap(), (20, 25));
+        assert_eq!(
+            extent(&LocalDisk, &dir.path().join("T/3"), FILE_BYTES, u64::MAX).unwrap(),
+            (20, 25)
+        );
     }
 
     #[test]
     fn a_queue_that_begins_late_gets_javas_filler() {
         let dir = tempfile::tempdir().unwrap();
-        let mut files = QueueFiles::new(dir.path().to_path_buf(), FILE_BYTES);
+        let mut files = QueueFiles::new(Arc::new(LocalDisk), dir.path().to_path_buf(), FILE_BYTES);
         files.write(&write(14, 3)).unwrap();
         let queue = dir.path().join("T/3");
-        assert_eq!(extent(&queue, FILE_BYTES, u64::MAX).unwrap(), (14, 17));
+        assert_eq!(extent(&LocalDisk, &queue, FILE_BYTES, u64::MAX).unwrap(), (14, 17));
         let bytes = fs::read(queue.join("00000000000000000200")).unwrap();
         assert!(CqEntry::decode(&bytes).unwrap().is_filler());
     }

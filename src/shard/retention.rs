@@ -1,9 +1,10 @@
 //! Retention on the background thread: how full the disk is, how old a segment is, deleting it without a stall.
 
+use crate::disk::{Access, DiskFile};
 use crate::queue_files::QueueFiles;
 use crate::store_dir::StorePaths;
 use base::time::WallMs;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -48,23 +49,26 @@ fn used_percent(path: &Path) -> io::Result<u8> {
 }
 
 /// Takes the name of a segment away; what is returned keeps its blocks until `shrink`.
-pub(crate) fn delete_segment(paths: &StorePaths, stream: StreamId, base: u64) -> io::Result<File> {
+pub(crate) fn delete_segment(
+    paths: &StorePaths,
+    stream: StreamId,
+    base: u64,
+) -> io::Result<Box<dyn DiskFile>> {
     let dir = paths.log_dir(stream);
     let path = dir.join(segment::name(base));
-    let file = File::options().write(true).open(&path)?;
-    fs::remove_file(&path)?;
+    let file = paths.disk.open(&path, Access::Write)?;
+    paths.disk.remove_file(&path)?;
     // A later segment must not vanish before this one, or a power cut leaves a gap.
-    File::open(dir)?.sync_all()?;
+    paths.disk.sync_dir(&dir)?;
     Ok(file)
 }
 
 /// Gives the blocks of a deleted file back. An error leaves that to the last close.
-pub(crate) fn shrink(file: &File) {
-    let Ok(meta) = file.metadata() else { return };
-    let mut left = meta.len();
+pub(crate) fn shrink(file: &dyn DiskFile) {
+    let Ok(mut left) = file.bytes() else { return };
     while left > 0 {
         left = left.saturating_sub(SHRINK_BYTES);
-        if file.set_len(left).is_err() {
+        if file.set_bytes(left).is_err() {
             return;
         }
         std::thread::sleep(SHRINK_PAUSE);

@@ -5,9 +5,9 @@
 //! nothing stale is ever found there again.
 
 use crate::boot::{SegmentFiles, ShardStore};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use crate::disk::{self, Access, Disk, LocalDisk};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::layout::identity::{self, Identity};
@@ -52,9 +52,10 @@ pub struct StoreDirConfig {
     pub retention: Option<RetentionConfig>,
 }
 
-/// Paths and sizes of an open store.
-#[derive(Debug)]
+/// Paths and sizes of an open store, and the disk they are on.
 pub struct StorePaths {
+    /// The disk.
+    pub disk: Arc<dyn Disk>,
     root: PathBuf,
     commit_log: PathBuf,
     /// Directory of the queue files.
@@ -66,6 +67,19 @@ pub struct StorePaths {
 }
 
 impl StorePaths {
+    /// Paths for tests of single files.
+    #[cfg(test)]
+    pub(crate) fn for_test(root: &Path, consume_queue: &Path, queue_file_bytes: u64) -> StorePaths {
+        StorePaths {
+            disk: Arc::new(LocalDisk),
+            root: root.to_path_buf(),
+            commit_log: root.join("commitlog"),
+            consume_queue: consume_queue.to_path_buf(),
+            queue_file_bytes,
+            segment_bytes: 64 << 10,
+        }
+    }
+
     /// Directory of a stream's segments.
     pub fn log_dir(&self, stream: StreamId) -> PathBuf {
         match stream.0 {
@@ -130,17 +144,24 @@ pub struct OpenStore {
     pub identity: Identity,
     /// Paths, for the tables beside the log.
     pub paths: Arc<StorePaths>,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// Opens (or makes) the store and recovers it.
 pub fn open(config: &StoreDirConfig) -> Result<OpenStore, StoreError> {
+    open_on(Arc::new(LocalDisk), config)
+}
+
+/// As `open`, on any disk.
+pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore, StoreError> {
     for dir in [&config.root, &config.commit_log, &config.root.join("config")] {
-        fs::create_dir_all(dir).map_err(StoreError::io(dir, "making the directory"))?;
+        disk::make_durable_dirs(&*disk, dir)
+            .map_err(StoreError::io(dir, "making the directory"))?;
     }
-    let lock = lock_store(&config.root)?;
-    let identity = load_identity(config)?;
+    let lock = lock_store(&*disk, &config.root)?;
+    let identity = load_identity(&*disk, config)?;
     let paths = Arc::new(StorePaths {
+        disk: Arc::clone(&disk),
         root: config.root.clone(),
         commit_log: config.commit_log.clone(),
         consume_queue: config.root.join("consumequeue"),
@@ -149,14 +170,16 @@ pub fn open(config: &StoreDirConfig) -> Result<OpenStore, StoreError> {
     });
     if identity.streams > 1 {
         let dir = config.root.join("streams");
-        fs::create_dir_all(&dir).map_err(StoreError::io(&dir, "making the directory"))?;
+        disk::make_durable_dirs(&*disk, &dir)
+            .map_err(StoreError::io(&dir, "making the directory"))?;
     }
     let sync_by = config.sync_by.unwrap_or_else(|| device::sync_by(&config.commit_log));
     if config.flush == FlushMode::Sync {
         tracing::info!("synced writes: {}", device::describe(sync_by));
     }
     let config = &StoreDirConfig { sync_by: Some(sync_by), ..config.clone() };
-    let clean = !paths.abort().exists();
+    let abort = disk::exists(&*disk, &paths.abort());
+    let clean = !abort.map_err(StoreError::io(&paths.abort(), "looking for the marker"))?;
     let queues = stream_dir::queue_dirs(&paths)?;
     let opened: Vec<Result<stream_dir::OpenStream, StoreError>> = std::thread::scope(|scope| {
         let open = |stream| {
@@ -176,7 +199,18 @@ pub fn open(config: &StoreDirConfig) -> Result<OpenStore, StoreError> {
     for (at, stream) in opened.into_iter().enumerate() {
         parts[at % config.shards].push(stream?);
     }
-    mark_running(&paths.abort()).map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
+    if !clean {
+        // What a dead process did is in the page cache only, names too, and recovery has built on it.
+        disk.sync_file_system(&paths.root).map_err(StoreError::io(&paths.root, "syncing"))?;
+        for dir in [&paths.root, &paths.commit_log] {
+            if let Some(above) = dir.parent().filter(|above| !above.as_os_str().is_empty()) {
+                // Where others own the directory above, the name in it is older than this process.
+                let _ = disk.sync_dir(above);
+            }
+        }
+    }
+    mark_running(&*disk, &paths.abort())
+        .map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
     let settings = StoreConfig { retention: config.retention, ..StoreConfig::default() };
     let shards = parts.into_iter().map(|part| shard_store(part, &paths, settings)).collect();
     Ok(OpenStore { shards, identity, paths, _lock: lock })
@@ -204,12 +238,12 @@ fn shard_store(
 /// Leaves the marker, with the process id in it where the disk has room. Only that it exists counts.
 ///
 /// Durable before the first message: a power cut that took the marker would pass for an orderly stop.
-fn mark_running(path: &Path) -> io::Result<()> {
+fn mark_running(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let pid = std::process::id().to_string();
-    match replace_file(path, pid.as_bytes()) {
+    match disk::replace_file(disk, path, pid.as_bytes()) {
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)) => {
-            OpenOptions::new().write(true).create(true).truncate(false).open(path)?.sync_all()?;
-            File::open(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?.sync_all()
+            disk.open(path, Access::Create)?.sync_all()?;
+            disk.sync_dir(path.parent().ok_or(io::ErrorKind::InvalidInput)?)
         }
         done => done,
     }
@@ -223,33 +257,27 @@ impl OpenStore {
 
     /// After every shard has closed its part: the next start need not scan.
     pub fn mark_clean(&self) -> io::Result<()> {
-        fs::remove_file(self.paths.abort())?;
-        File::open(&self.paths.root)?.sync_all()
+        self.paths.disk.remove_file(&self.paths.abort())?;
+        self.paths.disk.sync_dir(&self.paths.root)
     }
 }
 
-/// Java locks the first byte with a POSIX lock; so do we, and each refuses the other's store.
-fn lock_store(root: &Path) -> Result<File, StoreError> {
+fn lock_store(disk: &dyn Disk, root: &Path) -> Result<Option<File>, StoreError> {
     let path = root.join("lock");
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(StoreError::io(&path, "opening the lock"))?;
-    let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-    rustix::fs::fcntl_lock(&file, exclusive).map_err(|_| {
-        StoreError::new(&path, "another broker (RingMQ or Java) is using this store; stop it first")
-    })?;
-    file.write_all(b"lock").map_err(StoreError::io(&path, "writing the lock"))?;
-    Ok(file)
+    disk.lock(&path).map_err(|error| {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            let text = "another broker (RingMQ or Java) is using this store; stop it first";
+            return StoreError::new(&path, text);
+        }
+        StoreError::io(&path, "opening the lock")(error)
+    })
 }
 
-fn load_identity(config: &StoreDirConfig) -> Result<Identity, StoreError> {
+fn load_identity(disk: &dyn Disk, config: &StoreDirConfig) -> Result<Identity, StoreError> {
     let path = config.root.join(identity::FILE_NAME);
-    match fs::read_to_string(&path) {
-        Ok(text) => {
+    match disk::read_file(disk, &path) {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
             let found =
                 Identity::decode(&text).map_err(|e| StoreError::new(&path, e.to_string()))?;
             if found.segment_bytes != config.segment_bytes {
@@ -264,22 +292,22 @@ fn load_identity(config: &StoreDirConfig) -> Result<Identity, StoreError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(StoreError::io(&path, "reading")(e)),
     }
-    let bases = stream_dir::segment_bases(&config.commit_log)?;
+    let bases = stream_dir::segment_bases(disk, &config.commit_log)?;
     let segment_bytes = match bases.first() {
         None => config.segment_bytes,
         Some(first) => {
             let file = config.commit_log.join(segment::name(*first));
-            fs::metadata(&file).map_err(StoreError::io(&file, "reading"))?.len()
+            disk.file_bytes(&file).map_err(StoreError::io(&file, "reading"))?
         }
     };
     let streams = if bases.is_empty() { config.streams.clamp(1, identity::STREAMS_MAX) } else { 1 };
     let identity = Identity { store_id: random_id()?, streams, segment_bytes };
-    replace_file(&path, identity.encode().as_bytes())
+    disk::replace_file(disk, &path, identity.encode().as_bytes())
         .map_err(StoreError::io(&path, "writing the identity"))?;
     if streams > 1 {
         // Java refuses a log directory with a file whose name is no number: it could not read this store.
         let stop = config.commit_log.join("ringmq-store-with-several-streams");
-        fs::write(&stop, "").map_err(StoreError::io(&stop, "writing"))?;
+        disk.open(&stop, Access::Truncate).map_err(StoreError::io(&stop, "writing"))?;
     }
     Ok(identity)
 }
@@ -300,65 +328,34 @@ fn read_uuid(path: &Path) -> Result<u128, StoreError> {
     u128::from_str_radix(&digits, 16).map_err(|_| StoreError::new(path, "holds no UUID"))
 }
 
-/// Replaces a file so that a crash leaves the old or the new content: temporary file, sync, rename, sync.
+/// Replaces a file of this machine so that a crash leaves the old or the new content.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_os_string();
-    name.push(".tmp");
-    let temporary = dir.join(name);
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    File::open(dir)?.sync_all()
+    disk::replace_file(&LocalDisk, path, bytes)
 }
 
 /// Makes a segment file at its full size and opens it for direct writes and buffered reads.
-pub(crate) fn create_segment(dir: &Path, base: u64, bytes: u64) -> io::Result<(File, File)> {
-    fs::create_dir_all(dir)?;
+pub(crate) fn create_segment(
+    disk: &dyn Disk,
+    dir: &Path,
+    base: u64,
+    bytes: u64,
+) -> io::Result<(File, File)> {
+    disk::make_durable_dirs(disk, dir)?;
     let path = dir.join(segment::name(base));
-    let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-    let flags = rustix::fs::FallocateFlags::empty();
-    if let Err(error) = rustix::fs::fallocate(&file, flags, 0, bytes) {
-        fs::remove_file(&path)?;
-        return Err(error.into());
+    let file = disk.open(&path, Access::CreateNew)?;
+    if let Err(error) = file.allocate(bytes) {
+        disk.remove_file(&path)?;
+        return Err(error);
     }
     file.sync_all()?;
-    File::open(dir)?.sync_all()?;
+    disk.sync_dir(dir)?;
     drop(file);
-    open_segment(&path)
+    open_segment(disk, &path)
 }
 
 /// Opens a segment file for direct writes and buffered reads.
-pub(crate) fn open_segment(path: &Path) -> io::Result<(File, File)> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    let direct = match options.clone().custom_flags(libc::O_DIRECT).open(path) {
-        Ok(file) => file,
-        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
-            tracing::warn!(
-                "{}: this file system knows no direct I/O; log writes go through the page cache",
-                path.display()
-            );
-            options.open(path)?
-        }
-        Err(e) => return Err(e),
-    };
-    Ok((direct, File::open(path)?))
-}
-
-/// Reads as much of `buffer` as the file has at `at`.
-pub(crate) fn read_full_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], at + filled as u64) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(filled)
+pub(crate) fn open_segment(disk: &dyn Disk, path: &Path) -> io::Result<(File, File)> {
+    Ok((disk.ring_file(path, true)?, disk.ring_file(path, false)?))
 }
 
 #[cfg(test)]
@@ -416,20 +413,24 @@ mod tests {
         let mut bytes = vec![0; message.encoded_len()];
         let place = wire::message::Place {
             queue_offset: wire::ids::QueueOffset(0),
-            phy_offset: wire::ids::PhyOffset::new(StreamId(0), SEGMENT),
+            phy_offset: wire::ids::PhyOffset::new(StreamId(0), 3 * SEGMENT),
             store_timestamp: base::time::WallMs(9),
         };
         message.encode(&mut bytes, place);
-        bytes.resize(usize::try_from(SEGMENT).unwrap(), 0);
-        let later = dir.path().join("commitlog").join(segment::name(SEGMENT));
+        let size = usize::try_from(SEGMENT).unwrap();
+        bytes.resize(size, 0);
+        let file = |base| dir.path().join("commitlog").join(segment::name(base));
+        fs::write(file(SEGMENT), vec![0; size]).unwrap();
+        fs::write(file(2 * SEGMENT), vec![0; size]).unwrap();
+        let later = file(3 * SEGMENT);
         fs::write(&later, &bytes).unwrap();
-        let far = StoreDirConfig { window_bytes: 16 << 10, ..config(dir.path()) };
+        let far = StoreDirConfig { window_bytes: 4 << 10, ..config(dir.path()) };
         let refused = open(&far).err().expect("the log before is damaged");
         assert!(refused.to_string().contains("damaged"), "{refused}");
         assert_eq!(fs::read(&later).unwrap(), bytes);
-        // Within a window of the end it is what a power cut leaves: the start goes on and keeps a copy.
+        // Within some windows of the end it is what a power cut leaves: the start goes on and keeps a copy.
         open(&config(dir.path())).unwrap();
-        let kept = dir.path().join("cut").join(format!("stream-0-{}", segment::name(SEGMENT)));
+        let kept = dir.path().join("cut").join(format!("stream-0-{}", segment::name(3 * SEGMENT)));
         assert_eq!(fs::read(kept).unwrap(), bytes);
     }
 }

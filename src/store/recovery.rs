@@ -1,15 +1,16 @@
 //! Start-up scan of a stream: from a known position, record by record, to the end of what is provable.
 //!
 //! A record counts when magic, lengths and body CRC are right and it names its own position, so a stale record
-//! that a truncation left behind never comes back. The last record must not end in the zeros of a block that was
-//! never written. The reader is injected; this module does no I/O.
+//! that a truncation left behind never comes back. Topic and properties, which no CRC covers, must not have the zeros
+//! of a sector that was never written. The reader is injected; this module does no I/O.
 
-use crate::layout::segment::BLANK_BYTES;
 use wire::ids::{PhyOffset, StreamId};
 use wire::message::{MessageView, Probe, declared_size, probe};
 
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 4 << 20;
+/// What a device writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
 /// No record is larger than this: the frame limit bounds what a client can send.
 const RECORD_BYTES_MAX: usize = 32 << 20;
 
@@ -90,7 +91,7 @@ pub fn scan(
             end.why = "no record begins there".to_string();
             return Ok(end);
         };
-        let torn = looks_torn(&mut cursor, position, size)?;
+        let torn = has_hole(&mut cursor, position, size)?;
         let bytes = cursor.bytes(position, size)?;
         match probe(bytes, PhyOffset::new(range.stream, position)) {
             Probe::Blank { size } if size as u64 == left => end.end += left,
@@ -103,7 +104,7 @@ pub fn scan(
                 return Ok(end);
             }
             Probe::Message { .. } if torn => {
-                end.why = "the last record is not complete".to_string();
+                end.why = "a part of the record was never written".to_string();
                 return Ok(end);
             }
             Probe::Message { size } => {
@@ -131,27 +132,28 @@ fn record_size(
     }))
 }
 
-/// Whether the record's end is zeros with nothing behind it: a block that never reached the disk.
-fn looks_torn(cursor: &mut Cursor<'_, '_>, position: u64, size: usize) -> std::io::Result<bool> {
-    let bytes = cursor.bytes(position, size)?;
-    let Some(record) = bytes.get(..size) else { return Ok(false) };
-    if record.last() != Some(&0) {
-        return Ok(false);
+/// Whether a sector of the record's topic or properties never reached the disk: it is all zeros, also where the next
+/// record would be. The body has its CRC, and lengths that are missing do not add up.
+fn has_hole(cursor: &mut Cursor<'_, '_>, position: u64, size: usize) -> std::io::Result<bool> {
+    let before = usize::try_from(position % SECTOR_BYTES as u64).unwrap_or(0);
+    let sectors_end = (before + size).next_multiple_of(SECTOR_BYTES) - before;
+    let bytes = cursor.bytes(position, sectors_end)?;
+    let Some(Ok((view, _))) = bytes.get(..size).map(MessageView::parse) else { return Ok(false) };
+    let properties = size - view.properties().len();
+    let topic = properties.saturating_sub(2 + view.topic().len());
+    let texts = [(topic, topic + view.topic().len()), (properties, size)];
+    // The first sector holds the record's magic; those before the topic do not matter.
+    let skipped = (before + topic) / SECTOR_BYTES * SECTOR_BYTES;
+    let mut sector = skipped.max(SECTOR_BYTES).saturating_sub(before);
+    while sector < size {
+        let end = (sector + SECTOR_BYTES).min(bytes.len());
+        let is_text = texts.iter().any(|(from, to)| *from.max(&sector) < *to.min(&end));
+        if is_text && bytes.get(sector..end).is_some_and(|b| b.iter().all(|b| *b == 0)) {
+            return Ok(true);
+        }
+        sector += SECTOR_BYTES;
     }
-    let empty = MessageView::parse(record).is_ok_and(|(view, _)| view.properties().is_empty());
-    if empty {
-        return Ok(false);
-    }
-    let next = position + size as u64;
-    if next >= cursor.range.limit {
-        // Only a filler ends with its segment, and behind the last segment there is no file to look into.
-        return Ok(false);
-    }
-    if next % cursor.range.segment_bytes + BLANK_BYTES > cursor.range.segment_bytes {
-        return Ok(true);
-    }
-    let behind = cursor.bytes(next, 8)?;
-    Ok(behind.iter().take(8).all(|b| *b == 0))
+    Ok(false)
 }
 
 #[cfg(test)]

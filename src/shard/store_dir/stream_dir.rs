@@ -1,14 +1,15 @@
 //! One stream of the store directory: from its files and a dead process's window to a stream ready to append.
 
-use super::{StoreDirConfig, StoreError, StorePaths, create_segment, open_segment, read_full_at};
+use super::{StoreDirConfig, StoreError, StorePaths, create_segment, open_segment};
 use crate::boot::SegmentFiles;
+use crate::disk::{
+    Access, Disk, DiskFile, make_durable_dirs, read_file, read_full_at, write_full_at,
+};
 use crate::queue_files::{extent, first_at, queue_dir};
 use buf::BLOCK_BYTES;
 use buf::window::{Window, WindowFrontiers, WindowIdentity};
 use hashbrown::HashMap;
-use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use store::layout::segment;
 use store::queues::{QUEUE_ID_MAX, stream_of};
 use store::recovery::{ScanEnd, ScanRange, scan};
 use store::segments::Segments;
-use store::stream::{FlushMode, Stream, StreamConfig, SyncBy};
+use store::stream::{Stream, StreamConfig, SyncBy};
 use wire::ids::{PhyOffset, QueueId, StreamId};
 use wire::java_hash::tags_code;
 use wire::message::{MessageView, Probe, probe};
@@ -30,6 +31,8 @@ use wire::sys_flag::is_consumable;
 const WRITE_BATCH_BYTES: u64 = 256 << 10;
 /// Smallest window that is worth having in shared memory.
 const WINDOW_BYTES_MIN: usize = 16 << 20;
+/// Windows of log that can be written and not yet durable: 2 GiB with windows of 64 MiB.
+const UNSYNCED_WINDOWS: u64 = 32;
 /// Behind the end of the log at most this much can be left from writes of a process that died.
 const DIRTY_BYTES_MAX: u64 = 2 << 30;
 
@@ -47,8 +50,8 @@ pub(super) type QueueName = (Vec<u8>, QueueId);
 pub(super) fn queue_dirs(paths: &StorePaths) -> Result<Vec<QueueName>, StoreError> {
     let root = &paths.consume_queue;
     let mut found = Vec::new();
-    for topic in list(root)? {
-        for queue in list(&root.join(&topic))? {
+    for topic in list(&*paths.disk, root)? {
+        for queue in list(&*paths.disk, &root.join(&topic))? {
             if let Some(id) = queue.parse().ok().filter(|id| (0..=QUEUE_ID_MAX).contains(id)) {
                 found.push((topic.clone().into_bytes(), QueueId(id)));
             }
@@ -57,18 +60,18 @@ pub(super) fn queue_dirs(paths: &StorePaths) -> Result<Vec<QueueName>, StoreErro
     Ok(found)
 }
 
-fn list(dir: &Path) -> Result<Vec<String>, StoreError> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(StoreError::io(dir, "reading the directory")(e)),
-    };
-    Ok(entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect())
+fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>, StoreError> {
+    match disk.list(dir) {
+        Ok(names) => Ok(names),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(StoreError::io(dir, "reading the directory")(e)),
+    }
 }
 
 /// Start positions of the segment files in a directory, ascending.
-pub(super) fn segment_bases(dir: &Path) -> Result<Vec<u64>, StoreError> {
-    let mut bases: Vec<u64> = list(dir)?.iter().filter_map(|n| segment::parse_name(n)).collect();
+pub(super) fn segment_bases(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, StoreError> {
+    let names = list(disk, dir)?;
+    let mut bases: Vec<u64> = names.iter().filter_map(|n| segment::parse_name(n)).collect();
     bases.sort_unstable();
     Ok(bases)
 }
@@ -76,6 +79,7 @@ pub(super) fn segment_bases(dir: &Path) -> Result<Vec<u64>, StoreError> {
 struct Opening<'o> {
     config: &'o StoreDirConfig,
     paths: &'o StorePaths,
+    disk: &'o dyn Disk,
     stream: StreamId,
     dir: PathBuf,
     window_path: PathBuf,
@@ -93,11 +97,13 @@ pub(super) fn open(
     clean: bool,
 ) -> Result<OpenStream, StoreError> {
     let dir = paths.log_dir(stream);
-    fs::create_dir_all(&dir).map_err(StoreError::io(&dir, "making the directory"))?;
+    let disk = &*paths.disk;
+    make_durable_dirs(disk, &dir).map_err(StoreError::io(&dir, "making the directory"))?;
     let name = format!("ringmq-{:032x}-{}", identity.store_id, stream.0);
     let mut opening = Opening {
         config,
         paths,
+        disk,
         stream,
         window_path: config.window_dir.join(name),
         window_identity: WindowIdentity {
@@ -105,7 +111,7 @@ pub(super) fn open(
             boot_id: super::boot_id()?,
             stream: u64::from(stream.0),
         },
-        bases: segment_bases(&dir)?,
+        bases: segment_bases(disk, &dir)?,
         dir,
         clean,
     };
@@ -132,18 +138,21 @@ impl Opening<'_> {
         let size = self.paths.segment_bytes;
         if let Some(last) = self.bases.last().copied() {
             let path = self.path(last);
-            let len = fs::metadata(&path).map_err(StoreError::io(&path, "reading"))?.len();
-            if len < size && begins_empty(&path).map_err(StoreError::io(&path, "reading"))? {
+            let len = self.disk.file_bytes(&path).map_err(StoreError::io(&path, "reading"))?;
+            let empty = len < size
+                && begins_empty(self.disk, &path).map_err(StoreError::io(&path, "reading"))?;
+            if empty {
                 // The process died between making the file and giving it its size, which some file systems do in
                 // steps. Nothing is written to a segment before it has all of it.
-                fs::remove_file(&path)
+                self.disk
+                    .remove_file(&path)
                     .map_err(StoreError::io(&path, "removing an unfinished segment"))?;
                 self.bases.pop();
             }
         }
         for (at, base) in self.bases.iter().enumerate() {
             let path = self.path(*base);
-            let len = fs::metadata(&path).map_err(StoreError::io(&path, "reading"))?.len();
+            let len = self.disk.file_bytes(&path).map_err(StoreError::io(&path, "reading"))?;
             if len != size {
                 let text =
                     format!("the segment has {len} bytes, every segment of this store has {size}");
@@ -167,10 +176,9 @@ impl Opening<'_> {
         }
         for base in self.bases.iter().rev().take(3) {
             let path = self.path(*base);
-            let file = OpenOptions::new().write(true).open(&path);
+            let file = self.disk.open(&path, Access::Write);
             let file = file.map_err(StoreError::io(&path, "opening"))?;
-            let flags = rustix::fs::FallocateFlags::empty();
-            if let Err(error) = rustix::fs::fallocate(&file, flags, 0, self.paths.segment_bytes) {
+            if let Err(error) = file.allocate(self.paths.segment_bytes) {
                 tracing::warn!(
                     "{}: waiting for writes of the last process: {error}",
                     path.display()
@@ -199,15 +207,16 @@ impl Opening<'_> {
             let base = at - at % size;
             let path = self.path(base);
             if !self.bases.contains(&base) {
-                create_segment(&self.dir, base, size).map_err(StoreError::io(&path, "making"))?;
+                create_segment(self.disk, &self.dir, base, size)
+                    .map_err(StoreError::io(&path, "making"))?;
                 self.bases.push(base);
                 self.bases.sort_unstable();
             }
             let len =
                 usize::try_from(appended.min(base + size) - at).expect("less than the window");
-            let file = OpenOptions::new().write(true).open(&path);
+            let file = self.disk.open(&path, Access::Write);
             let file = file.map_err(StoreError::io(&path, "opening"))?;
-            file.write_all_at(window.slice(at, len), at - base)
+            write_full_at(&*file, window.slice(at, len), at - base)
                 .and_then(|()| file.sync_data())
                 .map_err(StoreError::io(&path, "writing the window back"))?;
             at += len as u64;
@@ -217,7 +226,7 @@ impl Opening<'_> {
 
     fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
         let path = self.paths.checkpoint(self.stream);
-        match fs::read(&path) {
+        match read_file(self.disk, &path) {
             Ok(bytes) => Ok(Checkpoint::decode(&bytes)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Checkpoint::default()),
             Err(e) => Err(StoreError::io(&path, "reading")(e)),
@@ -274,21 +283,21 @@ impl Opening<'_> {
             limit: self.limit(),
         };
         let mut progress = Progress::new(self.stream, from, self.limit());
-        let mut open: Option<(u64, File)> = None;
+        let mut open: Option<(u64, Box<dyn DiskFile>)> = None;
         let mut read = |position: u64, buffer: &mut [u8]| {
             progress.at(position);
             let base = position - position % self.paths.segment_bytes;
             if open.as_ref().is_none_or(|(at, _)| *at != base) {
-                open = Some((base, File::open(self.path(base))?));
+                open = Some((base, self.disk.open(&self.path(base), Access::Read)?));
             }
             let (_, file) = open.as_ref().expect("opened above");
-            read_full_at(file, buffer, position - base)
+            read_full_at(&**file, buffer, position - base)
         };
         let end = scan(range, &mut read, &mut |view, position, size| {
             rebuilt.add(view, PhyOffset::new(self.stream, position), size);
         });
         let end = end.map_err(StoreError::io(&self.dir, "reading the log"))?;
-        self.refuse_to_cut(&end, from)?;
+        self.refuse_to_cut(&end)?;
         tracing::info!(
             "stream {}: {} records scanned from {from}; the log ends at {} ({})",
             self.stream.0,
@@ -302,26 +311,23 @@ impl Opening<'_> {
 
     /// Valid records far behind the end mean damage, not a torn tail: nothing is cut without the operator's word.
     ///
-    /// With SYNC_FLUSH writes reach at most a window beyond what is durable without a hole, so a record nearer than
-    /// that may be the lucky half of a power cut at a segment's end. With ASYNC_FLUSH anything behind the checkpoint,
-    /// where the scan began, may be; it is set aside, not deleted.
-    fn refuse_to_cut(&self, end: &ScanEnd, from: u64) -> Result<(), StoreError> {
-        let first = self.bases.first().copied().unwrap_or(0);
-        if self.config.flush == FlushMode::Async && from > first {
-            return Ok(());
-        }
+    /// Writes that no sync has followed yet reach some windows beyond what is durable without a hole: with
+    /// ASYNC_FLUSH all that one flush interval and one sync take. A record nearer than that may be the lucky half of
+    /// a power cut.
+    fn refuse_to_cut(&self, end: &ScanEnd) -> Result<(), StoreError> {
         let size = self.paths.segment_bytes;
-        let window = self.config.window_bytes as u64;
-        let far = |base: &&u64| **base > end.end - end.end % size && **base - end.end > window;
+        let unsynced = UNSYNCED_WINDOWS * self.config.window_bytes as u64;
+        let far = |base: &&u64| **base > end.end - end.end % size && **base - end.end > unsynced;
         for base in self.bases.iter().filter(far) {
             let path = self.path(*base);
             let mut head = vec![0; 4];
-            let file = File::open(&path).map_err(StoreError::io(&path, "opening"))?;
-            read_full_at(&file, &mut head, 0).map_err(StoreError::io(&path, "reading"))?;
+            let file = self.disk.open(&path, Access::Read);
+            let file = file.map_err(StoreError::io(&path, "opening"))?;
+            read_full_at(&*file, &mut head, 0).map_err(StoreError::io(&path, "reading"))?;
             let bytes =
                 wire::message::declared_size(&head).filter(|s| *s as u64 <= size.min(32 << 20));
             head.resize(bytes.unwrap_or(0), 0);
-            read_full_at(&file, &mut head, 0).map_err(StoreError::io(&path, "reading"))?;
+            read_full_at(&*file, &mut head, 0).map_err(StoreError::io(&path, "reading"))?;
             let fits = bytes.is_some();
             let place = PhyOffset::new(self.stream, *base);
             if fits && matches!(probe(&head, place), Probe::Message { .. }) {
@@ -342,13 +348,14 @@ impl Opening<'_> {
     fn set_aside(&self, base: u64) -> Result<(), StoreError> {
         let path = self.path(base);
         let mut head = vec![0; BLOCK_BYTES];
-        let file = File::open(&path).map_err(StoreError::io(&path, "opening"))?;
-        read_full_at(&file, &mut head, 0).map_err(StoreError::io(&path, "reading"))?;
+        let file = self.disk.open(&path, Access::Read);
+        let file = file.map_err(StoreError::io(&path, "opening"))?;
+        read_full_at(&*file, &mut head, 0).map_err(StoreError::io(&path, "reading"))?;
         if head.iter().all(|b| *b == 0) {
-            return fs::remove_file(&path).map_err(StoreError::io(&path, "removing"));
+            return self.disk.remove_file(&path).map_err(StoreError::io(&path, "removing"));
         }
         let dir = self.paths.cut_dir();
-        fs::create_dir_all(&dir).map_err(StoreError::io(&dir, "making the directory"))?;
+        make_durable_dirs(self.disk, &dir).map_err(StoreError::io(&dir, "making the directory"))?;
         let kept = dir.join(format!("stream-{}-{}", self.stream.0, segment::name(base)));
         tracing::warn!(
             "stream {}: the log ends before {}; what a power cut left there is kept as {}",
@@ -356,7 +363,7 @@ impl Opening<'_> {
             path.display(),
             kept.display()
         );
-        fs::rename(&path, &kept).map_err(StoreError::io(&path, "moving it out of the log"))
+        self.disk.rename(&path, &kept).map_err(StoreError::io(&path, "moving it out of the log"))
     }
 
     /// Zeroes what lies behind the end of the log and removes later files.
@@ -377,16 +384,16 @@ impl Opening<'_> {
         }
         let path = self.path(base);
         let zero = || -> io::Result<()> {
-            let file = OpenOptions::new().read(true).write(true).open(&path)?;
+            let file = self.disk.open(&path, Access::Write)?;
             let stop = (end + DIRTY_BYTES_MAX).min(base + size);
             let mut at = end;
             let mut buffer = vec![0; 1 << 20];
             while at < stop {
                 let len = usize::try_from((stop - at).min(buffer.len() as u64)).expect("a chunk");
-                let read = read_full_at(&file, &mut buffer[..len], at - base)?;
+                let read = read_full_at(&*file, &mut buffer[..len], at - base)?;
                 if buffer[..read].iter().any(|b| *b != 0) {
                     buffer[..read].fill(0);
-                    file.write_all_at(&buffer[..read], at - base)?;
+                    write_full_at(&*file, &buffer[..read], at - base)?;
                 }
                 if read < len {
                     break;
@@ -404,7 +411,8 @@ impl Opening<'_> {
         let touched = |base: &&u64| **base + size > from && **base <= end;
         for base in self.bases.iter().filter(touched) {
             let path = self.path(*base);
-            let file = File::open(&path).map_err(StoreError::io(&path, "opening"))?;
+            let file = self.disk.open(&path, Access::Read);
+            let file = file.map_err(StoreError::io(&path, "opening"))?;
             file.sync_data().map_err(StoreError::io(&path, "syncing"))?;
         }
         Ok(())
@@ -423,7 +431,7 @@ impl Opening<'_> {
         let base = end - end % size;
         if !self.bases.contains(&base) {
             let path = self.path(base);
-            create_segment(&self.dir, base, size)
+            create_segment(self.disk, &self.dir, base, size)
                 .map_err(StoreError::io(&path, "making the segment"))?;
             self.bases.push(base);
         }
@@ -431,11 +439,14 @@ impl Opening<'_> {
         let mut files = Vec::new();
         for at in &self.bases {
             let path = self.path(*at);
-            let (direct, read) = open_segment(&path).map_err(StoreError::io(&path, "opening"))?;
+            let (direct, read) =
+                open_segment(self.disk, &path).map_err(StoreError::io(&path, "opening"))?;
             if *at == base {
                 let start = end - end % BLOCK_BYTES as u64;
                 let len = usize::try_from(end - start).expect("less than a block");
-                read_full_at(&read, window.slice_mut(start, len), start - base)
+                self.disk
+                    .open(&path, Access::Read)
+                    .and_then(|f| read_full_at(&*f, window.slice_mut(start, len), start - base))
                     .map_err(StoreError::io(&path, "reading"))?;
             }
             let direct = (*at >= base).then_some(direct);
@@ -480,7 +491,7 @@ impl Opening<'_> {
                     bytes /= 2;
                 }
                 Err(error) => {
-                    let _ = fs::remove_file(&self.window_path);
+                    let _ = std::fs::remove_file(&self.window_path);
                     tracing::warn!(
                         "stream {}: no log window in {} ({error}); messages count only when they are written, and \
                          sends wait for that",
@@ -497,9 +508,9 @@ impl Opening<'_> {
 }
 
 /// Whether the first block of the file is zeros, or missing.
-fn begins_empty(path: &Path) -> io::Result<bool> {
+fn begins_empty(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
     let mut head = [0; BLOCK_BYTES];
-    let read = read_full_at(&File::open(path)?, &mut head, 0)?;
+    let read = read_full_at(&*disk.open(path, Access::Read)?, &mut head, 0)?;
     Ok(head[..read].iter().all(|b| *b == 0))
 }
 
@@ -519,13 +530,19 @@ impl Rebuilt {
         for (topic, id) in names {
             let dir = queue_dir(&paths.consume_queue, topic, *id);
             let dir = dir.map_err(StoreError::io(&paths.consume_queue, "naming a queue"))?;
-            let (min, next) = extent(&dir, paths.queue_file_bytes, from)
+            let (min, next) = extent(opening.disk, &dir, paths.queue_file_bytes, from)
                 .map_err(StoreError::io(&dir, "reading the queue"))?;
             let (min, _) = match opening.bases.first() {
                 Some(first) if *first > 0 => {
                     let start = PhyOffset::new(opening.stream, *first);
-                    first_at(&dir, paths.queue_file_bytes, (min.min(next), next), start)
-                        .map_err(StoreError::io(&dir, "reading the queue"))?
+                    first_at(
+                        opening.disk,
+                        &dir,
+                        paths.queue_file_bytes,
+                        (min.min(next), next),
+                        start,
+                    )
+                    .map_err(StoreError::io(&dir, "reading the queue"))?
                 }
                 Some(_) | None => (min.min(next), None),
             };

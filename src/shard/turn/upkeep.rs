@@ -2,6 +2,7 @@
 
 use super::Shard;
 use crate::app::App;
+use crate::disk::DiskFile;
 use store::retention::{DiskLook, Why};
 use wire::ids::StreamId;
 
@@ -48,7 +49,7 @@ impl<A: App> Shard<A> {
         &mut self,
         segment: (StreamId, u64),
         why: Why,
-        result: std::io::Result<std::fs::File>,
+        result: std::io::Result<Box<dyn DiskFile>>,
     ) {
         let (stream, base) = segment;
         let store = self.store.as_mut().expect("a store asked");

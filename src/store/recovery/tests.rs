@@ -64,17 +64,48 @@ fn a_stale_record_behind_the_end_never_comes_back() {
 }
 
 #[test]
-fn a_last_record_that_ends_in_unwritten_zeros_is_torn() {
+fn a_record_with_a_sector_that_was_never_written_ends_the_log() {
     let first = record(0, b"one", b"a\x01b\x02");
-    let mut second = record(first.len() as u64, b"two", b"a\x01bbbbbbbb\x02");
-    let end = scan_disk(&disk(&[first.clone(), second.clone()]));
-    assert_eq!(end.records, 2);
-    let len = second.len();
-    second[len - 4..].fill(0);
-    let end = scan_disk(&disk(&[first.clone(), second]));
-    assert_eq!((end.end, end.records), (first.len() as u64, 1));
-    let bare = record(first.len() as u64, b"no properties", b"");
-    assert_eq!(scan_disk(&disk(&[first, bare])).records, 2);
+    let properties = [b"a\x01".as_slice(), &[b'b'; 1500], b"\x02"].concat();
+    let second = record(first.len() as u64, b"two", &properties);
+    let third = record((first.len() + second.len()) as u64, b"three", b"a\x01b\x02");
+    let whole = disk(&[first.clone(), second.clone(), third]);
+    assert_eq!(scan_disk(&whole).records, 3);
+    for sector in [512, 1024] {
+        let mut torn = whole.clone();
+        torn[sector..sector + 512].fill(0);
+        let end = scan_disk(&torn);
+        assert_eq!((end.end, end.records), (first.len() as u64, 1));
+    }
+    // Its last sector, which holds the next record's beginning too.
+    let mut torn = disk(&[first.clone(), second]);
+    torn[1536..2048].fill(0);
+    assert_eq!(scan_disk(&torn).records, 1);
+}
+
+#[test]
+fn a_topic_that_lies_in_a_sector_that_was_never_written_ends_the_log() {
+    // Position 418: the topic is the first byte of the second sector, and there are no properties.
+    let first = record(0, &[7; 418 - 92], b"");
+    assert_eq!(first.len(), 418);
+    let second = record(418, b"four-", b"");
+    let at = 418 + 88 + 5 + 1;
+    assert_eq!((at, second[at - 418]), (512, b'T'));
+    let mut torn = disk(&[first, second]);
+    assert_eq!(scan_disk(&torn).records, 2);
+    torn[512..1024].fill(0);
+    assert_eq!(scan_disk(&torn).records, 1);
+}
+
+#[test]
+fn zeros_that_were_sent_do_not_end_the_log() {
+    let zeros = record(0, &[0; 3000], b"a\x01\0\0\0");
+    let next = record(zeros.len() as u64, &[0; 3000], b"");
+    assert_eq!(scan_disk(&disk(&[zeros, next])).records, 2);
+    // The length of no properties, 0, is all that lies in the second sector.
+    let bare = record(0, &[7; 512 - 90], b"");
+    assert_eq!(bare.len(), 514);
+    assert_eq!(scan_disk(&disk(&[bare])).records, 1);
 }
 
 #[test]

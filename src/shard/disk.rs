@@ -1,0 +1,303 @@
+//! The disk as start-up, recovery and the background thread see it: every file operation of theirs goes through `Disk`.
+//!
+//! `LocalDisk` is the file system of this machine. Tests put a simulated disk in its place, to see what a power cut
+//! leaves. Not here: the log's direct writes and syncs on the ring, which take the descriptors of `ring_file`, and
+//! the windows in shared memory.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// How a file is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// To be read; it must be there.
+    Read,
+    /// To be read and written; it must be there.
+    Write,
+    /// As `Write`, made empty when it is missing.
+    Create,
+    /// As `Write`, made; it must not be there.
+    CreateNew,
+    /// As `Write`, made, or emptied when it is there.
+    Truncate,
+}
+
+/// A file system. Names become durable by `sync_dir` of the directory that holds them, content by the file's syncs.
+pub trait Disk: Send + Sync {
+    /// Opens a file for buffered reads and writes.
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Opens an existing file for the ring; `direct`: to be written past the page cache, where that is possible.
+    fn ring_file(&self, path: &Path, direct: bool) -> io::Result<File>;
+
+    /// Size of a file in bytes.
+    fn file_bytes(&self, path: &Path) -> io::Result<u64>;
+
+    /// Names in a directory, in no order; those that are not UTF-8 are left out.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// Makes a directory. Errors: `AlreadyExists` when something has the name.
+    fn make_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Gives a file another name, replacing what has it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file's name.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes a directory and all in it.
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()>;
+
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Makes everything durable, names and content, on the file system that holds `dir`.
+    fn sync_file_system(&self, dir: &Path) -> io::Result<()>;
+
+    /// Takes the lock at `path` until the file is dropped; `None` on a disk that only this process can reach.
+    ///
+    /// Errors: `WouldBlock` when another process has it.
+    fn lock(&self, path: &Path) -> io::Result<Option<File>>;
+}
+
+/// An open file of a `Disk`.
+pub trait DiskFile: Send {
+    /// Reads at `at`, perhaps fewer bytes than asked for; none at the end of the file.
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
+
+    /// Writes at `at`, perhaps fewer bytes than given.
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize>;
+
+    /// Gives the file a size; what it gains reads as zeros.
+    fn set_bytes(&self, bytes: u64) -> io::Result<()>;
+
+    /// Gives the file at least this size and reserves the room for it. Waits for direct writes that are under way.
+    fn allocate(&self, bytes: u64) -> io::Result<()>;
+
+    /// Makes the content durable, and the size as far as the content needs it.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Makes everything but the name durable.
+    fn sync_all(&self) -> io::Result<()>;
+
+    /// Size in bytes.
+    fn bytes(&self) -> io::Result<u64>;
+
+    /// Whether the file has no name any more.
+    fn is_nameless(&self) -> bool;
+}
+
+/// Reads as much of `buffer` as the file has at `at`.
+pub fn read_full_at(file: &dyn DiskFile, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], at + filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(filled)
+}
+
+/// Writes all bytes at `at`.
+pub fn write_full_at(file: &dyn DiskFile, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write_at(bytes, at) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => {
+                bytes = &bytes[n..];
+                at += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// The content of a file.
+pub fn read_file(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
+    let file = disk.open(path, Access::Read)?;
+    let bytes = usize::try_from(file.bytes()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let mut content = vec![0; bytes];
+    let read = read_full_at(&*file, &mut content, 0)?;
+    content.truncate(read);
+    Ok(content)
+}
+
+/// Whether there is a file of that name.
+pub fn exists(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
+    match disk.file_bytes(path) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Makes a directory and those missing above it, and adds the directories that got a new name to `changed`: those
+/// are to be synced before anything below counts as durable.
+pub fn make_dirs(disk: &dyn Disk, dir: &Path, changed: &mut Vec<PathBuf>) -> io::Result<()> {
+    let made = match disk.make_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let parent = dir.parent().ok_or(e)?;
+            make_dirs(disk, parent, changed)?;
+            disk.make_dir(dir)
+        }
+        made => made,
+    };
+    match made {
+        Ok(()) => changed.extend(dir.parent().map(Path::to_path_buf)),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(e) => return Err(e),
+    }
+    Ok(())
+}
+
+/// As `make_dirs`, and makes their names durable.
+pub fn make_durable_dirs(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let mut changed = Vec::new();
+    make_dirs(disk, dir, &mut changed)?;
+    changed.iter().try_for_each(|dir| {
+        // A relative path of one element lies in the working directory.
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        disk.sync_dir(dir)
+    })
+}
+
+/// Replaces a file so that a crash leaves the old or the new content: temporary file, sync, rename, sync.
+pub fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_os_string();
+    name.push(".tmp");
+    let temporary = dir.join(name);
+    let file = disk.open(&temporary, Access::Truncate)?;
+    write_full_at(&*file, bytes, 0)?;
+    file.sync_all()?;
+    disk.rename(&temporary, path)?;
+    disk.sync_dir(dir)
+}
+
+/// The file system of this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LocalDisk;
+
+impl Disk for LocalDisk {
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(access != Access::Read);
+        match access {
+            Access::Read | Access::Write => {}
+            Access::Create => {
+                options.create(true).truncate(false);
+            }
+            Access::CreateNew => {
+                options.create_new(true);
+            }
+            Access::Truncate => {
+                options.create(true).truncate(true);
+            }
+        }
+        Ok(Box::new(options.open(path)?))
+    }
+
+    fn ring_file(&self, path: &Path, direct: bool) -> io::Result<File> {
+        if !direct {
+            return File::open(path);
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        match options.clone().custom_flags(libc::O_DIRECT).open(path) {
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
+                tracing::warn!(
+                    "{}: this file system knows no direct I/O; log writes go through the page cache",
+                    path.display()
+                );
+                options.open(path)
+            }
+            opened => opened,
+        }
+    }
+
+    fn file_bytes(&self, path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(path)?.len())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let entries = fs::read_dir(dir)?;
+        Ok(entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect())
+    }
+
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_dir_all(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn sync_file_system(&self, dir: &Path) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(File::open(dir)?)?)
+    }
+
+    /// Java locks the first byte with a POSIX lock; so do we, and each refuses the other's store.
+    fn lock(&self, path: &Path) -> io::Result<Option<File>> {
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+        let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        rustix::fs::fcntl_lock(&file, exclusive)
+            .map_err(|error| io::Error::new(io::ErrorKind::WouldBlock, error))?;
+        file.write_all(b"lock")?;
+        Ok(Some(file))
+    }
+}
+
+impl DiskFile for File {
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        FileExt::read_at(self, buffer, at)
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
+        FileExt::write_at(self, bytes, at)
+    }
+
+    fn set_bytes(&self, bytes: u64) -> io::Result<()> {
+        self.set_len(bytes)
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        let flags = rustix::fs::FallocateFlags::empty();
+        Ok(rustix::fs::fallocate(self, flags, 0, bytes)?)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        File::sync_data(self)
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        File::sync_all(self)
+    }
+
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn is_nameless(&self) -> bool {
+        self.metadata().map_or(true, |meta| meta.nlink() == 0)
+    }
+}
