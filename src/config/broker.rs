@@ -182,6 +182,8 @@ pub struct BrokerConfig {
     pub recv_buffer_count: u16,
     /// Connections of a shard at most.
     pub connections_max: u32,
+    /// Delays of the levels of delayed messages.
+    pub message_delay_level: String,
     /// When old segments go.
     pub retention: Retention,
     /// Let consumers read before the disk has a message.
@@ -403,6 +405,7 @@ fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
         recv_buffer_bytes: reader.number("recvBufferBytes"),
         recv_buffer_count: reader.number("recvBufferCount"),
         connections_max: reader.number("connectionsMax"),
+        message_delay_level: config.text("messageDelayLevel").to_owned(),
         retention: retention(reader),
         read_uncommitted_visible: config.flag("readUncommittedVisible"),
         log_path: log_path(reader, &root),

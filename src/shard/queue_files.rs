@@ -195,7 +195,7 @@ fn bases(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u64>> {
 
 /// Among the offsets `[held.0, held.1)` of a queue's files the first whose record lies at or behind `start`, and where;
 /// `held.1` when there is none. Fillers, entries in missing files and entries of other streams lie before.
-pub fn first_at(
+pub(crate) fn first_at(
     disk: &dyn Disk,
     dir: &Path,
     file_bytes: u64,
@@ -238,6 +238,60 @@ fn open_existing(disk: &dyn Disk, path: &Path) -> io::Result<Option<Box<dyn Disk
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// End of the record of the newest entry; `None` without one.
+pub(crate) fn last_end(
+    disk: &dyn Disk,
+    dir: &Path,
+    file_bytes: u64,
+    held: (i64, i64),
+) -> io::Result<Option<u64>> {
+    if held.0 >= held.1 {
+        return Ok(None);
+    }
+    let at =
+        u64::try_from(held.1 - 1).map_err(|_| io::ErrorKind::InvalidData)? * ENTRY_BYTES as u64;
+    let base = at - at % file_bytes;
+    let file = disk.open(&dir.join(segment::name(base)), Access::Read)?;
+    let mut bytes = [0; ENTRY_BYTES];
+    let read = read_full_at(&*file, &mut bytes, at - base)?;
+    let entry = CqEntry::decode(&bytes[..read]).filter(|entry| !entry.is_filler());
+    Ok(entry.map(|entry| entry.end()))
+}
+
+/// Clears entries from offset `next` on, which belong to records that are not in the log, and the files behind.
+///
+/// Returns whether there were any.
+pub(crate) fn cut_entries(disk: &dyn Disk, dir: &Path, file_bytes: u64, next: i64) -> io::Result<bool> {
+    let at = u64::try_from(next).map_err(|_| io::ErrorKind::InvalidInput)? * ENTRY_BYTES as u64;
+    let mut found = false;
+    for (number, base) in bases(disk, dir)?.into_iter().enumerate().rev() {
+        if base + file_bytes <= at {
+            break;
+        }
+        let path = dir.join(segment::name(base));
+        // The only file stays when it begins there: its name keeps the offset.
+        if base > at || base == at && number > 0 {
+            disk.remove_file(&path)?;
+            found = true;
+            continue;
+        }
+        let file = disk.open(&path, Access::Write)?;
+        let mut bytes = vec![0; usize::try_from(file_bytes - (at - base)).unwrap_or(0)];
+        let read = read_full_at(&*file, &mut bytes, at - base)?;
+        let used = bytes[..read].iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+        if used > 0 {
+            bytes[..used].fill(0);
+            write_full_at(&*file, &bytes[..used], at - base)?;
+            file.sync_data()?;
+            found = true;
+        }
+    }
+    if found {
+        disk.sync_dir(dir)?;
+    }
+    Ok(found)
 }
 
 /// First and next offset that a queue's files hold, counting only entries of records below `position_max`.
@@ -349,6 +403,25 @@ mod tests {
         assert_eq!(extent(&LocalDisk, &queue, FILE_BYTES, u64::MAX).unwrap(), (14, 17));
         let bytes = fs::read(queue.join("00000000000000000200")).unwrap();
         assert!(CqEntry::decode(&bytes).unwrap().is_filler());
+    }
+
+    #[test]
+    fn entries_behind_the_log_are_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = QueueFiles::new(Arc::new(LocalDisk), dir.path().to_path_buf(), FILE_BYTES);
+        files.write(&write(0, 25)).unwrap();
+        let queue = dir.path().join("T/3");
+        let cut = |next| {
+            let found = cut_entries(&LocalDisk, &queue, FILE_BYTES, next).unwrap();
+            let held = extent(&LocalDisk, &queue, FILE_BYTES, u64::MAX).unwrap();
+            (found, held, fs::read_dir(&queue).unwrap().count())
+        };
+        assert_eq!(cut(25), (false, (0, 25), 3));
+        assert_eq!(cut(24), (true, (0, 24), 3));
+        assert_eq!(cut(20), (true, (0, 20), 2));
+        assert_eq!(cut(3), (true, (0, 3), 1));
+        assert_eq!(fs::metadata(queue.join("00000000000000000000")).unwrap().len(), FILE_BYTES);
+        assert_eq!(cut(0), (true, (0, 0), 1));
     }
 
     #[test]

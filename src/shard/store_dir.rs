@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use store::delay::DelayLevels;
 use store::layout::identity::{self, Identity};
 use store::layout::segment;
 use store::queues::Queues;
@@ -19,6 +20,7 @@ use store::{Store, StoreConfig};
 use wire::ids::StreamId;
 
 mod device;
+mod foreign;
 mod stream_dir;
 
 /// What the operator asked for.
@@ -48,6 +50,8 @@ pub struct StoreDirConfig {
     pub flush_interval_ns: u64,
     /// Consumers may read unflushed messages with SYNC_FLUSH.
     pub read_uncommitted: bool,
+    /// `messageDelayLevel`, for queue entries that are made again.
+    pub delay_levels: DelayLevels,
     /// When old segments go; `None`: never.
     pub retention: Option<RetentionConfig>,
 }
@@ -378,6 +382,7 @@ mod tests {
             sync_by: None,
             flush_interval_ns: 500_000_000,
             read_uncommitted: false,
+            delay_levels: DelayLevels::default(),
             retention: None,
         }
     }
