@@ -341,6 +341,7 @@ pub(crate) fn open_segment(disk: &dyn Disk, path: &Path) -> io::Result<(File, Fi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::FileExt;
 
     const SEGMENT: u64 = 64 << 10;
 
@@ -371,10 +372,7 @@ mod tests {
         assert!(!unfinished.exists());
     }
 
-    #[test]
-    fn a_later_segment_with_a_large_first_record_is_not_cut_away() {
-        let dir = tempfile::tempdir().unwrap();
-        drop(open(&config(dir.path())).unwrap());
+    fn record(position: u64) -> Vec<u8> {
         let host = "127.0.0.1:10911".parse().unwrap();
         let message = wire::message::NewMessage {
             queue_id: wire::ids::QueueId(0),
@@ -392,10 +390,40 @@ mod tests {
         let mut bytes = vec![0; message.encoded_len()];
         let place = wire::message::Place {
             queue_offset: wire::ids::QueueOffset(0),
-            phy_offset: wire::ids::PhyOffset::new(StreamId(0), 3 * SEGMENT),
+            phy_offset: wire::ids::PhyOffset::new(StreamId(0), position),
             store_timestamp: base::time::WallMs(9),
         };
         message.encode(&mut bytes, place);
+        bytes
+    }
+
+    #[test]
+    fn a_window_that_was_being_made_does_not_overwrite_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let end = |open: OpenStore| open.shards[0].store.stream(StreamId(0)).appended();
+        drop(open(&config(dir.path())).unwrap());
+        let bytes = record(0);
+        let log = fs::OpenOptions::new()
+            .write(true)
+            .open(dir.path().join("commitlog").join(segment::name(0)))
+            .unwrap();
+        log.write_all_at(&bytes, 0).unwrap();
+        assert_eq!(end(open(&config(dir.path())).unwrap()), bytes.len() as u64);
+        let names = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().path());
+        let is_window = |p: &PathBuf| p.to_str().unwrap().contains("/ringmq-");
+        let window = names.into_iter().find(is_window).unwrap();
+        let ring = fs::metadata(&window).unwrap().len() - 4096;
+        let zeros = vec![0; usize::try_from(ring).unwrap()];
+        let window = fs::OpenOptions::new().write(true).open(window).unwrap();
+        window.write_all_at(&zeros, 4096).unwrap();
+        assert_eq!(end(open(&config(dir.path())).unwrap()), bytes.len() as u64);
+    }
+
+    #[test]
+    fn a_later_segment_with_a_large_first_record_is_not_cut_away() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(&config(dir.path())).unwrap());
+        let mut bytes = record(3 * SEGMENT);
         let size = usize::try_from(SEGMENT).unwrap();
         bytes.resize(size, 0);
         let file = |base| dir.path().join("commitlog").join(segment::name(base));

@@ -204,7 +204,8 @@ impl Opening<'_> {
             self.stream.0
         );
         let size = self.paths.segment_bytes;
-        let mut at = written - written % BLOCK_BYTES as u64;
+        // Not from the start of its block: a process that died while it started may have left that part empty.
+        let mut at = written;
         while at < appended {
             let base = at - at % size;
             let path = self.path(base);
