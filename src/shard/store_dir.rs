@@ -1,7 +1,7 @@
 //! The store directory at start and end: lock, identity, windows, recovery, the `abort` marker.
 //!
-//! Order of a start: lock, identity, segments, window of a dead process written back, scan, tail cleaned, new
-//! window, `abort`. The scan begins at the checkpoint; what lies behind the end of the log is zeroed, so that
+//! Order of a start: lock, identity, `abort`, segments, window of a dead process written back, scan, tail cleaned,
+//! new window. The scan begins at the checkpoint; what lies behind the end of the log is zeroed, so that
 //! nothing stale is ever found there again.
 
 use crate::boot::{SegmentFiles, ShardStore};
@@ -177,6 +177,9 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
     let config = &StoreDirConfig { sync_by: Some(sync_by), ..config.clone() };
     let abort = disk::exists(&*disk, &paths.abort());
     let clean = !abort.map_err(StoreError::io(&paths.abort(), "looking for the marker"))?;
+    // Durable before anything is changed: a crash that took the marker would pass for an orderly stop.
+    disk::replace_file(&*disk, &paths.abort(), std::process::id().to_string().as_bytes())
+        .map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
     let queues = stream_dir::queue_dirs(&paths)?;
     let opened: Vec<Result<stream_dir::OpenStream, StoreError>> = std::thread::scope(|scope| {
         let open = |stream| {
@@ -206,10 +209,6 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
             }
         }
     }
-    let pid = std::process::id().to_string();
-    // Durable before the first message: a power cut that took the marker would pass for an orderly stop.
-    disk::replace_file(&*disk, &paths.abort(), pid.as_bytes())
-        .map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
     let shards = parts.into_iter().map(|part| shard_store(part, &paths)).collect();
     Ok(OpenStore { shards, identity, paths, _lock: lock })
 }

@@ -186,6 +186,8 @@ impl Opening<'_> {
                     path.display()
                 );
             }
+            // The size that the last process gave it, before a later segment's name makes this one's durable.
+            file.sync_all().map_err(StoreError::io(&path, "syncing"))?;
         }
         Ok(())
     }
