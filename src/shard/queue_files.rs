@@ -128,7 +128,7 @@ impl QueueFiles {
             Err(_) => {}
         }
         let dir = path.parent().expect("a queue file lies in a directory");
-        make_dirs(&*self.disk, dir, &mut Vec::new())?;
+        make_dirs(&*self.disk, dir)?;
         // Nobody counts on the file before the next `sync`. Another shard may have made the directories above, and
         // not have synced them.
         let above = dir.ancestors().skip(1).take_while(|above| above.starts_with(&self.root));

@@ -202,12 +202,6 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
     if !clean {
         // What a dead process did is in the page cache only, names too, and recovery has built on it.
         disk.sync_file_system(&paths.root).map_err(StoreError::io(&paths.root, "syncing"))?;
-        for dir in [&paths.root, &paths.commit_log] {
-            if let Some(above) = dir.parent().filter(|above| !above.as_os_str().is_empty()) {
-                // Where others own the directory above, the name in it is older than this process.
-                let _ = disk.sync_dir(above);
-            }
-        }
     }
     let shards = parts.into_iter().map(|part| shard_store(part, &paths)).collect();
     Ok(OpenStore { shards, identity, paths, _lock: lock })

@@ -590,13 +590,15 @@ impl Lives {
         }
         let before = moments.partition_point(|m| m.events <= events).saturating_sub(1);
         let before = &moments[before];
-        let least = match self.setup.sabotage {
-            Some(Sabotage::AckBeforeFlush) => before.appended.clone(),
-            _ => before.flushed.clone(),
+        let acknowledged = match self.setup.flush {
+            FlushMode::Sync if self.setup.sabotage == Some(Sabotage::AckBeforeFlush) => {
+                &before.appended
+            }
+            FlushMode::Sync => &before.acknowledged,
+            FlushMode::Async => &before.flushed,
         };
-        if self.setup.flush == FlushMode::Sync {
-            assert_eq!(before.acknowledged, before.flushed, "durable is what is acknowledged");
-        }
+        let each = acknowledged.iter().zip(&before.flushed);
+        let least = each.map(|(acknowledged, flushed)| *acknowledged.max(flushed)).collect();
         Owed { least, most: most.appended.clone() }
     }
 
