@@ -166,7 +166,13 @@ pub fn make_durable_dirs(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     let above = dir.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
     let Some(above) = above else { return Ok(()) };
     match made {
-        Ok(()) => disk.sync_dir(above),
+        Ok(()) => {
+            // Those further up may be what a start that failed has left; mostly they are older, or others own them.
+            for older in above.ancestors().skip(1).filter(|older| !older.as_os_str().is_empty()) {
+                let _ = disk.sync_dir(older);
+            }
+            disk.sync_dir(above)
+        }
         // A process that died may have made it just now; where others own the directory above, that was not so.
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => match disk.sync_dir(above) {
             Err(e) if e.kind() != io::ErrorKind::PermissionDenied => Err(e),

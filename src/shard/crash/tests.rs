@@ -35,7 +35,7 @@ fn run_lives(
 
 #[test]
 fn every_image_has_what_was_acknowledged_and_nothing_else() {
-    let wanted = number("RINGMQ_IMAGES").unwrap_or(3000);
+    let wanted = number("RINGMQ_IMAGES").unwrap_or(2000);
     let images = AtomicU64::new(0);
     if let Some(seed) = number("RINGMQ_SEED") {
         run(Setup::random(seed), &images).unwrap();
@@ -68,7 +68,7 @@ fn failing_operations_lose_nothing_that_was_acknowledged_and_end_in_a_stop_at_mo
     let images = AtomicU64::new(0);
     let seeds = match number("RINGMQ_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 1..number("RINGMQ_IMAGES").unwrap_or(1200) / 4,
+        None => 1..number("RINGMQ_IMAGES").unwrap_or(800) / 4,
     };
     for seed in seeds {
         run_lives(Setup::random(seed), &images, Lives::run_with_faults).unwrap();
