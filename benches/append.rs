@@ -82,7 +82,7 @@ impl Bench {
             offline::complete(&mut self.store, &op);
         }
         while self.store.plan_queues(self.now.mono).is_some() {
-            self.store.on_queues(None);
+            self.store.on_queues(None, self.now.mono);
         }
     }
 }

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use store::delay::DelayLevels;
 use store::stream::{FlushMode, SyncBy};
 
 /// Exit status when the host cannot run it at all (EX_CONFIG of sysexits).
@@ -302,8 +303,17 @@ fn open_store(config: &BrokerConfig, shards: usize) -> Result<OpenStore, Fatal> 
         },
         flush_interval_ns: config.flush_interval_commit_log_ms * 1_000_000,
         read_uncommitted: config.read_uncommitted_visible,
+        delay_levels: delay_levels(config)?,
+        retention: Some(broker::settings::retention(&config.retention)),
     };
     store_dir::open(&dir).map_err(|e| Fatal::start(e.to_string()))
+}
+
+fn delay_levels(config: &BrokerConfig) -> Result<DelayLevels, Fatal> {
+    DelayLevels::parse(&config.message_delay_level).map_err(|part| {
+        let text = "is no delay: a number and one of s, m, h, d";
+        Fatal::start(format!("messageDelayLevel has the part {part:?}, which {text}"))
+    })
 }
 
 /// The lines that operators and their scripts wait for; Java's texts.

@@ -160,6 +160,8 @@ fn start(dir: &Path, shards: u16) -> Broker {
         sync_by: None,
         flush_interval_ns: 500_000_000,
         read_uncommitted: false,
+        delay_levels: store::delay::DelayLevels::default(),
+        retention: None,
     };
     let mut store = store_dir::open(&dir).unwrap();
     let settings = Arc::new(Settings::new(config, shards).unwrap());

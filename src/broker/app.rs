@@ -36,6 +36,8 @@ pub(crate) enum TimerKind {
     Offsets = 2,
     /// Something of the metadata families.
     Meta = 3,
+    /// Memory of reads of old messages that may be idle.
+    Cold = 4,
 }
 
 /// Key of a timer: kind in the top byte, 56 bits for the kind's own use.
@@ -191,8 +193,8 @@ impl Broker {
             Outcome::Forward(to) => {
                 let (conn, peer) = (request.conn, request.peer);
                 let frame = cx.copy(request.frame);
-                cx.handed_over(conn);
-                cx.mail(to, BrokerMail::Request { conn, peer, frame });
+                let counted = cx.handed_over(conn);
+                cx.mail(to, BrokerMail::Request { conn, peer, frame, counted });
             }
             Outcome::Stall => {
                 if let Err(no_room) = cx.stall(request.conn, request.peer, request.frame) {
@@ -208,12 +210,14 @@ impl Broker {
     /// Mail from another shard (or from this one, to itself).
     pub fn on_mail<H: Host>(&mut self, cx: &mut Cx<'_, H>, from: ShardId, mail: BrokerMail) {
         match mail {
-            BrokerMail::Request { conn, peer, frame } => {
+            BrokerMail::Request { conn, peer, frame, counted } => {
                 if let Ok(Some((frame, _))) = wire::frame::split(&frame) {
                     self.on_frame(cx, conn, peer, &frame);
                 }
                 cx.recycle(frame);
-                cx.handled(conn);
+                if counted {
+                    cx.handled(conn);
+                }
             }
             BrokerMail::EnsureTopic { conn, peer, frame } => {
                 handlers::meta::topic::ensure(self, cx, conn, peer, frame);
@@ -244,6 +248,7 @@ impl Broker {
         handlers::meta::topic::remove_queue_files(self, cx, topic);
         self.topics.remove(topic);
         self.offsets.remove_topic(topic);
+        self.cold.forget_entries();
         cx.store().remove_topic(topic);
     }
 
@@ -271,6 +276,7 @@ impl Broker {
         match key >> 56 {
             k if k == TimerKind::Parked as u64 => crate::parked::on_timer(self, cx, value),
             k if k == TimerKind::Offsets as u64 => crate::offsets::on_timer(self, cx),
+            k if k == TimerKind::Cold as u64 => crate::cold::on_timer(self, cx),
             k if k == TimerKind::Meta as u64 => handlers::meta::on_timer(self, cx, value),
             other => unreachable!("a timer of unknown kind {other}"),
         }
@@ -290,7 +296,12 @@ impl Broker {
     }
 
     /// A read of log or queue files.
-    pub fn on_read<H: Host>(&mut self, cx: &mut Cx<'_, H>, token: u64, result: Result<&[u8], i32>) {
+    pub fn on_read<H: Host>(
+        &mut self,
+        cx: &mut Cx<'_, H>,
+        token: u64,
+        result: Result<Vec<u8>, i32>,
+    ) {
         crate::cold::on_read(self, cx, token, result);
     }
 

@@ -1,29 +1,38 @@
 //! Reads that need files: pulls far behind, and looking up store times. Each is a small state machine that the
 //! loop feeds with what it read; none blocks a turn.
 //!
-//! Limits: so many in flight per shard, the others wait in line; so many bytes per read.
+//! Log bytes come in blocks that all pulls share (`blocks`), entries of a queue in runs that its next pulls use (`runs`).
+//! Limits: so many jobs in flight per shard, the others wait in line; so many blocks loading; bytes kept.
 
-use crate::app::{Broker, Host};
+mod blocks;
+mod runs;
+
+use crate::app::{Broker, Host, TimerKind, timer_key};
 use crate::handlers::offset::Search;
-use crate::handlers::pull::{Pull, answer, come_again, memory_limits};
+use crate::handlers::pull::{Pull, answer, come_again, disk_limits, from_memory, memory_limits};
+use base::time::MonoNs;
+use blocks::{BLOCK_BYTES, BlockAt, Blocks};
+use runs::Runs;
 use shard::Cx;
 use std::collections::VecDeque;
 use store::Store;
 use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
-use store::read::{Piece, ReadStatus, SCAN_ENTRIES_MAX, Selection, classify, select};
-use wire::ids::PhyOffset;
+use store::read::{Piece, ReadLimits, ReadStatus, SCAN_ENTRIES_MAX, Selection, classify, select};
 use wire::message::MessageView;
 
-/// Cold reads in flight on a shard.
+/// Cold jobs in flight on a shard.
 const IN_FLIGHT_MAX: usize = 64;
-/// Cold reads in line on a shard; more are told to come again.
+/// Cold jobs in line on a shard; more are told to come again.
 const WAITING_MAX: usize = 65_536;
-/// Bytes of log in one read, unless one record is larger.
-const SPAN_BYTES_MAX: u64 = 1 << 20;
-/// Records nearer than this are read together: other queues' bytes between them cost less than another read.
-const GAP_BYTES_MAX: u64 = 64 << 10;
+/// Bytes of log from the first to the last record of one answer, unless one record is larger.
+const SPAN_BYTES_MAX: u64 = 2 * BLOCK_BYTES;
 /// Bytes read to learn a record's store time.
 const HEAD_BYTES: usize = 96;
+/// Blocks and runs that were not used for this long are given back.
+const IDLE_MS: u64 = 10_000;
+
+/// Bit of a token: the read fills a block, whose slot is below.
+const TOKEN_BLOCK: u64 = 1 << 63;
 
 /// What a read is for.
 enum Job {
@@ -32,31 +41,21 @@ enum Job {
 }
 
 enum Stage {
-    /// Queue entries were asked for.
-    Index,
-    /// Log bytes were asked for, in one or several parts.
-    Log(LogStage),
+    /// Queue entries were asked for, from an offset on, in an epoch of the runs.
+    Index { first: i64, epoch: u64 },
+    /// Blocks are being loaded.
+    Blocks(Choice),
     /// The head of a record was asked for.
     Head,
 }
 
-/// Records of a pull that are being read.
-struct LogStage {
+/// The records of an answer, and the pinned blocks that hold them.
+struct Choice {
     pieces: Vec<Piece>,
     selection: Selection,
-    parts: Vec<Part>,
+    blocks: Vec<BlockAt>,
     missing: usize,
 }
-
-/// Records that one read brings.
-struct Part {
-    /// Indices of its pieces.
-    pieces: std::ops::Range<usize>,
-    bytes: Vec<u8>,
-}
-
-/// Bits of a token above the slot number: which part of it.
-const PART_SHIFT: u32 = 32;
 
 struct Cold {
     job: Job,
@@ -69,6 +68,11 @@ pub(crate) struct ColdPulls {
     slots: Vec<Option<Cold>>,
     free: Vec<u64>,
     waiting: VecDeque<Job>,
+    blocks: Blocks,
+    runs: Runs,
+    scratch: Vec<u8>,
+    /// When something was read last, while the timer that clears runs.
+    used_at: Option<MonoNs>,
 }
 
 impl ColdPulls {
@@ -85,18 +89,19 @@ impl ColdPulls {
         at
     }
 
-    /// Keeps what one of several reads brought; true while others are missing.
-    fn note_part(&mut self, token: u64, part: u64, bytes: &[u8]) -> bool {
-        let cold = self.slots[slot(token)].as_mut().expect("a read belongs to something");
-        let Stage::Log(stage) = &mut cold.stage else { return false };
-        stage.parts[slot(part)].bytes = bytes.to_vec();
-        stage.missing -= 1;
-        stage.missing > 0
-    }
-
     fn take(&mut self, token: u64) -> Cold {
         self.free.push(token);
         self.slots[slot(token)].take().expect("a read completes once")
+    }
+
+    /// A topic is deleted: its queues' entries mean nothing any more.
+    pub(crate) fn forget_entries(&mut self) {
+        self.runs.clear();
+    }
+
+    /// Whether another job may begin.
+    fn has_room(&self) -> bool {
+        self.in_flight() < IN_FLIGHT_MAX && !self.blocks.is_crowded()
     }
 }
 
@@ -115,7 +120,8 @@ pub(crate) fn begin_search<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, sea
 }
 
 fn enqueue<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, job: Job) {
-    if broker.cold.in_flight() < IN_FLIGHT_MAX {
+    note_use(broker, cx);
+    if broker.cold.has_room() {
         run(broker, cx, job);
     } else if broker.cold.waiting.len() < WAITING_MAX {
         broker.cold.waiting.push_back(job);
@@ -135,16 +141,39 @@ fn enqueue<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, job: Job) {
 }
 
 fn next_in_line<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
-    while broker.cold.in_flight() < IN_FLIGHT_MAX {
-        let Some(job) = broker.cold.waiting.pop_front() else { return };
+    while broker.cold.has_room() {
+        let Some(job) = broker.cold.waiting.pop_front() else { break };
         run(broker, cx, job);
     }
+    load_blocks(broker, cx);
 }
 
 fn run<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, job: Job) {
     match job {
         Job::Pull(pull) => run_pull(broker, cx, pull),
         Job::Search(search) => run_search(broker, cx, search),
+    }
+    load_blocks(broker, cx);
+}
+
+/// Memory is kept while it is used; a timer looks whether it still is.
+fn note_use<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
+    if broker.cold.used_at.replace(cx.now.mono).is_none() {
+        cx.set_timer(cx.now.mono.plus_ms(IDLE_MS), timer_key(TimerKind::Cold, 0));
+    }
+}
+
+/// See `note_use`.
+pub(crate) fn on_timer<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
+    let cold = &mut broker.cold;
+    let Some(used_at) = cold.used_at else { return };
+    let idle = cold.in_flight() == 0 && used_at.plus_ms(IDLE_MS) <= cx.now.mono;
+    if idle && cold.blocks.clear() {
+        cold.runs.clear();
+        cold.scratch = Vec::new();
+        cold.used_at = None;
+    } else {
+        cx.set_timer(cx.now.mono.plus_ms(IDLE_MS), timer_key(TimerKind::Cold, 0));
     }
 }
 
@@ -153,110 +182,155 @@ fn run<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, job: Job) {
 fn run_pull<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull) {
     let queue = cx.store().queue(pull.queue);
     if let Err(selection) = classify(queue, pull.offset) {
-        answer(cx, &pull, selection, &[], &[]);
+        answer(cx, &pull, selection, &[], from_memory);
         return;
     }
-    if pull.offset >= queue.tail_start() {
+    let tail_start = queue.tail_start();
+    if pull.offset >= tail_start {
         let entries: Vec<CqEntry> =
             queue.visible_from(pull.offset).take(SCAN_ENTRIES_MAX).collect();
         choose(broker, cx, pull, &entries);
         return;
     }
+    let run = broker.cold.runs.from(pull.queue, pull.offset);
+    if !run.is_empty() {
+        let entries = run.to_vec();
+        choose(broker, cx, pull, &entries);
+        return;
+    }
     let (first, topic, id) = (pull.offset, queue.topic.clone(), pull.queue_id);
-    let count = usize::try_from(queue.tail_start() - first).unwrap_or(SCAN_ENTRIES_MAX);
-    let token = broker.cold.insert(Cold { job: Job::Pull(pull), stage: Stage::Index });
+    let count = usize::try_from(tail_start - first).unwrap_or(SCAN_ENTRIES_MAX);
+    let stage = Stage::Index { first, epoch: broker.cold.runs.epoch() };
+    let token = broker.cold.insert(Cold { job: Job::Pull(pull), stage });
     cx.read_queue(&topic, id, first, count.min(SCAN_ENTRIES_MAX), token);
 }
 
-/// Chooses records from entries, then answers from memory or reads the log.
+/// Chooses records from entries, then answers, when their blocks are there, or waits for them.
 fn choose<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull, entries: &[CqEntry]) {
     let mut pieces = Vec::new();
-    let limits = memory_limits(broker, &pull);
-    let choose = |limits, pieces: &mut Vec<Piece>| {
-        let entries = entries.iter().copied();
-        select(entries, pull.offset, limits, |tags| pull.matches(tags), pieces)
+    let store = cx.store();
+    let first = entries.iter().find(|entry| !entry.is_filler());
+    let behind = first.map_or(0, |entry| {
+        store.stream(entry.phy.stream()).appended().saturating_sub(entry.phy.position())
+    });
+    let limits = if behind > broker.settings.memory_bytes {
+        disk_limits(broker, &pull)
+    } else {
+        memory_limits(broker, &pull)
     };
-    let selection = choose(limits, &mut pieces);
+    let limits = ReadLimits { span_max: SPAN_BYTES_MAX, ..limits };
+    let entries = entries.iter().copied();
+    let selection = select(entries, pull.offset, limits, |tags| pull.matches(tags), &mut pieces);
     if selection.status != ReadStatus::Found {
-        answer(cx, &pull, selection, &[], &[]);
+        answer(cx, &pull, selection, &[], from_memory);
         return;
     }
-    let first = pieces[0];
-    if cx.store().tail(first.phy, first.size as usize).is_some() {
-        answer(cx, &pull, selection, &pieces, &[]);
-        return;
-    }
-    let parts = divide(cx.store(), &pieces);
-    let reads: Vec<(PhyOffset, usize)> = parts.iter().map(|part| span(&pieces, part)).collect();
-    let missing = parts.len();
-    let stage = Stage::Log(LogStage { pieces, selection, parts, missing });
-    let token = broker.cold.insert(Cold { job: Job::Pull(pull), stage });
-    for ((phy, len), part) in reads.into_iter().zip(0u64..) {
-        cx.read_log(phy, len, part << PART_SHIFT | token);
+    let token = broker.cold.insert(Cold { job: Job::Pull(pull), stage: Stage::Head });
+    let choice = pin(&mut broker.cold.blocks, store, pieces, selection, token);
+    let ready = choice.missing == 0;
+    let cold = broker.cold.slots[slot(token)].as_mut().expect("just inserted");
+    cold.stage = Stage::Blocks(choice);
+    if ready {
+        finish_pull(broker, cx, token);
     }
 }
 
-/// Groups neighbouring records into reads. A read stays in one segment.
-fn divide(store: &Store, pieces: &[Piece]) -> Vec<Part> {
-    let mut parts: Vec<Part> = Vec::new();
-    let base = |piece: &Piece| {
-        let segments = store.stream(piece.phy.stream()).segments();
-        (piece.phy.stream(), segments.base_of(piece.phy.position()))
-    };
-    for (at, piece) in pieces.iter().enumerate() {
-        let joins = parts.last().is_some_and(|part| {
-            let (first, last) = (pieces[part.pieces.start], pieces[part.pieces.end - 1]);
-            let last_end = last.phy.position() + u64::from(last.size);
-            let end = piece.phy.position() + u64::from(piece.size);
-            base(&first) == base(piece)
-                && (last_end..=last_end + GAP_BYTES_MAX).contains(&piece.phy.position())
-                && end - first.phy.position() <= SPAN_BYTES_MAX
-        });
-        match parts.last_mut().filter(|_| joins) {
-            Some(part) => part.pieces.end = at + 1,
-            None => parts.push(Part { pieces: at..at + 1, bytes: Vec::new() }),
+/// Pins the blocks of all pieces that are not in memory.
+fn pin(
+    blocks: &mut Blocks,
+    store: &Store,
+    pieces: Vec<Piece>,
+    selection: Selection,
+    token: u64,
+) -> Choice {
+    let mut choice = Choice { pieces, selection, blocks: Vec::new(), missing: 0 };
+    for piece in &choice.pieces {
+        if store.tail(piece.phy, piece.size as usize).is_some() {
+            continue;
+        }
+        let (start, end) = (piece.phy.position(), piece.phy.position() + u64::from(piece.size));
+        for at in blocks::places(store, piece.phy.stream(), start, end) {
+            // Pieces come in the order of the log.
+            if choice.blocks.last() != Some(&at) {
+                choice.blocks.push(at);
+            }
         }
     }
-    parts
+    let last = choice.pieces.last().map_or(0, |p| p.phy.position() + u64::from(p.size));
+    for at in &choice.blocks {
+        let end = last.min(at.base + BLOCK_BYTES);
+        choice.missing += usize::from(blocks.pin(store, *at, end, token));
+    }
+    if let Some(at) = choice.blocks.last() {
+        blocks.read_ahead(store, *at);
+    }
+    choice
 }
 
-fn span(pieces: &[Piece], part: &Part) -> (PhyOffset, usize) {
-    let (first, last) = (pieces[part.pieces.start], pieces[part.pieces.end - 1]);
-    let len = last.phy.position() + u64::from(last.size) - first.phy.position();
-    (first.phy, usize::try_from(len).expect("one record or a bounded span"))
+fn load_blocks<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
+    while let Some(load) = broker.cold.blocks.next_load() {
+        cx.read_log(load.phy, load.buffer, TOKEN_BLOCK | u64::from(load.slot));
+    }
 }
 
-/// Answers with the records that were read; what cannot be read (any more) is left for the next pull to skip.
-fn finish_pull<H: Host>(cx: &mut Cx<'_, H>, pull: &Pull, stage: &LogStage) {
+/// Answers with what memory and the pinned blocks hold; what cannot be read (any more) is left for the next pull to skip.
+fn finish_pull<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64) {
+    let cold = broker.cold.take(token);
+    let (Job::Pull(pull), Stage::Blocks(choice)) = (cold.job, cold.stage) else {
+        unreachable!("only pulls wait for blocks")
+    };
+    let ColdPulls { blocks, scratch, .. } = &mut broker.cold;
     if cx.is_full(pull.conn) {
-        come_again(cx, pull);
-        return;
+        come_again(cx, &pull);
+    } else {
+        let (count, selection) = check(cx.store(), blocks, scratch, &pull, &choice);
+        let pieces = choice.pieces.get(..count).unwrap_or_default();
+        answer(cx, &pull, selection, pieces, |store, piece, out| {
+            let record = record(store, blocks, scratch, piece);
+            out.extend_from_slice(record.expect("checked in this turn"));
+        });
     }
-    let mut records: Vec<&[u8]> = Vec::with_capacity(stage.pieces.len());
-    'parts: for part in &stage.parts {
-        let start = stage.pieces[part.pieces.start].phy.position();
-        for piece in &stage.pieces[part.pieces.clone()] {
-            let at = usize::try_from(piece.phy.position() - start).unwrap_or(usize::MAX);
-            let end = at.saturating_add(piece.size as usize);
-            let whole = part.bytes.get(at..end).filter(|r| {
-                MessageView::parse(r).is_ok_and(|(view, _)| view.phy_offset() == piece.phy)
-            });
-            let Some(record) = whole else { break 'parts };
-            records.push(record);
+    for at in &choice.blocks {
+        blocks.unpin(*at);
+    }
+}
+
+/// The bytes of a record from the window or from blocks.
+fn record<'b>(
+    store: &'b Store,
+    blocks: &'b Blocks,
+    scratch: &'b mut Vec<u8>,
+    piece: &Piece,
+) -> Option<&'b [u8]> {
+    let (phy, len) = (piece.phy, piece.size as usize);
+    store.tail(phy, len).or_else(|| blocks.bytes(store, phy, len, scratch))
+}
+
+/// How many of the chosen records are there and what they seem, and where the next pull goes on.
+fn check(
+    store: &Store,
+    blocks: &Blocks,
+    scratch: &mut Vec<u8>,
+    pull: &Pull,
+    choice: &Choice,
+) -> (usize, Selection) {
+    let mut behind = pull.offset + 1;
+    for (count, piece) in choice.pieces.iter().enumerate() {
+        let offset = record(store, blocks, scratch, piece).and_then(|bytes| {
+            let (view, _) = MessageView::parse(bytes).ok()?;
+            (view.phy_offset() == piece.phy).then(|| view.queue_offset().0)
+        });
+        match offset {
+            Some(offset) => behind = offset + 1,
+            None if count == 0 => {
+                let status = ReadStatus::MessageWasRemoving;
+                return (0, Selection { status, next: behind });
+            }
+            // The next pull begins behind the last record of this answer.
+            None => return (count, Selection { next: behind, ..choice.selection }),
         }
     }
-    let Some(last) = records.last() else {
-        let status = ReadStatus::MessageWasRemoving;
-        answer(cx, pull, Selection { status, next: pull.offset + 1 }, &[], &[]);
-        return;
-    };
-    let mut selection = stage.selection;
-    if records.len() < stage.pieces.len() {
-        // The next pull begins behind the last record of this answer.
-        let offset = MessageView::parse(last).map(|(view, _)| view.queue_offset().0);
-        selection.next = offset.map_or(selection.next, |offset| offset + 1);
-    }
-    answer(cx, pull, selection, &[], &records);
+    (choice.pieces.len(), choice.selection)
 }
 
 // ---- searches ----
@@ -270,28 +344,23 @@ fn run_search<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, mut search: Sear
         };
         let Some(entry) = queue.entry(offset) else {
             let (topic, id) = (queue.topic.clone(), queue.id);
-            let stage = Stage::Index;
+            let stage = Stage::Index { first: offset, epoch: broker.cold.runs.epoch() };
             let token = broker.cold.insert(Cold { job: Job::Search(search), stage });
             cx.read_queue(&topic, id, offset, 1, token);
             return;
         };
-        if !look_at(broker, cx, &mut search, entry) {
+        if !look_at(cx, &mut search, entry) {
             let phy = entry.phy;
             let cold = Cold { job: Job::Search(search), stage: Stage::Head };
             let token = broker.cold.insert(cold);
-            cx.read_log(phy, HEAD_BYTES, token);
+            cx.read_log(phy, vec![0; HEAD_BYTES], token);
             return;
         }
     }
 }
 
 /// Tells the search the store time of a record in memory; false when it is not there.
-fn look_at<H: Host>(
-    _broker: &Broker,
-    cx: &mut Cx<'_, H>,
-    search: &mut Search,
-    entry: CqEntry,
-) -> bool {
+fn look_at<H: Host>(cx: &mut Cx<'_, H>, search: &mut Search, entry: CqEntry) -> bool {
     if entry.is_filler() {
         search.tell(i64::MIN);
         return true;
@@ -322,44 +391,60 @@ pub(crate) fn on_read<H: Host>(
     broker: &mut Broker,
     cx: &mut Cx<'_, H>,
     token: u64,
-    result: Result<&[u8], i32>,
+    result: Result<Vec<u8>, i32>,
 ) {
-    let (part, token) = (token >> PART_SHIFT, token & ((1 << PART_SHIFT) - 1));
     let bytes = result.unwrap_or_else(|error| {
         let error = std::io::Error::from_raw_os_error(error);
         tracing::warn!("reading old messages failed: {error}");
-        &[]
+        Vec::new()
     });
-    if broker.cold.note_part(token, part, bytes) {
-        return;
-    }
-    let cold = broker.cold.take(token);
-    match (cold.job, cold.stage) {
-        (Job::Pull(pull), Stage::Index) => {
-            let entries: Vec<CqEntry> = decode(bytes);
-            choose(broker, cx, pull, &entries);
+    if token & TOKEN_BLOCK != 0 {
+        let slot = u32::try_from(token & !TOKEN_BLOCK).expect("a slot number");
+        for token in broker.cold.blocks.loaded(slot, bytes) {
+            block_is_there(broker, cx, token);
         }
-        (Job::Pull(pull), Stage::Log(stage)) => finish_pull(cx, &pull, &stage),
-        (Job::Search(mut search), Stage::Index) => match decode(bytes).first().copied() {
-            Some(entry) if look_at(broker, cx, &mut search, entry) => {
-                run_search(broker, cx, search);
-            }
-            Some(entry) => {
-                let cold = Cold { job: Job::Search(search), stage: Stage::Head };
-                let token = broker.cold.insert(cold);
-                cx.read_log(entry.phy, HEAD_BYTES, token);
-            }
-            None => search.refuse(cx, "the queue's index cannot be read"),
-        },
-        (Job::Search(mut search), _) => {
-            search.tell(store_time(bytes));
-            run_search(broker, cx, search);
-        }
-        (Job::Pull(_), Stage::Head) => unreachable!("a pull reads no heads"),
+    } else {
+        on_job_read(broker, cx, token, &bytes);
     }
     next_in_line(broker, cx);
 }
 
-fn decode(bytes: &[u8]) -> Vec<CqEntry> {
-    bytes.chunks_exact(ENTRY_BYTES).map_while(CqEntry::decode).collect()
+fn block_is_there<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64) {
+    let cold = broker.cold.slots[slot(token)].as_mut().expect("a waiting job stays");
+    let Stage::Blocks(choice) = &mut cold.stage else { unreachable!("it waits for blocks") };
+    choice.missing -= 1;
+    if choice.missing == 0 {
+        finish_pull(broker, cx, token);
+    }
+}
+
+fn on_job_read<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64, bytes: &[u8]) {
+    let cold = broker.cold.take(token);
+    match (cold.job, cold.stage) {
+        (Job::Pull(pull), Stage::Index { first, epoch }) => {
+            let entries: Vec<CqEntry> = decode(bytes).collect();
+            broker.cold.runs.keep(epoch, pull.queue, first, entries.iter().copied());
+            choose(broker, cx, pull, &entries);
+        }
+        (Job::Search(mut search), Stage::Index { .. }) => match decode(bytes).next() {
+            Some(entry) if look_at(cx, &mut search, entry) => run_search(broker, cx, search),
+            Some(entry) => {
+                let cold = Cold { job: Job::Search(search), stage: Stage::Head };
+                let token = broker.cold.insert(cold);
+                cx.read_log(entry.phy, vec![0; HEAD_BYTES], token);
+            }
+            None => search.refuse(cx, "the queue's index cannot be read"),
+        },
+        (Job::Search(mut search), Stage::Head) => {
+            search.tell(store_time(bytes));
+            run_search(broker, cx, search);
+        }
+        (Job::Pull(_), Stage::Head) | (_, Stage::Blocks(_)) => {
+            unreachable!("a pull reads no heads, and blocks have tokens of their own")
+        }
+    }
+}
+
+fn decode(bytes: &[u8]) -> impl Iterator<Item = CqEntry> {
+    bytes.chunks_exact(ENTRY_BYTES).map_while(CqEntry::decode)
 }

@@ -19,6 +19,8 @@ pub enum BrokerMail {
         peer: Peer,
         /// The whole frame.
         frame: Vec<u8>,
+        /// The connection's shard counts it until it is handled.
+        counted: bool,
     },
     /// To the metadata shard: a send to a topic that does not exist yet. It is created if the rules allow it, then
     /// the request goes on at the queue's shard.

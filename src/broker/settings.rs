@@ -1,7 +1,9 @@
 //! Configuration as the request path uses it: parsed once, shared read-only by all shards.
 
 use config::BrokerConfig;
+use config::broker::Retention;
 use std::net::SocketAddr;
+use store::retention::RetentionConfig;
 use wire::codes::response;
 use wire::req::send_form::SendReplyForm;
 
@@ -15,6 +17,8 @@ pub struct Settings {
     pub(crate) send_reply: SendReplyForm,
     /// Number of log streams of the store.
     pub streams: u16,
+    /// Messages further behind the end of the log than this count as being on disk only.
+    pub(crate) memory_bytes: u64,
 }
 
 impl Settings {
@@ -38,8 +42,33 @@ impl Settings {
         let head = crate::handlers::reply_head(response::SUCCESS, 0);
         let region = config.region_id.as_bytes();
         let send_reply = SendReplyForm::new(head, store_host, config.trace_on, region);
-        Settings { config, store_host, send_reply, streams }
+        let share = u64::from(config.access_in_memory_percent);
+        let memory_bytes = physical_memory_bytes() / 100 * share;
+        Settings { config, store_host, send_reply, streams, memory_bytes }
     }
+}
+
+/// When old segments go, as the store wants to know it.
+pub fn retention(config: &Retention) -> RetentionConfig {
+    RetentionConfig {
+        reserved_ms: i64::from(config.file_reserved_time_h) * 3_600_000,
+        hours: config.delete_hours,
+        used_max_percent: config.disk_max_used_percent,
+        forcibly_percent: config.disk_clean_forcibly_percent,
+        warning_percent: config.disk_warning_percent,
+        forcibly_enabled: config.clean_file_forcibly_enable,
+        interval_ns: config.clean_resource_interval_ms * 1_000_000,
+        pause_ns: config.delete_commit_log_files_interval_ms * 1_000_000,
+        batch_max: config.delete_file_batch_max,
+    }
+}
+
+/// Memory of the machine; all there can be where the kernel does not say.
+fn physical_memory_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|text| text.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kib.map_or(u64::MAX, |kib| kib << 10)
 }
 
 /// Settings of a test: Java's defaults and these values.

@@ -38,6 +38,29 @@ pub enum LogSyncMethod {
     Fdatasync,
 }
 
+/// When old segments are deleted, and when the disk is too full for sends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Retention {
+    /// Age after which segments are deleted, hours.
+    pub file_reserved_time_h: u32,
+    /// Hours of the day at which they are: bit h for hour h.
+    pub delete_hours: u32,
+    /// Disk usage above which they are at any hour, percent; 10 to 95 as in Java.
+    pub disk_max_used_percent: u8,
+    /// Disk usage above which segments are deleted whatever their age, percent; 30 to 85 as in Java.
+    pub disk_clean_forcibly_percent: u8,
+    /// Disk usage above which sends are refused, percent; 35 to 90 as in Java.
+    pub disk_warning_percent: u8,
+    /// Segments may be deleted before their age.
+    pub clean_file_forcibly_enable: bool,
+    /// Period of looking at the disk.
+    pub clean_resource_interval_ms: u64,
+    /// Pause between two deletions.
+    pub delete_commit_log_files_interval_ms: u64,
+    /// Deletions in one go.
+    pub delete_file_batch_max: u32,
+}
+
 /// The values a broker runs on. Fields carry Java's names with their unit added.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BrokerConfig {
@@ -116,6 +139,8 @@ pub struct BrokerConfig {
     pub max_transfer_bytes_in_disk: u32,
     /// Most messages of a pull from disk.
     pub max_transfer_count_in_disk: u32,
+    /// Share of the machine's memory further behind which messages count as being on disk, percent.
+    pub access_in_memory_percent: u8,
     /// Allow SQL92 filters.
     pub enable_property_filter: bool,
     /// Period of storing consumer offsets.
@@ -157,6 +182,10 @@ pub struct BrokerConfig {
     pub recv_buffer_count: u16,
     /// Connections of a shard at most.
     pub connections_max: u32,
+    /// Delays of the levels of delayed messages.
+    pub message_delay_level: String,
+    /// When old segments go.
+    pub retention: Retention,
     /// Let consumers read before the disk has a message.
     pub read_uncommitted_visible: bool,
     /// Directory of the log files.
@@ -294,6 +323,25 @@ fn log_sync_method(choice: &str) -> LogSyncMethod {
     }
 }
 
+/// A ratio in percent, brought between Java's bounds.
+fn percent(reader: &Reader<'_>, key: &str, min: i64, max: i64) -> u8 {
+    u8::try_from(reader.config.int(key).clamp(min, max)).expect("at most 100")
+}
+
+fn retention(reader: &mut Reader<'_>) -> Retention {
+    Retention {
+        file_reserved_time_h: reader.number("fileReservedTime"),
+        delete_hours: reader.hours("deleteWhen"),
+        disk_max_used_percent: percent(reader, "diskMaxUsedSpaceRatio", 10, 95),
+        disk_clean_forcibly_percent: percent(reader, "diskSpaceCleanForciblyRatio", 30, 85),
+        disk_warning_percent: percent(reader, "diskSpaceWarningLevelRatio", 35, 90),
+        clean_file_forcibly_enable: reader.config.flag("cleanFileForciblyEnable"),
+        clean_resource_interval_ms: reader.number("cleanResourceInterval"),
+        delete_commit_log_files_interval_ms: reader.number("deleteCommitLogFilesInterval"),
+        delete_file_batch_max: reader.number("deleteFileBatchMax"),
+    }
+}
+
 fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
     let config = reader.config;
     let root = PathBuf::from(reader.name("storePathRootDir"));
@@ -338,6 +386,7 @@ fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
         max_transfer_count_in_memory: reader.number("maxTransferCountOnMessageInMemory"),
         max_transfer_bytes_in_disk: reader.number("maxTransferBytesOnMessageInDisk"),
         max_transfer_count_in_disk: reader.number("maxTransferCountOnMessageInDisk"),
+        access_in_memory_percent: percent(reader, "accessMessageInMemoryMaxRatio", 0, 100),
         enable_property_filter: config.flag("enablePropertyFilter"),
         flush_consumer_offset_interval_ms: reader.number("flushConsumerOffsetInterval"),
         store_path_commit_log: log,
@@ -356,6 +405,8 @@ fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
         recv_buffer_bytes: reader.number("recvBufferBytes"),
         recv_buffer_count: reader.number("recvBufferCount"),
         connections_max: reader.number("connectionsMax"),
+        message_delay_level: config.text("messageDelayLevel").to_owned(),
+        retention: retention(reader),
         read_uncommitted_visible: config.flag("readUncommittedVisible"),
         log_path: log_path(reader, &root),
         log_time_zone_minutes: reader.time_zone("logTimeZone"),

@@ -79,6 +79,18 @@ impl Reader<'_> {
         }
     }
 
+    /// Hours of the day separated by `;`, as a bit for each.
+    pub(crate) fn hours(&mut self, key: &str) -> u32 {
+        let text = self.text(key);
+        parse_hours(&text).unwrap_or_else(|part| {
+            self.fail(
+                key,
+                format!("has the part {part:?}, which is no hour (00 to 23, separated by `;`)"),
+            );
+            0
+        })
+    }
+
     /// Minutes east of Greenwich.
     pub(crate) fn time_zone(&mut self, key: &str) -> i32 {
         let text = self.text(key);
@@ -87,6 +99,16 @@ impl Reader<'_> {
             0
         })
     }
+}
+
+/// Errors: the part that is no hour.
+fn parse_hours(text: &str) -> Result<u32, String> {
+    let mut hours = 0;
+    for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
+        let hour: Option<u32> = part.parse().ok().filter(|hour| *hour < 24);
+        hours |= 1 << hour.ok_or_else(|| part.to_string())?;
+    }
+    Ok(hours)
 }
 
 /// `host:port` with a host that is not empty and a port from 1 to 65535.
@@ -154,6 +176,14 @@ mod tests {
         for wrong in ["a", "1,", "3-1", "0,0", "1-2,2", "5000", "-1", ","] {
             assert_eq!(parse_cpus(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn hours_are_numbers_between_semicolons() {
+        assert_eq!(parse_hours("04"), Ok(1 << 4));
+        assert_eq!(parse_hours("0; 23;"), Ok(1 | 1 << 23));
+        assert_eq!(parse_hours("04;24"), Err("24".to_string()));
+        assert_eq!(parse_hours("4,5"), Err("4,5".to_string()));
     }
 
     #[test]

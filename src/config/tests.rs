@@ -235,9 +235,9 @@ fn keys_of_the_black_list_are_refused() {
 fn updates_change_live_keys_only_and_all_or_nothing() {
     let mut config = defaults(&broker::TABLE);
     let update =
-        apply_update(&mut config, b"brokerPermission=4\nfileReservedTime=48\ntraceOn=true")
+        apply_update(&mut config, b"brokerPermission=4\nreplicasPerDiskPartition=2\ntraceOn=true")
             .unwrap();
-    assert_eq!(update.changed, ["brokerPermission", "fileReservedTime"]);
+    assert_eq!(update.changed, ["brokerPermission", "replicasPerDiskPartition"]);
     assert!(update.notices.iter().any(|notice| notice.severity == Severity::Warning));
     assert_eq!(config.int("brokerPermission"), 4);
     assert_eq!(*config.origin("brokerPermission"), Origin::Update);

@@ -323,7 +323,7 @@ impl App for NameServer {
         NameServer::on_done(self, cx, done, |done| done);
     }
 
-    fn on_read(&mut self, _: &mut Cx<'_, Self>, _: u64, _: Result<&[u8], i32>) {}
+    fn on_read(&mut self, _: &mut Cx<'_, Self>, _: u64, _: Result<Vec<u8>, i32>) {}
 
     fn on_news(&mut self, _: &mut Cx<'_, Self>, _: &[QueueNo]) {}
 

@@ -5,6 +5,7 @@
 //! cache).
 
 mod keys;
+mod listen;
 
 use crate::files::{FileId, FileOp, FileTable, WriteFrom, WriteMode, ZEROS_MAX};
 use crate::probe::{StartError, build_ring};
@@ -21,6 +22,7 @@ use keys::{
     KIND_ACCEPT, KIND_CONNECT, KIND_FILE, KIND_IGNORED, KIND_RECEIVE, KIND_SEND, KIND_SIGNAL,
     KIND_TIMER, KIND_WAKE, key, unkey,
 };
+use std::mem::ManuallyDrop;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -107,9 +109,11 @@ pub struct Reactor {
     files: FileTable,
     file_ops: Vec<Option<FileOp>>,
     file_ops_free: Vec<u32>,
-    scratch: BlockPool,
+    /// Dropped by hand: the kernel may still read it when the ring is gone.
+    scratch: ManuallyDrop<BlockPool>,
     scratch_registered: bool,
-    zeros: Region,
+    /// As `scratch`.
+    zeros: ManuallyDrop<Region>,
     windows: Vec<RegisteredWindow>,
     rearm: Vec<SocketId>,
     events: Vec<Event>,
@@ -159,9 +163,9 @@ impl Reactor {
             files: FileTable::default(),
             file_ops: Vec::new(),
             file_ops_free: Vec::new(),
-            scratch,
+            scratch: ManuallyDrop::new(scratch),
             scratch_registered: false,
-            zeros: Region::new(ZEROS_MAX).map_err(memory("zeros"))?,
+            zeros: ManuallyDrop::new(Region::new(ZEROS_MAX).map_err(memory("zeros"))?),
             windows: Vec::new(),
             rearm: Vec::new(),
             events: Vec::with_capacity(256),
@@ -229,22 +233,6 @@ impl Reactor {
     }
 
     // ---- sockets ----
-
-    /// Accepts connections of `socket` from the next turn on; `tag` comes back in events.
-    pub fn listen(&mut self, socket: TcpListener, tag: u16) {
-        let retry_at = MonoNs(0);
-        self.listeners.push(Listener { socket, tag, armed: false, wanted: true, retry_at });
-    }
-
-    /// Stops accepting on all listeners and closes those that are idle.
-    pub fn stop_listening(&mut self) {
-        for at in 0..self.listeners.len() {
-            self.listeners[at].wanted = false;
-            if self.listeners[at].armed {
-                self.cancel(key(KIND_ACCEPT, u32::try_from(at).expect("few listeners")));
-            }
-        }
-    }
 
     /// Starts a connection. The result comes as `Event::Connected`; on an error the socket is closed already.
     pub fn connect(&mut self, address: SocketAddr) -> std::io::Result<SocketId> {
@@ -526,6 +514,7 @@ impl Reactor {
             || !self.ring.completion().is_empty()
             || self.ring.submission().taskrun()
             || self.ring.submission().cq_overflow()
+            || !self.wake_armed
     }
 
     /// Blocks the thread until a completion waits. For a thread that has nothing else to run; nothing may be pending.
@@ -785,7 +774,12 @@ impl Drop for Reactor {
         if self.file_ops.iter().any(Option::is_some) {
             std::mem::forget(std::mem::take(&mut self.file_ops));
             std::mem::forget(std::mem::take(&mut self.windows));
+            return;
         }
+        // SAFETY: no operation names the blocks any more, and nothing uses them after this.
+        unsafe { ManuallyDrop::drop(&mut self.scratch) };
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.zeros) };
     }
 }
 

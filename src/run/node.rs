@@ -155,7 +155,7 @@ impl App for Node {
         }
     }
 
-    fn on_read(&mut self, cx: &mut Cx<'_, Self>, token: u64, result: Result<&[u8], i32>) {
+    fn on_read(&mut self, cx: &mut Cx<'_, Self>, token: u64, result: Result<Vec<u8>, i32>) {
         if let Some(broker) = &mut self.broker {
             broker.on_read(cx, token, result);
         }

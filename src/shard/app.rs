@@ -43,7 +43,7 @@ pub trait App: Sized + 'static {
     /// A background job has finished.
     fn on_done(&mut self, cx: &mut Cx<'_, Self>, done: Self::Done);
     /// A read that `Cx::read_log` or `Cx::read_queue` asked for; short or empty at the end of a file.
-    fn on_read(&mut self, cx: &mut Cx<'_, Self>, token: u64, result: Result<&[u8], i32>);
+    fn on_read(&mut self, cx: &mut Cx<'_, Self>, token: u64, result: Result<Vec<u8>, i32>);
     /// Readers of these queues can see more.
     fn on_news(&mut self, cx: &mut Cx<'_, Self>, queues: &[QueueNo]);
     /// The process is stopping: say goodbye, send no new work. Connections are closed a moment later.

@@ -22,6 +22,8 @@ const HELD_PAUSE_BYTES: usize = 256 << 10;
 pub(crate) const INPUT_BYTES_MAX: usize = 256 << 20;
 /// Empty input buffers kept for whoever receives next: a connection owns one only while a frame is incomplete.
 const INPUT_POOL_BUFFERS: usize = 32;
+/// Input is kept in a buffer of at most this size, or twice as large as itself.
+const INPUT_SLACK_BYTES: usize = 16 << 10;
 /// A buffer larger than this is not kept for reuse.
 const KEPT_BYTES_MAX: usize = 512 << 10;
 /// Send buffers kept for reuse.
@@ -214,6 +216,9 @@ impl Conns {
             slot.dirty = true;
             self.dirty.push(conn.slot);
         }
+        if slot.output.capacity() == 0 {
+            slot.output = take_spare(&mut self.pool, &mut self.pool_bytes);
+        }
         &mut slot.output
     }
 
@@ -233,6 +238,15 @@ impl Conns {
             let empty = std::mem::take(&mut input);
             if self.input_pool.len() < INPUT_POOL_BUFFERS && empty.capacity() <= KEPT_BYTES_MAX {
                 self.input_pool.push(empty);
+            }
+        }
+        // The beginning of a frame does not keep a large buffer of the pool to itself.
+        if input.capacity() > INPUT_SLACK_BYTES.max(2 * input.len()) {
+            let exact = input.as_slice().to_vec();
+            input.clear();
+            let large = std::mem::replace(&mut input, exact);
+            if self.input_pool.len() < INPUT_POOL_BUFFERS && large.capacity() <= KEPT_BYTES_MAX {
+                self.input_pool.push(large);
             }
         }
         let total = self.input_bytes + input.len();
@@ -400,8 +414,7 @@ impl Conns {
             }
             let socket = conn.socket.expect("an open connection has a socket");
             if !conn.sending && !conn.output.is_empty() {
-                let fresh = take_spare(&mut self.pool, &mut self.pool_bytes);
-                reactor.send(socket, std::mem::replace(&mut conn.output, fresh));
+                reactor.send(socket, std::mem::take(&mut conn.output));
                 conn.sending = true;
             }
             if conn.state == ConnState::Draining && !conn.sending {

@@ -73,7 +73,7 @@ impl<A: App> Requests<A> {
 
 pub(crate) struct LogRead {
     pub(crate) phy: PhyOffset,
-    pub(crate) len: usize,
+    pub(crate) buffer: Vec<u8>,
     pub(crate) token: u64,
 }
 
@@ -240,13 +240,12 @@ impl<A: App> Cx<'_, A> {
     }
 
     /// Counts a frame of `conn` that another shard is to handle: a connection has a limited number of them, so that
-    /// answers do not come faster than it takes them. That shard calls `handled`.
-    pub fn handed_over(&mut self, conn: ConnId) {
-        if conn.shard == self.me
-            && let Some(slot) = self.conns.get(conn)
-        {
-            slot.handed_over += 1;
-        }
+    /// answers do not come faster than it takes them. That shard calls `handled` for a frame that was counted.
+    /// Returns whether it was counted: only frames of connections of this shard are.
+    #[must_use]
+    pub fn handed_over(&mut self, conn: ConnId) -> bool {
+        let slot = self.conns.get(conn).filter(|_| conn.shard == self.me);
+        slot.map(|slot| slot.handed_over += 1).is_some()
     }
 
     /// Counts a frame that was handled for a connection of another shard.
@@ -351,8 +350,8 @@ impl<A: App> Cx<'_, A> {
     }
 
     /// Reads log bytes of one segment from its file; `on_read` gets them with `token`.
-    pub fn read_log(&mut self, phy: PhyOffset, len: usize, token: u64) {
-        self.requests.log_reads.push(LogRead { phy, len, token });
+    pub fn read_log(&mut self, phy: PhyOffset, buffer: Vec<u8>, token: u64) {
+        self.requests.log_reads.push(LogRead { phy, buffer, token });
     }
 
     /// Reads up to `count` 20-byte entries of a queue from its files; `on_read` gets them with `token`.

@@ -1,8 +1,9 @@
 //! The only place where store operations and ring operations are both known.
 
 use crate::boot::SegmentFiles;
-use crate::disk::replace_file;
+use crate::disk::{DiskFile, replace_file};
 use crate::queue_files::{QueueFiles, read_entries};
+use crate::retention;
 use crate::store_dir::{StorePaths, create_segment};
 use base::time::MonoNs;
 use reactor::host::Background;
@@ -12,8 +13,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use store::layout::checkpoint::Checkpoint;
-use store::op::{OpTag, StoreOp};
-use store::{QueueStep, Store};
+use store::op::{OpTag, StoreOp, Trimmed};
+use store::retention::{DiskLook, Why};
+use store::{QueueStep, Store, UpkeepStep};
 use wire::ids::{PhyOffset, QueueId, StreamId};
 
 /// Answers of the background thread.
@@ -21,6 +23,10 @@ pub(crate) enum JobDone<D> {
     App(D),
     Segment { stream: StreamId, base: u64, result: io::Result<(File, File)> },
     Queues { files: Box<QueueFiles>, result: io::Result<()> },
+    Trimmed { files: Box<QueueFiles>, trimmed: Vec<Trimmed> },
+    Look(io::Result<DiskLook>),
+    Deleted { stream: StreamId, base: u64, why: Why, result: io::Result<Box<dyn DiskFile>> },
+    Done,
     QueueRead { token: u64, result: io::Result<Vec<u8>> },
 }
 
@@ -93,6 +99,40 @@ impl IoMap {
         }
         self.ops = ops;
         self.drive_queues(now.mono, store, background);
+        while let Some(step) = store.plan_upkeep(now.mono) {
+            let paths = Arc::clone(&self.paths);
+            background.submit(match step {
+                UpkeepStep::Look { oldest } => {
+                    Box::new(move || JobDone::Look(retention::look(&paths, &oldest)))
+                }
+                UpkeepStep::DeleteSegment { stream, base, why } => Box::new(move || {
+                    let result = retention::delete_segment(&paths, stream, base);
+                    JobDone::Deleted { stream, base, why, result }
+                }),
+            });
+        }
+    }
+
+    /// A segment has no name any more: nothing reads it from now on, and its blocks are given back step by step.
+    pub(crate) fn forget_segment<D: Send + 'static>(
+        &mut self,
+        reactor: &mut Reactor,
+        background: &Background<JobDone<D>>,
+        (stream, base): (StreamId, u64),
+        file: Box<dyn DiskFile>,
+    ) {
+        let gone = |s: &OpenSegment| s.stream == stream && s.base == base;
+        for segment in self.segments.iter().filter(|s| gone(s)) {
+            reactor.drop_file(segment.read);
+            if let Some(direct) = segment.direct {
+                reactor.drop_file(direct);
+            }
+        }
+        self.segments.retain(|s| !gone(s));
+        background.submit(Box::new(move || {
+            retention::shrink(&*file);
+            JobDone::Done
+        }));
     }
 
     fn drive_queues<D: Send + 'static>(
@@ -107,6 +147,13 @@ impl IoMap {
         let Some(step) = store.plan_queues(now) else { return };
         let mut files = self.queue_files.take().expect("checked above");
         let paths = Arc::clone(&self.paths);
+        if let QueueStep::Trim(trims) = step {
+            background.submit(Box::new(move || {
+                let trimmed = retention::trim(&mut files, &trims);
+                JobDone::Trimmed { files, trimmed }
+            }));
+            return;
+        }
         background.submit(Box::new(move || {
             let result = run_step(&mut files, &paths, step);
             JobDone::Queues { files, result }
@@ -189,21 +236,25 @@ impl IoMap {
         found.and_then(|s| s.direct).expect("a segment that is written has a direct file")
     }
 
-    /// Starts a read of log bytes; `None` when no file holds them.
+    /// Starts a read of as many log bytes as `buffer` has, or the segment. Error: no file holds them, the buffer is empty.
     pub(crate) fn read_log(
         &mut self,
         reactor: &mut Reactor,
         phy: PhyOffset,
-        len: usize,
+        mut buffer: Vec<u8>,
         token: u64,
-    ) -> Option<()> {
+    ) -> Result<(), Vec<u8>> {
         let position = phy.position();
         let base = position - position % self.paths.segment_bytes;
-        let segment = self.segments.iter().find(|s| s.stream == phy.stream() && s.base == base)?;
-        let room = usize::try_from(base + self.paths.segment_bytes - position).ok()?;
-        let buffer = vec![0; len.min(room)];
+        let found = self.segments.iter().find(|s| s.stream == phy.stream() && s.base == base);
+        let Some(segment) = found else {
+            buffer.clear();
+            return Err(buffer);
+        };
+        let room = base + self.paths.segment_bytes - position;
+        buffer.truncate(usize::try_from(room).unwrap_or(usize::MAX));
         reactor.read(segment.read, buffer, position - base, token);
-        Some(())
+        Ok(())
     }
 
     /// Starts a read of queue entries.
@@ -237,9 +288,11 @@ pub(crate) fn run_step(
     match step {
         QueueStep::Write(writes) => writes.iter().try_for_each(|write| files.write(write)),
         QueueStep::Checkpoint(checkpoints) => {
-            files.sync()?;
+            // Whatever the reason: what a failed sync has lost is not there for another try.
+            files.sync().map_err(io::Error::other)?;
             checkpoints.iter().try_for_each(|(stream, c)| write_checkpoint(paths, *stream, c))
         }
+        QueueStep::Trim(_) => unreachable!("answered with what was found"),
     }
 }
 

@@ -16,6 +16,7 @@ mod frames;
 mod io_map;
 pub mod offline;
 pub mod queue_files;
+mod retention;
 pub mod server;
 mod slice;
 pub mod stages;

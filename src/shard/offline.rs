@@ -176,7 +176,7 @@ impl<A: App> OfflineShard<A> {
             }
         }
         while self.store.plan_queues(self.now.mono).is_some() {
-            self.store.on_queues(None);
+            self.store.on_queues(None, self.now.mono);
         }
     }
 }

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
 use store::layout::segment;
-use store::op::QueueWrite;
-use wire::ids::QueueId;
+use store::op::{QueueTrim, QueueWrite, Trimmed};
+use wire::ids::{PhyOffset, QueueId};
 
 /// Files kept open between writes.
 const OPEN_FILES_MAX: usize = 512;
@@ -105,6 +105,24 @@ impl QueueFiles {
         }
     }
 
+    /// Finds the first entry whose record is at or behind the log's start, and deletes the files before it; the last one stays.
+    pub fn trim(&mut self, trim: &QueueTrim) -> io::Result<Trimmed> {
+        let dir = queue_dir(&self.root, &trim.topic, trim.queue)?;
+        let (min, phy) = first_at(&*self.disk, &dir, self.file_bytes, trim.held, trim.start)?;
+        let kept =
+            u64::try_from(min.min(trim.held.1 - 1)).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let kept = kept * ENTRY_BYTES as u64;
+        for base in
+            bases(&*self.disk, &dir)?.into_iter().filter(|base| base + self.file_bytes <= kept)
+        {
+            let path = dir.join(segment::name(base));
+            self.open.remove(&path);
+            self.unsynced.remove(&path);
+            self.disk.remove_file(&path)?;
+        }
+        Ok(Trimmed { no: trim.no, min, phy })
+    }
+
     fn file(&mut self, path: &Path, first_byte: u64) -> io::Result<&dyn DiskFile> {
         // The file of a deleted topic has no name any more; a new topic of that name gets a new file.
         if self.open.get(path).is_some_and(|file| file.is_nameless()) {
@@ -180,6 +198,120 @@ fn may_be_torn(index: u64) -> bool {
     at / SECTOR_BYTES != (at + PLACE_BYTES as u64 - 1) / SECTOR_BYTES
 }
 
+/// Starts of a queue's files, ascending.
+fn bases(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u64>> {
+    let names = disk.list(dir)?;
+    let mut bases: Vec<u64> = names.iter().filter_map(|name| segment::parse_name(name)).collect();
+    bases.sort_unstable();
+    Ok(bases)
+}
+
+/// Among the offsets `[held.0, held.1)` of a queue's files the first whose record lies at or behind `start`, and where;
+/// `held.1` when there is none. Fillers, entries in missing files and entries of other streams lie before.
+pub(crate) fn first_at(
+    disk: &dyn Disk,
+    dir: &Path,
+    file_bytes: u64,
+    held: (i64, i64),
+    start: PhyOffset,
+) -> io::Result<(i64, Option<PhyOffset>)> {
+    let (mut low, mut high) = held;
+    let mut found = None;
+    let mut open: Option<(u64, Option<Box<dyn DiskFile>>)> = None;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let at =
+            u64::try_from(middle).map_err(|_| io::ErrorKind::InvalidInput)? * ENTRY_BYTES as u64;
+        let base = at - at % file_bytes;
+        if open.as_ref().is_none_or(|(held, _)| *held != base) {
+            open = Some((base, open_existing(disk, &dir.join(segment::name(base)))?));
+        }
+        let mut bytes = [0; ENTRY_BYTES];
+        let entry = match open.as_ref().and_then(|(_, file)| file.as_ref()) {
+            Some(file) if read_full_at(&**file, &mut bytes, at - base)? == ENTRY_BYTES => {
+                CqEntry::decode(&bytes)
+            }
+            Some(_) | None => None,
+        };
+        let phy = entry.filter(|entry| !entry.is_filler()).map(|entry| entry.phy);
+        match phy.filter(|phy| phy.stream() == start.stream() && *phy >= start) {
+            Some(phy) => {
+                found = Some(phy);
+                high = middle;
+            }
+            None => low = middle + 1,
+        }
+    }
+    Ok((low, found))
+}
+
+fn open_existing(disk: &dyn Disk, path: &Path) -> io::Result<Option<Box<dyn DiskFile>>> {
+    match disk.open(path, Access::Read) {
+        Ok(file) => Ok(Some(file)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// End of the record of the newest entry; `None` without one.
+pub(crate) fn last_end(
+    disk: &dyn Disk,
+    dir: &Path,
+    file_bytes: u64,
+    held: (i64, i64),
+) -> io::Result<Option<u64>> {
+    if held.0 >= held.1 {
+        return Ok(None);
+    }
+    let at =
+        u64::try_from(held.1 - 1).map_err(|_| io::ErrorKind::InvalidData)? * ENTRY_BYTES as u64;
+    let base = at - at % file_bytes;
+    let file = disk.open(&dir.join(segment::name(base)), Access::Read)?;
+    let mut bytes = [0; ENTRY_BYTES];
+    let read = read_full_at(&*file, &mut bytes, at - base)?;
+    let entry = CqEntry::decode(&bytes[..read]).filter(|entry| !entry.is_filler());
+    Ok(entry.map(|entry| entry.end()))
+}
+
+/// Clears entries from offset `next` on, which belong to records that are not in the log, and the files behind.
+///
+/// Returns whether there were any.
+pub(crate) fn cut_entries(
+    disk: &dyn Disk,
+    dir: &Path,
+    file_bytes: u64,
+    next: i64,
+) -> io::Result<bool> {
+    let at = u64::try_from(next).map_err(|_| io::ErrorKind::InvalidInput)? * ENTRY_BYTES as u64;
+    let mut found = false;
+    for (number, base) in bases(disk, dir)?.into_iter().enumerate().rev() {
+        if base + file_bytes <= at {
+            break;
+        }
+        let path = dir.join(segment::name(base));
+        // The only file stays when it begins there: its name keeps the offset.
+        if base > at || base == at && number > 0 {
+            disk.remove_file(&path)?;
+            found = true;
+            continue;
+        }
+        let file = disk.open(&path, Access::Write)?;
+        let mut bytes = vec![0; usize::try_from(file_bytes - (at - base)).unwrap_or(0)];
+        let read = read_full_at(&*file, &mut bytes, at - base)?;
+        let used = bytes[..read].iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+        if used > 0 {
+            bytes[..used].fill(0);
+            write_full_at(&*file, &bytes[..used], at - base)?;
+            file.sync_data()?;
+            found = true;
+        }
+    }
+    if found {
+        disk.sync_dir(dir)?;
+    }
+    Ok(found)
+}
+
 /// First and next offset that a queue's files hold, counting only entries of records below `position_max`.
 ///
 /// Behind those the files may hold any part of what was written since the last sync: of an entry in two sectors
@@ -191,9 +323,7 @@ pub fn extent(
     position_max: u64,
     names_record: &NamesRecord<'_>,
 ) -> io::Result<(i64, i64)> {
-    let names = disk.list(dir)?;
-    let mut bases: Vec<u64> = names.iter().filter_map(|name| segment::parse_name(name)).collect();
-    bases.sort_unstable();
+    let bases = bases(disk, dir)?;
     let per_file = file_bytes / ENTRY_BYTES as u64;
     let entry_at = |file: &dyn DiskFile, index: u64| -> io::Result<Option<CqEntry>> {
         let mut bytes = [0; ENTRY_BYTES];
@@ -238,7 +368,7 @@ mod tests {
     use super::*;
     use crate::disk::LocalDisk;
     use std::fs;
-    use wire::ids::PhyOffset;
+    use store::queues::QueueNo;
 
     const FILE_BYTES: u64 = 200;
 
@@ -288,6 +418,29 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_follows_the_start_of_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = QueueFiles::new(Arc::new(LocalDisk), dir.path().to_path_buf(), FILE_BYTES);
+        files.write(&write(0, 25)).unwrap();
+        let trim = |files: &mut QueueFiles, start| {
+            let held = (0, 25);
+            let (no, topic) = (QueueNo(0), Arc::from(&b"T"[..]));
+            let trim = QueueTrim { no, topic, queue: QueueId(3), held, start: PhyOffset(start) };
+            let done = files.trim(&trim).unwrap();
+            let left = fs::read_dir(dir.path().join("T/3")).unwrap().count();
+            (done.min, done.phy.map(|phy| phy.0), left)
+        };
+        assert_eq!(trim(&mut files, 0), (0, Some(0), 3));
+        assert_eq!(trim(&mut files, 950), (10, Some(1000), 2));
+        assert_eq!(trim(&mut files, 1001), (11, Some(1100), 2));
+        assert_eq!(trim(&mut files, 9000), (25, None, 1), "the last file keeps the offset");
+        assert_eq!(
+            extent(&LocalDisk, &dir.path().join("T/3"), FILE_BYTES, u64::MAX, &yes).unwrap(),
+            (20, 25)
+        );
+    }
+
+    #[test]
     fn a_queue_that_begins_late_gets_javas_filler() {
         let dir = tempfile::tempdir().unwrap();
         let mut files = QueueFiles::new(Arc::new(LocalDisk), dir.path().to_path_buf(), FILE_BYTES);
@@ -296,6 +449,25 @@ mod tests {
         assert_eq!(extent(&LocalDisk, &queue, FILE_BYTES, u64::MAX, &yes).unwrap(), (14, 17));
         let bytes = fs::read(queue.join("00000000000000000200")).unwrap();
         assert!(CqEntry::decode(&bytes).unwrap().is_filler());
+    }
+
+    #[test]
+    fn entries_behind_the_log_are_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = QueueFiles::new(Arc::new(LocalDisk), dir.path().to_path_buf(), FILE_BYTES);
+        files.write(&write(0, 25)).unwrap();
+        let queue = dir.path().join("T/3");
+        let cut = |next| {
+            let found = cut_entries(&LocalDisk, &queue, FILE_BYTES, next).unwrap();
+            let held = extent(&LocalDisk, &queue, FILE_BYTES, u64::MAX, &yes).unwrap();
+            (found, held, fs::read_dir(&queue).unwrap().count())
+        };
+        assert_eq!(cut(25), (false, (0, 25), 3));
+        assert_eq!(cut(24), (true, (0, 24), 3));
+        assert_eq!(cut(20), (true, (0, 20), 2));
+        assert_eq!(cut(3), (true, (0, 3), 1));
+        assert_eq!(fs::metadata(queue.join("00000000000000000000")).unwrap().len(), FILE_BYTES);
+        assert_eq!(cut(0), (true, (0, 0), 1));
     }
 
     #[test]

@@ -10,14 +10,17 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use store::delay::DelayLevels;
 use store::layout::identity::{self, Identity};
 use store::layout::segment;
 use store::queues::Queues;
+use store::retention::RetentionConfig;
 use store::stream::{FlushMode, SyncBy};
 use store::{Store, StoreConfig};
 use wire::ids::StreamId;
 
 mod device;
+mod foreign;
 mod stream_dir;
 
 /// What the operator asked for.
@@ -47,6 +50,10 @@ pub struct StoreDirConfig {
     pub flush_interval_ns: u64,
     /// Consumers may read unflushed messages with SYNC_FLUSH.
     pub read_uncommitted: bool,
+    /// `messageDelayLevel`, for queue entries that are made again.
+    pub delay_levels: DelayLevels,
+    /// When old segments go; `None`: never.
+    pub retention: Option<RetentionConfig>,
 }
 
 /// Paths and sizes of an open store, and the disk they are on.
@@ -177,8 +184,7 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
     let config = &StoreDirConfig { sync_by: Some(sync_by), ..config.clone() };
     let abort = disk::exists(&*disk, &paths.abort());
     let clean = !abort.map_err(StoreError::io(&paths.abort(), "looking for the marker"))?;
-    // Durable before anything is changed: a crash that took the marker would pass for an orderly stop.
-    disk::replace_file(&*disk, &paths.abort(), std::process::id().to_string().as_bytes())
+    mark_running(&*disk, &paths.abort())
         .map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
     let queues = stream_dir::queue_dirs(&paths)?;
     let opened: Vec<Result<stream_dir::OpenStream, StoreError>> = std::thread::scope(|scope| {
@@ -203,11 +209,16 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
         // What a dead process did is in the page cache only, names too, and recovery has built on it.
         disk.sync_file_system(&paths.root).map_err(StoreError::io(&paths.root, "syncing"))?;
     }
-    let shards = parts.into_iter().map(|part| shard_store(part, &paths)).collect();
+    let settings = StoreConfig { retention: config.retention, ..StoreConfig::default() };
+    let shards = parts.into_iter().map(|part| shard_store(part, &paths, settings)).collect();
     Ok(OpenStore { shards, identity, paths, _lock: lock })
 }
 
-fn shard_store(streams: Vec<stream_dir::OpenStream>, paths: &Arc<StorePaths>) -> ShardStore {
+fn shard_store(
+    streams: Vec<stream_dir::OpenStream>,
+    paths: &Arc<StorePaths>,
+    settings: StoreConfig,
+) -> ShardStore {
     let mut files: Vec<SegmentFiles> = Vec::new();
     let mut queues = Queues::default();
     let mut list = Vec::new();
@@ -218,8 +229,22 @@ fn shard_store(streams: Vec<stream_dir::OpenStream>, paths: &Arc<StorePaths>) ->
         }
         list.push((opened.stream, opened.checkpoint));
     }
-    let store = Store::new(StoreConfig::default(), list, queues);
+    let store = Store::new(settings, list, queues);
     ShardStore { store, files, paths: Arc::clone(paths) }
+}
+
+/// Leaves the marker, with the process id in it where the disk has room. Only that it exists counts.
+///
+/// Durable before anything is changed: a crash that took the marker would pass for an orderly stop.
+fn mark_running(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let pid = std::process::id().to_string();
+    match disk::replace_file(disk, path, pid.as_bytes()) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)) => {
+            disk.open(path, Access::Create)?.sync_all()?;
+            disk.sync_dir(path.parent().ok_or(io::ErrorKind::InvalidInput)?)
+        }
+        done => done,
+    }
 }
 
 impl OpenStore {
@@ -352,6 +377,8 @@ mod tests {
             sync_by: None,
             flush_interval_ns: 500_000_000,
             read_uncommitted: false,
+            delay_levels: DelayLevels::default(),
+            retention: None,
         }
     }
 

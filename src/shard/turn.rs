@@ -42,6 +42,8 @@ const IDLE_SWEEP_MS: u64 = 5_000;
 /// How long an orderly stop may take before the rest is dropped.
 const STOP_MS: u64 = 10_000;
 
+mod upkeep;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     Running,
@@ -85,6 +87,8 @@ pub(crate) struct Shard<A: App> {
     /// Lines that clients can cause.
     lines: LineLimit,
     slept: bool,
+    /// Queue files have no room.
+    lacks_room: bool,
     slice: SliceChoice,
     /// A peer's ring was full: nobody wakes this shard when it has room again.
     mail_waits: bool,
@@ -168,6 +172,7 @@ impl<A: App> Shard<A> {
             idle_gap_ns: u64::MAX / 8,
             lines: LineLimit::new(LINES_PER_SECOND),
             slept: false,
+            lacks_room: false,
             slice: SliceChoice::new(),
             mail_waits: false,
             events: Vec::new(),
@@ -228,7 +233,7 @@ impl<A: App> Shard<A> {
                 store.on_done(IoMap::tag_of(tag), error);
             }
             Event::Read { tag, buffer, error } => {
-                let result = error.map_or(Ok(buffer.as_slice()), Err);
+                let result = error.map_or(Ok(buffer), Err);
                 self.app.on_read(&mut cx!(self), tag, result);
             }
         }
@@ -378,10 +383,20 @@ impl<A: App> Shard<A> {
                     let io = self.io.as_mut().expect("queue files belong to a store");
                     io.queues_done(files);
                     let error = result.err().map(|e| e.raw_os_error().unwrap_or(libc::EIO));
-                    self.store.as_mut().expect("as above").on_queues(error);
+                    self.note_room(error);
+                    let store = self.store.as_mut().expect("as above");
+                    store.on_queues(error, self.now.mono);
                 }
+                JobDone::Trimmed { files, trimmed } => {
+                    self.io.as_mut().expect("queue files belong to a store").queues_done(files);
+                    self.store.as_mut().expect("as above").on_trimmed(&trimmed);
+                }
+                JobDone::Look(look) => self.on_look(look),
+                JobDone::Deleted { stream, base, why, result } => {
+                    self.on_deleted((stream, base), why, result);
+                }
+                JobDone::Done => {}
                 JobDone::QueueRead { token, result } => {
-                    let result = result.as_deref();
                     let result = result.map_err(|e| e.raw_os_error().unwrap_or(libc::EIO));
                     self.app.on_read(&mut cx!(self), token, result);
                 }
@@ -401,11 +416,19 @@ impl<A: App> Shard<A> {
             Ok(files) => {
                 let io = self.io.as_mut().expect("as above");
                 let flushed = store.stream(stream).flushed();
+                if store.stream(stream).segments().lacks_room() {
+                    tracing::info!(
+                        "stream {}: the disk has room for segment {base} again",
+                        stream.0
+                    );
+                }
                 io.add_segment(&mut self.reactor, (stream, base), files, flushed);
                 store.on_segment(stream, base, None);
             }
             Err(error) => {
-                tracing::error!("stream {}: segment {base} cannot be made: {error}", stream.0);
+                if !store.stream(stream).segments().lacks_room() {
+                    tracing::error!("stream {}: segment {base} cannot be made: {error}", stream.0);
+                }
                 store.on_segment(stream, base, Some(error.raw_os_error().unwrap_or(libc::EIO)));
             }
         }
@@ -569,9 +592,9 @@ impl<A: App> Shard<A> {
         }
         for read in std::mem::take(&mut self.requests.log_reads) {
             let io = self.io.as_mut().expect("log reads need a store");
-            let found = io.read_log(&mut self.reactor, read.phy, read.len, read.token);
-            if found.is_none() {
-                self.app.on_read(&mut cx!(self), read.token, Ok(&[]));
+            let token = read.token;
+            if let Err(buffer) = io.read_log(&mut self.reactor, read.phy, read.buffer, token) {
+                self.app.on_read(&mut cx!(self), token, Ok(buffer));
             }
         }
         for read in self.requests.queue_reads.drain(..) {
@@ -653,7 +676,8 @@ impl<A: App> Shard<A> {
         let gates = self.gates.iter().filter_map(|(_, gate)| gate.next_deadline()).min();
         let timers = self.timers.next_fire();
         let stalled = self.stalled.list.front().map(|s| s.deadline);
-        let nearest = [store, gates, timers, stalled].into_iter().flatten().min();
+        let listeners = self.reactor.next_deadline();
+        let nearest = [store, gates, timers, stalled, listeners].into_iter().flatten().min();
         let stopping = self.phase != Phase::Running;
         let latest = if stopping { self.now.mono.plus_ms(5) } else { self.next_sweep };
         nearest.map_or(latest, |n| n.min(latest))

@@ -6,7 +6,7 @@
 use crate::layout::consume_queue::{CqEntry, ENTRY_BYTES};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use wire::ids::{QueueId, StreamId};
+use wire::ids::{PhyOffset, QueueId, StreamId};
 
 /// Persisted entries kept in memory for consumers that are a little behind.
 pub const TAIL_ENTRIES_KEPT: usize = 4096;
@@ -24,6 +24,8 @@ pub struct ConsumeQueue {
     visible: i64,
     persisted: i64,
     tail: VecDeque<CqEntry>,
+    /// Where the record of `min` lies, when known.
+    min_phy: Option<PhyOffset>,
     /// Set while the queue is in the engine's list of queues with unpersisted entries.
     pub(crate) dirty: bool,
     /// Set while the queue is in the engine's list of queues with news for readers.
@@ -49,6 +51,7 @@ impl ConsumeQueue {
             visible: next,
             persisted: next,
             tail: VecDeque::new(),
+            min_phy: None,
             dirty: false,
             announced: false,
         }
@@ -81,6 +84,9 @@ impl ConsumeQueue {
 
     /// Adds the entry of the next message.
     pub fn push(&mut self, entry: CqEntry) {
+        if self.min == self.next && !entry.is_filler() {
+            self.min_phy = Some(entry.phy);
+        }
         self.tail.push_back(entry);
         self.next += 1;
     }
@@ -140,6 +146,21 @@ impl ConsumeQueue {
         }
     }
 
+    /// Whether the first entries may belong to records below `start`, where the queue's log begins now.
+    pub fn may_begin_below(&self, start: PhyOffset) -> bool {
+        let known = self.min_phy.is_some_and(|phy| phy.stream() == start.stream());
+        self.min < self.next && !(known && self.min_phy >= Some(start))
+    }
+
+    /// The queue begins at `min` now, whose record lies at `phy`. What is older is no longer read.
+    pub fn advance_min(&mut self, min: i64, phy: Option<PhyOffset>) {
+        assert!(min <= self.persisted, "only what is in the files is forgotten");
+        if min >= self.min {
+            self.min = min;
+            self.min_phy = phy.or_else(|| self.entry(min).map(|entry| entry.phy));
+        }
+    }
+
     /// Whether some entries are not in the files.
     pub fn has_unpersisted(&self) -> bool {
         self.persisted < self.next
@@ -155,7 +176,6 @@ impl ConsumeQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::ids::PhyOffset;
 
     fn queue() -> ConsumeQueue {
         ConsumeQueue::new(Arc::from(&b"T"[..]), QueueId(0), StreamId(0), 0, 0)
@@ -200,6 +220,26 @@ mod tests {
         q.push(entry(1));
         let mut bytes = Vec::new();
         assert_eq!(q.encode_unpersisted(200, 1000, &mut bytes), (0, 2));
+    }
+
+    #[test]
+    fn a_queue_follows_the_start_of_the_log() {
+        let mut q = queue();
+        assert!(!q.may_begin_below(PhyOffset(1000)), "an empty queue has nothing to lose");
+        for i in 1..4 {
+            q.push(entry(i));
+        }
+        q.show(3);
+        q.set_persisted(3);
+        assert!(!q.may_begin_below(PhyOffset(100)));
+        assert!(q.may_begin_below(PhyOffset(200)));
+        q.advance_min(1, None);
+        assert!(!q.may_begin_below(PhyOffset(200)));
+        q.advance_min(3, None);
+        assert_eq!((q.min(), q.next()), (3, 3), "a queue without messages keeps its offset");
+        q.push(entry(9));
+        assert!(!q.may_begin_below(PhyOffset(900)));
+        q.check_invariants();
     }
 
     #[test]

@@ -3,18 +3,27 @@
 use crate::consume_queue::ConsumeQueue;
 use crate::layout::checkpoint::Checkpoint;
 use crate::layout::consume_queue::CqEntry;
-use crate::op::{OpTag, QueueWrite, StoreOp};
+use crate::op::{OpTag, QueueTrim, QueueWrite, StoreOp, Trimmed};
 use crate::persist::{Marks, Round, RoundStep};
 use crate::queues::{QueueNo, Queues};
-use crate::stream::Stream;
+use crate::retention::{DiskFull, DiskLook, Retention, RetentionConfig, Why};
+use crate::stream::{NoPlace, Stream};
 use base::time::{MonoNs, Now};
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 use wire::ids::{PhyOffset, QueueOffset, StreamId};
 use wire::message::{NewMessage, Place};
 
 /// `ENOSPC`: the disk is full, which passes.
 const NO_SPACE: i32 = 28;
+/// `EDQUOT`: the same for a quota.
+const NO_QUOTA: i32 = 122;
+/// Pause after a file could not be written for want of room.
+const ROOM_RETRY_NS: u64 = 1_000_000_000;
+/// Queues looked at per step of a trim, and those among them that need their files read.
+const TRIM_LOOKS: usize = 4096;
+const TRIM_QUEUES: usize = 128;
 
 /// Settings of an engine.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +32,8 @@ pub struct StoreConfig {
     pub queue_flush_interval_ns: u64,
     /// Pause between two checkpoints, ns.
     pub checkpoint_interval_ns: u64,
+    /// When old segments go; `None`: never, and the disk is not looked at.
+    pub retention: Option<RetentionConfig>,
 }
 
 impl Default for StoreConfig {
@@ -30,6 +41,7 @@ impl Default for StoreConfig {
         StoreConfig {
             queue_flush_interval_ns: 1_000_000_000,
             checkpoint_interval_ns: 10_000_000_000,
+            retention: None,
         }
     }
 }
@@ -37,8 +49,10 @@ impl Default for StoreConfig {
 /// Why a message was not stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AppendError {
-    /// The device is behind by a whole window: try again after a completion.
-    WindowFull,
+    /// The device is behind by a whole window, or the next segment is being made: try again after a completion.
+    Behind,
+    /// The disk is full, or fuller than it may be: try again when there is room.
+    DiskFull(Option<DiskFull>),
     /// The message can never fit.
     TooLarge {
         /// Bytes of the record or batch.
@@ -109,6 +123,21 @@ impl StreamState {
         }
     }
 
+    /// The oldest segment, when all of it is durable with its queue entries and it is not the one that is written.
+    fn deletable(&self) -> Option<(StreamId, u64)> {
+        let (first, size) =
+            (self.stream.segments().first()?, self.stream.segments().segment_bytes());
+        let dispatched = self.checkpoint.dispatched.filter(|at| *at >= first + size);
+        dispatched.map(|_| (self.stream.id(), first))
+    }
+
+    fn waits_for_checkpoint(&self) -> bool {
+        let size = self.stream.segments().segment_bytes();
+        let first = self.stream.segments().first();
+        self.deletable().is_none()
+            && first.is_some_and(|first| first + size <= self.stream.flushed())
+    }
+
     /// A position up to which the log is durable, where a record ends: a later start begins its scan there.
     fn durable_end(&mut self) -> u64 {
         let flushed = self.stream.flushed();
@@ -132,6 +161,16 @@ pub struct Store {
     round: Round,
     next_checkpoint_at: MonoNs,
     checkpoint_wanted: bool,
+    /// Queue entries were written behind the last checkpoint.
+    checkpoint_lags: bool,
+    /// The disk had no room for queue entries or a checkpoint.
+    lacks_room: bool,
+    /// The last checkpoint may not be on the disk.
+    checkpoint_lost: bool,
+    retention: Option<Retention>,
+    /// A segment whose time has come.
+    doomed: Option<(StreamId, u64, Why)>,
+    trim: Trim,
     failure: Option<Failure>,
     closing: bool,
 }
@@ -159,6 +198,12 @@ impl Store {
             round: Round::default(),
             next_checkpoint_at: MonoNs(0),
             checkpoint_wanted: false,
+            checkpoint_lags: false,
+            lacks_room: false,
+            checkpoint_lost: false,
+            retention: config.retention.map(Retention::new),
+            doomed: None,
+            trim: Trim::default(),
             failure: None,
             closing: false,
         };
@@ -238,6 +283,9 @@ impl Store {
         if self.failure.is_some() || self.closing {
             return Err(AppendError::Stopped);
         }
+        if let Some(why) = self.disk_full() {
+            return Err(AppendError::DiskFull(why));
+        }
         let stream = self.queues.get(queue).stream;
         let state = self.state_mut(stream);
         let bytes = total as u64;
@@ -245,9 +293,20 @@ impl Store {
         if bytes > bytes_max {
             return Err(AppendError::TooLarge { bytes, bytes_max });
         }
-        let start = state.stream.reserve(bytes).map_err(|_full| AppendError::WindowFull)?;
+        let start = state.stream.reserve(bytes).map_err(|no_place| match no_place {
+            NoPlace::Behind => AppendError::Behind,
+            NoPlace::DiskFull => AppendError::DiskFull(None),
+        })?;
         let first = self.queues.get(queue).next();
         Ok(Batch { store: self, queue, stream, now, first, cursor: start, end: start + bytes })
+    }
+
+    /// Why appends are refused for want of room, with the ratio when that is the reason.
+    fn disk_full(&self) -> Option<Option<DiskFull>> {
+        if self.lacks_room {
+            return Some(None);
+        }
+        self.retention.as_ref().and_then(Retention::disk_full).map(Some)
     }
 
     // ---- reading ----
@@ -292,8 +351,12 @@ impl Store {
             let state = self.state_mut(id);
             let visible = state.stream.visible();
             let Some(hidden) = state.hidden.pop_front_if(|h| h.end <= visible) else { return };
-            self.queues.get_mut(hidden.queue).show(hidden.next);
-            self.announce(hidden.queue);
+            let queue = self.queues.get_mut(hidden.queue);
+            // A deleted topic's queue began anew, and its number is not used again.
+            if hidden.next <= queue.next() {
+                queue.show(hidden.next);
+                self.announce(hidden.queue);
+            }
         }
     }
 
@@ -314,14 +377,18 @@ impl Store {
         let streams = self.streams.iter().filter_map(|s| s.stream.next_deadline()).min();
         let queues =
             (!self.dirty.is_empty() && self.round.is_resting()).then(|| self.round.next_at());
-        [streams, queues].into_iter().flatten().min()
+        let lags = self.checkpoint_lags && self.round.is_resting();
+        let checkpoint = lags.then(|| self.next_checkpoint_at.max(self.round.next_at()));
+        let trim = self.trim.is_due(&self.round).then_some(MonoNs(0));
+        let retention = self.retention.as_ref().and_then(Retention::next_at);
+        [streams, queues, checkpoint, trim, retention].into_iter().flatten().min()
     }
 
     /// A requested segment exists, or could not be made.
     pub fn on_segment(&mut self, stream: StreamId, base: u64, error: Option<i32>) {
         match error {
             None => self.state_mut(stream).stream.on_segment(base),
-            Some(NO_SPACE) => self.state_mut(stream).stream.on_no_room(base),
+            Some(NO_SPACE | NO_QUOTA) => self.state_mut(stream).stream.on_no_room(base),
             Some(error) => self.fail(Failure { stream, error }),
         }
     }
@@ -347,14 +414,21 @@ impl Store {
 
     /// The next batch of queue entries for the background to write, or a checkpoint, when one is due.
     pub fn plan_queues(&mut self, now: MonoNs) -> Option<QueueStep> {
-        if self.failure.is_some() {
+        if self.failure.is_some() || self.trim.in_flight {
             return None;
+        }
+        if self.trim.is_due(&self.round)
+            && let Some(batch) = self.next_trim()
+        {
+            self.trim.in_flight = true;
+            return Some(QueueStep::Trim(batch));
         }
         let settled = || self.streams.iter().all(|s| s.stream.is_settled());
         let work = !self.dirty.is_empty()
             || self.checkpoint_wanted && settled()
+            || self.checkpoint_lags && now >= self.next_checkpoint_at
             || self.closing && !self.is_closed();
-        if work && self.round.may_begin(now, self.closing) {
+        if work && self.round.may_begin(now, self.closing && !self.lacks_room) {
             let marks = self.streams.iter_mut().map(|s| (s.stream.id(), s.durable_end())).collect();
             let dirty = std::mem::take(&mut self.dirty);
             for no in &dirty {
@@ -378,7 +452,8 @@ impl Store {
 
     fn complete_round(&mut self, marks: Marks, now: MonoNs) -> Option<QueueStep> {
         let settled = self.streams.iter().all(|s| s.stream.is_settled());
-        let moved = marks.iter().any(|(id, at)| self.state(*id).checkpoint.dispatched != Some(*at));
+        let moved = self.checkpoint_lost
+            || marks.iter().any(|(id, at)| self.state(*id).checkpoint.dispatched != Some(*at));
         let checkpoint = if self.closing {
             settled
         } else {
@@ -388,11 +463,13 @@ impl Store {
         if !moved {
             self.checkpoint_wanted = false;
         }
+        self.checkpoint_lags = moved && !checkpoint;
         if !checkpoint {
             return None;
         }
         self.next_checkpoint_at = MonoNs(now.0 + self.config.checkpoint_interval_ns);
         self.checkpoint_wanted = false;
+        self.checkpoint_lost = false;
         Some(QueueStep::Checkpoint(self.checkpoints(&marks)))
     }
 
@@ -416,13 +493,24 @@ impl Store {
         list
     }
 
-    /// What `plan_queues` asked for is done.
-    pub fn on_queues(&mut self, error: Option<i32>) {
+    /// What `plan_queues` asked for (but a trim) is done. Without room it is tried again later; nothing is accepted
+    /// until then, so that memory does not fill with entries.
+    pub fn on_queues(&mut self, error: Option<i32>, now: MonoNs) {
+        if let Some(NO_SPACE | NO_QUOTA) = error {
+            self.lacks_room = true;
+            self.checkpoint_wanted = true;
+            self.checkpoint_lost = true;
+            for no in self.round.give_up(MonoNs(now.0 + ROOM_RETRY_NS)) {
+                self.mark_dirty(no);
+            }
+            return;
+        }
         if let Some(error) = error {
             let stream = self.streams.first().map_or(StreamId(0), |s| s.stream.id());
             self.fail(Failure { stream, error });
             return;
         }
+        self.lacks_room = false;
         for (no, offset) in self.round.done() {
             let queue = self.queues.get_mut(no);
             // The topic may have been deleted meanwhile: then the queue began anew.
@@ -431,6 +519,104 @@ impl Store {
             }
             if queue.has_unpersisted() {
                 self.round.again(no);
+            }
+        }
+    }
+
+    // ---- retention ----
+
+    /// What the disk is asked next, when something is due.
+    pub fn plan_upkeep(&mut self, now: MonoNs) -> Option<UpkeepStep> {
+        if self.failure.is_some() || self.closing {
+            return None;
+        }
+        if let Some((stream, base, why)) = self.doomed.take() {
+            return Some(UpkeepStep::DeleteSegment { stream, base, why });
+        }
+        if !self.retention.as_mut()?.wants_look(now) {
+            return None;
+        }
+        // A segment that only the checkpoint holds back can go the next time.
+        self.checkpoint_wanted |= self.streams.iter().any(StreamState::waits_for_checkpoint);
+        let oldest = self.streams.iter().filter_map(StreamState::deletable).collect();
+        Some(UpkeepStep::Look { oldest })
+    }
+
+    /// The disk was looked at.
+    pub fn on_look(&mut self, look: Option<&DiskLook>, now: Now) {
+        let retention = self.retention.as_mut().expect("a look was asked for");
+        match look {
+            Some(look) => self.doomed = retention.looked(look, now.mono, now.wall),
+            None => retention.failed(now.mono),
+        }
+    }
+
+    /// Other settings of retention from the next look on.
+    pub fn configure_retention(&mut self, config: RetentionConfig) {
+        if let Some(retention) = &mut self.retention {
+            retention.configure(config);
+        }
+    }
+
+    /// Why the last look makes sends be refused.
+    pub fn disk_warning(&self) -> Option<DiskFull> {
+        self.retention.as_ref().and_then(Retention::disk_full)
+    }
+
+    /// Deletes old files in the next rounds at any hour.
+    pub fn clean_now(&mut self, rounds: u32) {
+        if let Some(retention) = &mut self.retention {
+            retention.clean_now(rounds);
+        }
+    }
+
+    /// A segment has no name any more (then nobody may read it from now on), or could not be deleted.
+    pub fn on_deleted(&mut self, stream: StreamId, base: u64, ok: bool, now: MonoNs) {
+        let retention = self.retention.as_mut().expect("a deletion was asked for");
+        if !ok {
+            retention.failed(now);
+            return;
+        }
+        retention.deleted(now);
+        self.state_mut(stream).stream.drop_first(base);
+        self.trim.next = Some(0);
+    }
+
+    /// Queues that may begin below the log, from where the last batch ended.
+    fn next_trim(&mut self) -> Option<Vec<QueueTrim>> {
+        let mut batch = Vec::new();
+        let mut looks = 0;
+        while let Some(next) = self.trim.next {
+            let no = QueueNo(next);
+            if usize::try_from(next).expect("a queue number") >= self.queues.len() {
+                self.trim.next = None;
+                break;
+            }
+            if looks == TRIM_LOOKS || batch.len() == TRIM_QUEUES {
+                break;
+            }
+            looks += 1;
+            self.trim.next = Some(next + 1);
+            let queue = self.queues.get(no);
+            let stream = self.stream(queue.stream);
+            let start = stream.phy(stream.start());
+            if queue.may_begin_below(start) && queue.min() < queue.persisted() {
+                let held = (queue.min(), queue.persisted());
+                let topic = Arc::clone(&queue.topic);
+                batch.push(QueueTrim { no, topic, queue: queue.id, held, start });
+            }
+        }
+        (!batch.is_empty()).then_some(batch)
+    }
+
+    /// The queues of a `QueueStep::Trim` begin here now. An error costs nothing: readers skip what is gone.
+    pub fn on_trimmed(&mut self, trimmed: &[Trimmed]) {
+        self.trim.in_flight = false;
+        for Trimmed { no, min, phy } in trimmed {
+            let queue = self.queues.get_mut(*no);
+            // The topic may have been deleted meanwhile.
+            if *min <= queue.persisted() {
+                queue.advance_min(*min, *phy);
             }
         }
     }
@@ -466,9 +652,44 @@ impl Store {
     }
 }
 
+/// Which queues are looked at after the log's start has moved.
+#[derive(Default)]
+struct Trim {
+    /// The next queue; `None` when all were looked at.
+    next: Option<u32>,
+    in_flight: bool,
+}
+
+impl Trim {
+    fn is_due(&self, round: &Round) -> bool {
+        self.next.is_some() && !self.in_flight && round.is_resting()
+    }
+}
+
+/// Work of retention for the background thread.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum UpkeepStep {
+    /// Look at the file systems, and at when these segments were last written; answered by `Store::on_look`.
+    Look {
+        /// Oldest segment of each stream that has one to spare.
+        oldest: Vec<(StreamId, u64)>,
+    },
+    /// Take the segment's name away; answered by `Store::on_deleted`.
+    DeleteSegment {
+        /// Its stream.
+        stream: StreamId,
+        /// Its start.
+        base: u64,
+        /// Why, for the log.
+        why: Why,
+    },
+}
+
 /// Work for the background thread.
 #[derive(Debug)]
 pub enum QueueStep {
+    /// Find where these queues begin now and delete what lies before; answered by `Store::on_trimmed`.
+    Trim(Vec<QueueTrim>),
     /// Write these entries to their queues' files.
     Write(Vec<QueueWrite>),
     /// Make all queue files written so far durable, then write these checkpoints.

@@ -7,11 +7,13 @@
 #![forbid(unsafe_code)]
 
 pub mod consume_queue;
+pub mod delay;
 pub mod layout;
 pub mod op;
 pub mod queues;
 pub mod read;
 pub mod recovery;
+pub mod retention;
 pub mod segments;
 pub mod stream;
 pub mod writes;
@@ -19,4 +21,6 @@ pub mod writes;
 mod engine;
 mod persist;
 
-pub use engine::{AppendError, Appended, Batch, Failure, QueueStep, Store, StoreConfig};
+pub use engine::{
+    AppendError, Appended, Batch, Failure, QueueStep, Store, StoreConfig, UpkeepStep,
+};

@@ -1,7 +1,8 @@
 //! What the engine asks of its driver. Completions come back with the operation's tag and an error number.
 
+use crate::queues::QueueNo;
 use std::sync::Arc;
-use wire::ids::{QueueId, StreamId};
+use wire::ids::{PhyOffset, QueueId, StreamId};
 
 /// Names an operation of a stream: kind in the top byte, stream in the next two, a sequence number below.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -81,6 +82,32 @@ pub struct QueueWrite {
     pub first: i64,
     /// Encoded entries.
     pub bytes: Vec<u8>,
+}
+
+/// A queue whose oldest entries may point below the start of the log.
+#[derive(Debug)]
+pub struct QueueTrim {
+    /// The queue.
+    pub no: QueueNo,
+    /// Topic of the queue.
+    pub topic: Arc<[u8]>,
+    /// Number of the queue.
+    pub queue: QueueId,
+    /// First and next offset that its files hold.
+    pub held: (i64, i64),
+    /// Stream, and where its log begins now.
+    pub start: PhyOffset,
+}
+
+/// How far a queue was trimmed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Trimmed {
+    /// The queue.
+    pub no: QueueNo,
+    /// First offset whose record is in the log; the next offset of the files when there is none.
+    pub min: i64,
+    /// Where that record lies.
+    pub phy: Option<PhyOffset>,
 }
 
 #[cfg(test)]

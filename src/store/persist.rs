@@ -119,6 +119,17 @@ impl Round {
         self.waiting.push(no);
     }
 
+    /// The batch or checkpoint in flight failed for want of room: the round ends, its queues are returned.
+    pub(crate) fn give_up(&mut self, next_at: MonoNs) -> Vec<QueueNo> {
+        assert!(matches!(self.state, State::Busy { .. }), "nothing was in flight");
+        self.state = State::Resting;
+        self.next_at = next_at;
+        self.marks.clear();
+        let mut queues = std::mem::take(&mut self.waiting);
+        queues.extend(self.in_flight.drain(..).map(|(no, _)| no));
+        queues
+    }
+
     pub(crate) fn next_at(&self) -> MonoNs {
         self.next_at
     }

@@ -54,6 +54,8 @@ pub struct ReadLimits {
     pub count_max: usize,
     /// Bytes of messages.
     pub bytes_max: usize,
+    /// Bytes of log from the beginning of the first message to the end of the last one.
+    pub span_max: u64,
 }
 
 /// A record to return.
@@ -106,9 +108,11 @@ pub fn select(
     let mut bytes = 0usize;
     for entry in entries.take(SCAN_ENTRIES_MAX) {
         let size = entry.size as usize;
-        let full =
-            pieces.len() >= limits.count_max || bytes.saturating_add(size) > limits.bytes_max;
-        if full && !pieces.is_empty() {
+        if let Some(first) = pieces.first()
+            && (pieces.len() >= limits.count_max
+                || bytes.saturating_add(size) > limits.bytes_max
+                || !entry.is_filler() && !within(first.phy, entry, limits.span_max))
+        {
             break;
         }
         next += 1;
@@ -126,6 +130,11 @@ pub fn select(
     Selection { status, next }
 }
 
+fn within(first: PhyOffset, entry: CqEntry, span_max: u64) -> bool {
+    entry.phy.stream() == first.stream() && entry.end().saturating_sub(first.position()) <= span_max
+        || span_max == u64::MAX
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,7 +150,7 @@ mod tests {
         sizes.iter().enumerate().map(entry).collect()
     }
 
-    const LIMITS: ReadLimits = ReadLimits { count_max: 3, bytes_max: 100 };
+    const LIMITS: ReadLimits = ReadLimits { count_max: 3, bytes_max: 100, span_max: u64::MAX };
 
     #[test]
     fn limits_stop_but_the_first_message_always_goes() {

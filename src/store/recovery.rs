@@ -81,7 +81,9 @@ pub fn scan(
     loop {
         let position = end.end;
         if position >= range.limit {
-            end.why = "the last segment is full".to_string();
+            let empty = range.limit == range.from;
+            end.why =
+                if empty { "there is no more" } else { "the last segment is full" }.to_string();
             return Ok(end);
         }
         let left = range.segment_bytes - position % range.segment_bytes;

@@ -126,6 +126,25 @@ impl Segments {
         self.lacks_room
     }
 
+    /// When a file is asked for again that the disk had no room for.
+    pub fn retry_at(&self) -> Option<MonoNs> {
+        (self.lacks_room && self.retry_at < MonoNs(u64::MAX)).then_some(self.retry_at)
+    }
+
+    /// Whether the file that holds `position` exists: only then may records be placed there.
+    pub fn has(&self, position: u64) -> bool {
+        let base = self.base_of(position);
+        self.list.iter().rev().any(|s| s.base == base && s.ready)
+    }
+
+    /// Forgets the oldest file, which is about to be deleted; returns its start.
+    pub fn drop_first(&mut self) -> u64 {
+        assert!(self.list.len() > 1, "the file that is written stays");
+        let first = self.list.pop_front().expect("checked above");
+        assert!(first.ready, "an old file exists");
+        first.base
+    }
+
     /// Size of a file in bytes.
     pub fn segment_bytes(&self) -> u64 {
         self.segment_bytes

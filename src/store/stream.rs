@@ -7,7 +7,7 @@
 use crate::layout::segment::BLANK_BYTES;
 use crate::op::{OpKind, OpTag, StoreOp};
 use crate::segments::Segments;
-use crate::writes::{PlannedWrite, Urgency, Writes};
+use crate::writes::{BLOCK, PlannedWrite, Urgency, Writes};
 use base::time::{MonoNs, Now};
 use buf::window::Window;
 use wire::ids::{PhyOffset, StreamId};
@@ -50,9 +50,14 @@ pub struct StreamConfig {
     pub read_uncommitted: bool,
 }
 
-/// Why the window has no room now.
+/// Why a record has no place now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct WindowFull;
+pub enum NoPlace {
+    /// The window is full of bytes that the device does not have yet, or the next segment is still being made.
+    Behind,
+    /// The disk has no room for the next segment. What is acknowledged always has a file to go to.
+    DiskFull,
+}
 
 struct SyncInFlight {
     up_to: u64,
@@ -86,7 +91,7 @@ impl Stream {
             segments,
             appended: end,
             flushed: end,
-            window_start: end - end % crate::writes::BLOCK,
+            window_start: end - end % BLOCK,
             flush_wanted: end,
             next_flush_at: MonoNs(0),
             sync: None,
@@ -149,21 +154,25 @@ impl Stream {
     /// Largest record or batch in bytes: it leaves room for a filler and itself in the window.
     pub fn record_bytes_max(&self) -> u64 {
         let window = self.window.bytes() as u64;
-        (self.config.segment_bytes - BLANK_BYTES).min(window / 2 - crate::writes::BLOCK)
+        (self.config.segment_bytes - BLANK_BYTES).min(window / 2 - BLOCK)
     }
 
     /// Makes room for `len` bytes that must lie in one segment and returns their position.
     ///
-    /// Rolls to the next segment (blank record, zeros) when they do not fit. Errors: the window is full of bytes
-    /// that the device does not have yet; the caller waits for a write.
-    pub fn reserve(&mut self, len: u64) -> Result<u64, WindowFull> {
+    /// Rolls to the next segment (blank record, zeros) when they do not fit. Errors: see `NoPlace`; while the device is
+    /// behind the caller waits for a completion.
+    pub fn reserve(&mut self, len: u64) -> Result<u64, NoPlace> {
         assert!(len > 0 && len + BLANK_BYTES <= self.config.segment_bytes, "checked by the caller");
         let used = self.appended % self.config.segment_bytes;
         let left = self.config.segment_bytes - used;
         let filler = if len + BLANK_BYTES > left { left } else { 0 };
         let ring = self.window.bytes() as u64;
-        if self.appended + filler + len > self.writes.needed_from() + ring {
-            return Err(WindowFull);
+        if self.appended + filler + len > self.needed_from() + ring {
+            return Err(NoPlace::Behind);
+        }
+        if !self.segments.has(self.appended + filler) {
+            let full = self.segments.lacks_room();
+            return Err(if full { NoPlace::DiskFull } else { NoPlace::Behind });
         }
         if filler > 0 {
             let filler = usize::try_from(filler).expect("less than the window");
@@ -173,6 +182,15 @@ impl Stream {
             self.appended += filler as u64;
         }
         Ok(self.appended)
+    }
+
+    /// The window holds everything from here on. With SYNC_FLUSH that is what is not durable yet, so that recovery knows
+    /// how far behind the durable log a record may lie, and readers find in memory what has just become visible.
+    fn needed_from(&self) -> u64 {
+        match self.config.flush {
+            FlushMode::Sync => self.writes.needed_from().min(self.flushed - self.flushed % BLOCK),
+            FlushMode::Async => self.writes.needed_from(),
+        }
     }
 
     /// The window's bytes for a record that `reserve` placed at `position`.
@@ -227,7 +245,8 @@ impl Stream {
         let zeros = !self.segments.is_zeroing() && self.zeros_missing();
         let flush_at = unflushed.then_some(self.next_flush_at);
         let zero_at = zeros.then(|| self.segments.next_zero_at());
-        [flush_at, zero_at].into_iter().flatten().min()
+        let segment_at = self.segments.retry_at();
+        [flush_at, zero_at, segment_at].into_iter().flatten().min()
     }
 
     fn zeros_missing(&self) -> bool {
@@ -266,11 +285,11 @@ impl Stream {
         if !self.segments.admits(write.position, end) {
             return false;
         }
+        let fresh = !self.segments.is_filled(write.position);
         self.writes.take(write);
         self.segments.wrote(end);
         let tag = OpTag::new(OpKind::Write, self.config.stream, write.sequence);
         let durable = self.writes_through();
-        let fresh = !self.segments.is_filled(write.position);
         let len = usize::try_from(write.len).expect("at most a write");
         let (base, position) = (self.segments.base_of(write.position), write.position);
         ops.push(if write.partial {
@@ -310,6 +329,12 @@ impl Stream {
     /// The disk has no room for a requested segment file; sends wait once the log needs it.
     pub fn on_no_room(&mut self, base: u64) {
         self.segments.refused(base);
+    }
+
+    /// The oldest segment is deleted.
+    pub fn drop_first(&mut self, base: u64) {
+        assert!(base + self.config.segment_bytes <= self.flushed, "what is not durable stays");
+        assert_eq!(self.segments.drop_first(), base, "segments go in order");
     }
 
     /// An operation of this stream has succeeded.
@@ -359,7 +384,7 @@ impl Stream {
     pub fn check_invariants(&self) {
         assert!(self.flushed <= self.writes.written(), "durable bytes are written");
         assert!(self.writes.written() <= self.appended, "written bytes were appended");
-        assert!(self.appended - self.writes.needed_from() <= self.window.bytes() as u64);
+        assert!(self.appended - self.needed_from() <= self.window.bytes() as u64);
     }
 }
 

@@ -83,7 +83,7 @@ impl App for BareBroker {
         self.0.on_done(cx, done);
     }
 
-    fn on_read(&mut self, cx: &mut Cx<'_, Self>, token: u64, result: Result<&[u8], i32>) {
+    fn on_read(&mut self, cx: &mut Cx<'_, Self>, token: u64, result: Result<Vec<u8>, i32>) {
         self.0.on_read(cx, token, result);
     }
 

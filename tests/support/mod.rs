@@ -63,6 +63,18 @@ impl Server {
         server.kill();
     }
 
+    /// Starts a server that must end by itself, and returns its log.
+    pub(crate) fn start_refused(dir: &Path, setting: &Setting) -> String {
+        let (mut server, _lines) = Server::spawn(dir, setting);
+        let deadline = Instant::now() + START;
+        while server.is_alive() {
+            assert!(Instant::now() < deadline, "the start is not refused");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(!server.child.wait().unwrap().success(), "the exit status says so");
+        server.log_tail()
+    }
+
     fn spawn(dir: &Path, setting: &Setting) -> (Server, mpsc::Receiver<String>) {
         let config = dir.join("broker.conf");
         fs::write(&config, &setting.config).unwrap();

@@ -11,6 +11,7 @@ use crate::topics::PERM_READ;
 use base::ids::ConnId;
 use shard::Cx;
 use std::sync::Arc;
+use store::Store;
 use store::queues::QueueNo;
 use store::read::{Piece, ReadLimits, ReadStatus, Selection, classify, select};
 use wire::codes::{MQ_VERSION_5_5_0, request, response};
@@ -215,13 +216,13 @@ fn attempt<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull, suspend
             if waits && suspend && pull.wait_ms > 0 && broker.parked.has_room(pull.conn) {
                 parked::park(broker, cx, pull);
             } else {
-                answer(cx, &pull, selection, &[], &[]);
+                answer(cx, &pull, selection, &[], from_memory);
             }
         }
         Ok(()) => match hot(broker, cx, &pull) {
             Some(selection) => {
                 let pieces = std::mem::take(&mut broker.pieces);
-                answer(cx, &pull, selection, &pieces, &[]);
+                answer(cx, &pull, selection, &pieces, from_memory);
                 broker.pieces = pieces;
             }
             None => cold::begin(broker, cx, pull),
@@ -247,7 +248,17 @@ fn hot<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: &Pull) -> Option<
 /// Limits of a pull whose messages are recent.
 pub(crate) fn memory_limits(broker: &Broker, pull: &Pull) -> ReadLimits {
     let bytes_max = broker.settings.config.max_transfer_bytes_in_memory as usize;
-    ReadLimits { count_max: pull.count_max, bytes_max }
+    ReadLimits { count_max: pull.count_max, bytes_max, span_max: u64::MAX }
+}
+
+/// Limits of a pull further behind than the machine's memory is taken to hold.
+pub(crate) fn disk_limits(broker: &Broker, pull: &Pull) -> ReadLimits {
+    let config = &broker.settings.config;
+    ReadLimits {
+        count_max: pull.count_max.min(config.max_transfer_count_in_disk as usize).max(1),
+        bytes_max: config.max_transfer_bytes_in_disk as usize,
+        span_max: u64::MAX,
+    }
 }
 
 /// A parked pull's queue has more. True when the pull was answered; otherwise it notes what it has seen.
@@ -258,7 +269,7 @@ pub(crate) fn wake<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: &mut 
         let outside = classify(queue, pull.offset).err();
         let moved = outside.filter(|s| code_of(s.status, pull.offset) != response::PULL_NOT_FOUND);
         if let Some(selection) = moved {
-            answer(cx, pull, selection, &[], &[]);
+            answer(cx, pull, selection, &[], from_memory);
             return true;
         }
         return false;
@@ -268,15 +279,27 @@ pub(crate) fn wake<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: &mut 
     let pieces = &mut broker.pieces;
     let selection = select(entries, pull.seen, limits, |tags| pull.matches(tags), pieces);
     if selection.status != ReadStatus::Found {
+        if selection.next < queue.visible() {
+            // Too many entries for one look, or they have left memory: the client asks again behind them.
+            let status = ReadStatus::NoMatchedMessage;
+            answer(cx, pull, Selection { status, next: selection.next }, &[], from_memory);
+            return true;
+        }
         pull.seen = selection.next;
         return false;
+    }
+    let held = pieces.first().is_none_or(|p| store.tail(p.phy, p.size as usize).is_some());
+    if !held {
+        let status = ReadStatus::NoMatchedMessage;
+        answer(cx, pull, Selection { status, next: pull.seen }, &[], from_memory);
+        return true;
     }
     if cx.is_full(pull.conn) {
         come_again(cx, pull);
         return true;
     }
     let pieces = std::mem::take(&mut broker.pieces);
-    answer(cx, pull, selection, &pieces, &[]);
+    answer(cx, pull, selection, &pieces, from_memory);
     broker.pieces = pieces;
     true
 }
@@ -284,7 +307,7 @@ pub(crate) fn wake<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: &mut 
 /// The client does not read what it was sent: it gets no messages now, and is told to ask again.
 pub(crate) fn come_again<H: Host>(cx: &mut Cx<'_, H>, pull: &Pull) {
     let selection = Selection { status: ReadStatus::MessageWasRemoving, next: pull.offset };
-    answer(cx, pull, selection, &[], &[]);
+    answer(cx, pull, selection, &[], from_memory);
 }
 
 /// A parked pull's time is up: nothing for it came.
@@ -294,7 +317,7 @@ pub(crate) fn answer_timeout<H: Host>(_broker: &mut Broker, cx: &mut Cx<'_, H>, 
         Err(selection) => selection,
         Ok(()) => Selection { status: ReadStatus::NoMatchedMessage, next: pull.seen },
     };
-    answer(cx, &pull, selection, &[], &[]);
+    answer(cx, &pull, selection, &[], from_memory);
 }
 
 /// Java's mapping of a read status to a response code.
@@ -315,13 +338,19 @@ fn code_of(status: ReadStatus, offset: i64) -> i32 {
     }
 }
 
-/// Writes the answer; the messages come from memory (`pieces`) or were read from files (`bytes`).
+/// Appends a record that memory holds.
+pub(crate) fn from_memory(store: &Store, piece: &Piece, out: &mut Vec<u8>) {
+    let record = store.tail(piece.phy, piece.size as usize);
+    out.extend_from_slice(record.expect("chosen in this turn, from memory"));
+}
+
+/// Writes the answer with the records that `copy` appends.
 pub(crate) fn answer<H: Host>(
     cx: &mut Cx<'_, H>,
     pull: &Pull,
     selection: Selection,
     pieces: &[Piece],
-    bytes: &[&[u8]],
+    mut copy: impl FnMut(&Store, &Piece, &mut Vec<u8>),
 ) {
     let queue = cx.store().queue(pull.queue);
     let header = PullMessageResponseHeader {
@@ -353,11 +382,7 @@ pub(crate) fn answer<H: Host>(
     }
     let mut body = writer.body();
     for piece in pieces {
-        let record = store.tail(piece.phy, piece.size as usize);
-        body.bytes().extend_from_slice(record.expect("chosen in this turn, from memory"));
-    }
-    for record in bytes {
-        body.bytes().extend_from_slice(record);
+        copy(store, piece, body.bytes());
     }
     body.finish();
 }

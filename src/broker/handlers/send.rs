@@ -13,6 +13,7 @@ use shard::Cx;
 use std::borrow::Cow;
 use store::AppendError;
 use store::queues::QueueNo;
+use store::retention::DiskFull;
 use wire::batch::{BatchItem, BatchItems};
 use wire::codes::{request, response};
 use wire::ids::{PhyOffset, QueueId};
@@ -320,7 +321,8 @@ fn message<'m>(
 
 fn append_error(error: AppendError) -> Result<Outcome, Refusal> {
     match error {
-        AppendError::WindowFull => Ok(Outcome::Stall),
+        AppendError::Behind => Ok(Outcome::Stall),
+        AppendError::DiskFull(why) => Err(disk_full(why)),
         AppendError::TooLarge { bytes, bytes_max } => {
             let remark = format!(
                 "the message is illegal: {bytes} bytes in one record or batch, the segment and the log window of \
@@ -334,6 +336,17 @@ fn append_error(error: AppendError) -> Result<Outcome, Refusal> {
             Err(Refusal::new(response::SERVICE_NOT_AVAILABLE, remark))
         }
     }
+}
+
+fn disk_full(why: Option<DiskFull>) -> Refusal {
+    let remark = match why {
+        Some(DiskFull { used_percent, limit_percent }) => format!(
+            "service not available now (stage appended): the broker's disk is {used_percent} % full, \
+             diskSpaceWarningLevelRatio = {limit_percent}; consumption goes on"
+        ),
+        None => "service not available now (stage appended): the broker's disk is full; consumption goes on".into(),
+    };
+    Refusal::new(response::SERVICE_NOT_AVAILABLE, remark)
 }
 
 fn store_one<H: Host>(

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use store::consume_queue::ConsumeQueue;
+use store::delay::DelayLevels;
 use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
 use store::layout::segment;
 use store::stream::{FlushMode, SyncBy};
@@ -77,6 +78,8 @@ impl Setup {
             sync_by: Some(self.sync_by),
             flush_interval_ns: 2_000_000,
             read_uncommitted: false,
+            delay_levels: DelayLevels::default(),
+            retention: None,
         }
     }
 
@@ -662,5 +665,7 @@ fn owed_to(least: &Moment, most: &Moment) -> Owed {
 }
 
 fn is_log(path: &Path) -> bool {
-    path.starts_with("/data/store/commitlog") || path.starts_with("/data/store/streams")
+    let is_checkpoint = path.to_string_lossy().contains(".checkpoint");
+    let is_stream = path.starts_with("/data/store/streams") && !is_checkpoint;
+    path.starts_with("/data/store/commitlog") || is_stream
 }

@@ -259,8 +259,12 @@ impl Machine {
         let total = messages.iter().map(NewMessage::encoded_len).sum();
         let mut writer = match store.begin(number, total, self.now) {
             Ok(writer) => writer,
-            Err(AppendError::WindowFull | AppendError::TooLarge { .. }) => return,
-            Err(AppendError::Stopped) => return,
+            Err(
+                AppendError::Behind
+                | AppendError::DiskFull(_)
+                | AppendError::TooLarge { .. }
+                | AppendError::Stopped,
+            ) => return,
         };
         for (sent, message) in batch.iter_mut().zip(&messages) {
             let tags = wire::java_hash::tags_code(message.properties);
@@ -394,7 +398,7 @@ impl Machine {
             }
             Job::Queues(step) => {
                 let done = run_step(&mut part.files, &self.paths, step);
-                part.store.on_queues(done.err().map(errno));
+                part.store.on_queues(done.err().map(errno), self.now.mono);
             }
         }
         if let Some(death) = death {

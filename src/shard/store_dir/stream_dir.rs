@@ -1,11 +1,12 @@
 //! One stream of the store directory: from its files and a dead process's window to a stream ready to append.
 
+use super::foreign;
 use super::{StoreDirConfig, StoreError, StorePaths, create_segment, open_segment};
 use crate::boot::SegmentFiles;
 use crate::disk::{
     Access, Disk, DiskFile, make_durable_dirs, read_file, read_full_at, write_full_at,
 };
-use crate::queue_files::{extent, queue_dir};
+use crate::queue_files::{cut_entries, extent, first_at, queue_dir};
 use buf::BLOCK_BYTES;
 use buf::window::{Window, WindowFrontiers, WindowIdentity};
 use hashbrown::HashMap;
@@ -21,11 +22,10 @@ use store::layout::segment;
 use store::queues::{QUEUE_ID_MAX, stream_of};
 use store::recovery::{ScanEnd, ScanRange, scan};
 use store::segments::Segments;
-use store::stream::{Stream, StreamConfig, SyncBy};
+use store::stream::{FlushMode, Stream, StreamConfig, SyncBy};
 use wire::ids::{PhyOffset, QueueId, StreamId};
-use wire::java_hash::tags_code;
 use wire::message::{MessageView, Probe, probe};
-use wire::sys_flag::is_consumable;
+use wire::sys_flag::{INNER_BATCH, is_consumable};
 
 /// With ASYNC_FLUSH whole blocks are written once this much waits.
 const WRITE_BATCH_BYTES: u64 = 256 << 10;
@@ -78,16 +78,18 @@ pub(super) fn segment_bases(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, Sto
     Ok(bases)
 }
 
-struct Opening<'o> {
+pub(super) struct Opening<'o> {
     config: &'o StoreDirConfig,
-    paths: &'o StorePaths,
-    disk: &'o dyn Disk,
-    stream: StreamId,
+    pub(super) paths: &'o StorePaths,
+    pub(super) disk: &'o dyn Disk,
+    pub(super) stream: StreamId,
     dir: PathBuf,
     window_path: PathBuf,
     window_identity: WindowIdentity,
-    bases: Vec<u64>,
-    clean: bool,
+    pub(super) bases: Vec<u64>,
+    pub(super) clean: bool,
+    /// Java wrote the checkpoint, and so perhaps the log, since we did.
+    foreign: bool,
 }
 
 pub(super) fn open(
@@ -116,23 +118,28 @@ pub(super) fn open(
         bases: segment_bases(disk, &dir)?,
         dir,
         clean,
+        foreign: false,
     };
     opening.check_segments()?;
     opening.await_old_writes()?;
     opening.write_back_window()?;
     let checkpoint = opening.checkpoint()?;
+    opening.foreign = checkpoint.is_some_and(|found| found.dispatched.is_none());
+    let checkpoint = checkpoint.unwrap_or_default();
     let mine = |(topic, id): &&QueueName| stream_of(topic, *id, identity.streams) == stream;
     let names: Vec<&QueueName> = queue_names.iter().filter(mine).collect();
     let (end, queues) = opening.recover(&checkpoint, &names)?;
-    if !clean {
+    if !clean || opening.foreign {
+        // Java leaves old bytes behind the end of its log, and entries of records that it lost.
         opening.clean_tail(end.end)?;
+        opening.cut_queues(&queues)?;
         opening.sync_segments(checkpoint.dispatched.unwrap_or(0), end.end)?;
     }
     opening.finish(end, checkpoint, queues)
 }
 
 impl Opening<'_> {
-    fn path(&self, base: u64) -> PathBuf {
+    pub(super) fn path(&self, base: u64) -> PathBuf {
         self.dir.join(segment::name(base))
     }
 
@@ -229,13 +236,43 @@ impl Opening<'_> {
         Ok(())
     }
 
-    fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
+    /// `None`: the store has none yet.
+    fn checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
         let path = self.paths.checkpoint(self.stream);
         match read_file(self.disk, &path) {
-            Ok(bytes) => Ok(Checkpoint::decode(&bytes)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Checkpoint::default()),
+            Ok(bytes) => Ok(Some(Checkpoint::decode(&bytes))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(StoreError::io(&path, "reading")(e)),
         }
+    }
+
+    /// Whether the directory of queue files is gone; the one of deleted topics' queues stays, empty.
+    fn lacks_queues(&self) -> Result<bool, StoreError> {
+        let dir = &self.paths.consume_queue;
+        match self.disk.list(dir) {
+            Ok(_) => Ok(false),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(e) => Err(StoreError::io(dir, "reading the directory")(e)),
+        }
+    }
+
+    /// Clears entries that belong to no record of the log.
+    fn cut_queues(&self, queues: &[ConsumeQueue]) -> Result<(), StoreError> {
+        for queue in queues {
+            let dir = queue_dir(&self.paths.consume_queue, &queue.topic, queue.id)
+                .map_err(StoreError::io(&self.paths.consume_queue, "naming a queue"))?;
+            match cut_entries(self.disk, &dir, self.paths.queue_file_bytes, queue.next()) {
+                Ok(false) => {}
+                Ok(true) => tracing::warn!(
+                    "{}: entries from {} on belong to no record of the log; cleared",
+                    dir.display(),
+                    queue.next()
+                ),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(StoreError::io(&dir, "clearing entries")(e)),
+            }
+        }
+        Ok(())
     }
 
     fn limit(&self) -> u64 {
@@ -249,10 +286,17 @@ impl Opening<'_> {
         names: &[&QueueName],
     ) -> Result<(ScanEnd, Vec<ConsumeQueue>), StoreError> {
         let first = self.bases.first().copied().unwrap_or(0);
-        let known = checkpoint.dispatched.filter(|at| (first..=self.limit()).contains(at));
+        let start = match checkpoint.dispatched {
+            None => foreign::scan_start(self, checkpoint, names)?,
+            // Without any queue file the checkpoint's word for them means nothing.
+            Some(_) if self.lacks_queues()? => None,
+            known => known,
+        };
+        let known = start.filter(|at| (first..=self.limit()).contains(at));
         if let Some(from) = known {
             let (end, queues, gaps) = self.scan_from(from, names)?;
             if gaps == 0 {
+                self.refuse_to_cut(&end, checkpoint)?;
                 return Ok((end, queues));
             }
             tracing::warn!(
@@ -261,7 +305,9 @@ impl Opening<'_> {
             );
         }
         let (end, queues, _) = self.scan_from(first, names)?;
-        if let Some(durable) = known.filter(|durable| end.end < *durable) {
+        self.refuse_to_cut(&end, checkpoint)?;
+        let durable = known.filter(|_| checkpoint.dispatched.is_some());
+        if let Some(durable) = durable.filter(|durable| end.end < *durable) {
             let path = self.path(end.end - end.end % self.paths.segment_bytes);
             let text = format!(
                 "the log was durable up to {durable}, but is damaged at {} ({}). Nothing was changed. Restore the file \
@@ -302,7 +348,6 @@ impl Opening<'_> {
             rebuilt.add(view, PhyOffset::new(self.stream, position), size);
         });
         let end = end.map_err(StoreError::io(&self.dir, "reading the log"))?;
-        self.refuse_to_cut(&end)?;
         tracing::info!(
             "stream {}: {} records scanned from {from}; the log ends at {} ({})",
             self.stream.0,
@@ -333,12 +378,17 @@ impl Opening<'_> {
 
     /// Valid records far behind the end mean damage, not a torn tail: nothing is cut without the operator's word.
     ///
-    /// Writes that no sync has followed yet reach some windows beyond what is durable without a hole: with
-    /// ASYNC_FLUSH all that one flush interval and one sync take. A record nearer than that may be the lucky half of
-    /// a power cut.
-    fn refuse_to_cut(&self, end: &ScanEnd) -> Result<(), StoreError> {
+    /// Our writes that no sync has followed yet reach a window beyond what is durable without a hole, with ASYNC_FLUSH all
+    /// that one flush interval and one sync take. A record nearer than that may be the lucky half of a power cut; it
+    /// is set aside, not deleted. What Java wrote is left to the operator.
+    fn refuse_to_cut(&self, end: &ScanEnd, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         let size = self.paths.segment_bytes;
-        let unsynced = UNSYNCED_WINDOWS * self.config.window_bytes as u64;
+        let window = self.config.window_bytes as u64;
+        let unsynced = match (checkpoint.dispatched, self.config.flush) {
+            (None, _) if self.foreign => 0,
+            (Some(_), FlushMode::Sync) => window,
+            (None | Some(_), _) => UNSYNCED_WINDOWS * window,
+        };
         let far = |base: &&u64| **base > end.end - end.end % size && **base - end.end > unsynced;
         for base in self.bases.iter().filter(far) {
             let path = self.path(*base);
@@ -537,41 +587,62 @@ fn begins_empty(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
 }
 
 /// Queues as files and scan together say.
-struct Rebuilt {
+struct Rebuilt<'o> {
+    opening: &'o Opening<'o>,
     queues: HashMap<(Vec<u8>, i32), ConsumeQueue>,
     stream: StreamId,
     gaps: u64,
     whole_log: bool,
 }
 
-impl Rebuilt {
+impl<'o> Rebuilt<'o> {
     /// Queues from their files, counting only entries of records before the scan.
-    fn load(opening: &Opening<'_>, from: u64, names: &[&QueueName]) -> Result<Rebuilt, StoreError> {
+    fn load(
+        opening: &'o Opening<'o>,
+        from: u64,
+        names: &[&QueueName],
+    ) -> Result<Rebuilt<'o>, StoreError> {
         let mut queues = HashMap::new();
         let paths = opening.paths;
         for (topic, id) in names {
             let dir = queue_dir(&paths.consume_queue, topic, *id);
             let dir = dir.map_err(StoreError::io(&paths.consume_queue, "naming a queue"))?;
-            let names_record = |entry: &CqEntry, offset| opening.names_record(entry, offset);
+            let names_record = |entry: &CqEntry, offset| {
+                // Entries of these queues name records of other ones.
+                if topic.starts_with(b"%LMQ%") {
+                    return Ok(true);
+                }
+                opening.names_record(entry, offset)
+            };
             let (min, next) =
                 extent(opening.disk, &dir, paths.queue_file_bytes, from, &names_record)
                     .map_err(StoreError::io(&dir, "reading the queue"))?;
-            let queue = ConsumeQueue::new(
-                Arc::from(topic.as_slice()),
-                *id,
-                opening.stream,
-                min.min(next),
-                next,
-            );
+            let (min, _) = match opening.bases.first() {
+                Some(first) if *first > 0 => {
+                    let start = PhyOffset::new(opening.stream, *first);
+                    first_at(
+                        opening.disk,
+                        &dir,
+                        paths.queue_file_bytes,
+                        (min.min(next), next),
+                        start,
+                    )
+                    .map_err(StoreError::io(&dir, "reading the queue"))?
+                }
+                Some(_) | None => (min.min(next), None),
+            };
+            let queue =
+                ConsumeQueue::new(Arc::from(topic.as_slice()), *id, opening.stream, min, next);
             queues.insert((topic.clone(), id.0), queue);
         }
         let whole_log = opening.bases.first().is_none_or(|first| from <= *first);
-        Ok(Rebuilt { queues, stream: opening.stream, gaps: 0, whole_log })
+        Ok(Rebuilt { opening, queues, stream: opening.stream, gaps: 0, whole_log })
     }
 
     fn add(&mut self, view: &MessageView<'_>, phy: PhyOffset, size: u32) {
         let id = view.queue_id();
-        if !is_consumable(view.sys_flag()) || !(0..=QUEUE_ID_MAX).contains(&id.0) {
+        let queued = is_consumable(view.sys_flag()) && view.sys_flag() & INNER_BATCH == 0;
+        if !queued || !(0..=QUEUE_ID_MAX).contains(&id.0) {
             return;
         }
         let offset = view.queue_offset().0;
@@ -600,7 +671,8 @@ impl Rebuilt {
             }
             queue.push(CqEntry::FILLER);
         }
-        queue.push(CqEntry { phy, size, tags_code: tags_code(view.properties()) });
+        let tags_code = self.opening.config.delay_levels.tags_code(view);
+        queue.push(CqEntry { phy, size, tags_code });
     }
 
     fn finish(self) -> (Vec<ConsumeQueue>, u64) {

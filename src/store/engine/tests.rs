@@ -110,8 +110,9 @@ impl World {
         let sync_by = if seed.is_multiple_of(2) { SyncBy::Flush } else { SyncBy::WriteThrough };
         let window = Window::anonymous(RING, identity(), 0).unwrap();
         let stream = Stream::new(config(flush, sync_by), window, Segments::new(SEGMENT, &[], 0), 0);
-        let config = StoreConfig { queue_flush_interval_ns: 0, checkpoint_interval_ns: 0 };
-        World {
+        let config =
+            StoreConfig { queue_flush_interval_ns: 0, checkpoint_interval_ns: 0, retention: None };
+        let mut world = World {
             store: Store::new(config, vec![(stream, Checkpoint::default())], Queues::default()),
             disk: Vec::new(),
             cached: Vec::new(),
@@ -121,7 +122,10 @@ impl World {
             dispatched: 0,
             now: Now { wall: WallMs(1000), mono: MonoNs(1) },
             random: Random(seed | 1),
-        }
+        };
+        // The first segment, as a start makes it.
+        world.plan();
+        world
     }
 
     fn append(&mut self, topic: &[u8], body: &[u8]) -> Result<Appended, AppendError> {
@@ -133,12 +137,21 @@ impl World {
     }
 
     fn plan(&mut self) {
+        self.plan_log();
+        self.plan_queues();
+        self.store.check_invariants();
+    }
+
+    fn plan_log(&mut self) {
         self.now = Now { wall: WallMs(self.now.wall.0 + 1), mono: self.now.mono.plus_ms(1) };
         let mut ops = Vec::new();
         self.store.plan(self.now, &mut ops);
         for op in ops {
             self.start(op);
         }
+    }
+
+    fn plan_queues(&mut self) {
         if let Some(step) = self.store.plan_queues(self.now.mono) {
             match step {
                 QueueStep::Write(writes) => {
@@ -150,11 +163,11 @@ impl World {
                         file[at..at + write.bytes.len()].copy_from_slice(&write.bytes);
                     }
                 }
+                QueueStep::Trim(_) => unreachable!("nothing is deleted"),
                 QueueStep::Checkpoint(list) => self.dispatched = list[0].1.dispatched.unwrap(),
             }
-            self.store.on_queues(None);
+            self.store.on_queues(None, MonoNs(0));
         }
-        self.store.check_invariants();
     }
 
     fn start(&mut self, op: StoreOp) {
@@ -281,7 +294,7 @@ fn with_sync_flush_every_crash_keeps_what_was_acknowledged() {
             let topic: &[u8] = if world.random.below(2) == 0 { b"A" } else { b"B" };
             match world.append(topic, &body) {
                 Ok(appended) => sent.push((topic.to_vec(), appended, body)),
-                Err(AppendError::WindowFull) => {}
+                Err(AppendError::Behind) => {}
                 Err(other) => panic!("{other:?}"),
             }
             if world.random.below(3) == 0 {
@@ -350,7 +363,7 @@ fn an_orderly_close_leaves_everything_on_the_disk_and_in_the_queue_files() {
     for flush in [FlushMode::Sync, FlushMode::Async] {
         let mut world = World::new(flush, 3);
         for i in 0..500u32 {
-            while world.append(b"A", &[7; 1000]) == Err(AppendError::WindowFull) {
+            while world.append(b"A", &[7; 1000]) == Err(AppendError::Behind) {
                 world.plan();
                 world.complete_one();
             }
@@ -394,10 +407,134 @@ fn a_full_window_refuses_until_the_device_catches_up() {
         count += 1;
     }
     assert!(count >= 10, "the window holds at least {count} messages");
-    assert_eq!(world.append(b"A", &body), Err(AppendError::WindowFull));
+    assert_eq!(world.append(b"A", &body), Err(AppendError::Behind));
     world.settle();
     world.append(b"A", &body).unwrap();
     let bytes_max = world.store.stream(StreamId(0)).record_bytes_max();
     let huge = vec![1; usize::try_from(bytes_max).unwrap()];
     assert!(matches!(world.append(b"A", &huge), Err(AppendError::TooLarge { .. })));
+}
+
+#[test]
+fn a_disk_without_room_for_queue_entries_refuses_sends_until_it_has() {
+    let mut world = World::new(FlushMode::Async, 2);
+    world.append(b"A", b"one").unwrap();
+    for _ in 0..8 {
+        world.plan_log();
+        world.complete_one();
+    }
+    let step = world.store.plan_queues(MonoNs(1)).expect("an entry to write");
+    assert!(matches!(step, QueueStep::Write(_)));
+    world.store.on_queues(Some(28), MonoNs(1));
+    assert_eq!(world.append(b"A", b"two"), Err(AppendError::DiskFull(None)));
+    assert_eq!(world.store.failure(), None);
+    assert!(world.store.plan_queues(MonoNs(2)).is_none(), "a pause first");
+    let later = MonoNs(2_000_000_000);
+    assert!(matches!(world.store.plan_queues(later), Some(QueueStep::Write(_))), "the same again");
+    world.store.on_queues(None, later);
+    assert!(world.append(b"A", b"two").is_ok());
+    // A checkpoint without room comes again, too.
+    assert!(matches!(world.store.plan_queues(later), Some(QueueStep::Checkpoint(_))));
+    world.store.on_queues(Some(122), later);
+    assert_eq!(world.append(b"A", b"three"), Err(AppendError::DiskFull(None)));
+    let mut now = later;
+    while world.append(b"A", b"three").is_err() {
+        now = now.plus_ms(1000);
+        assert!(now < later.plus_ms(5000), "it recovers");
+        if world.store.plan_queues(now).is_some() {
+            world.store.on_queues(None, now);
+        }
+    }
+}
+
+#[test]
+fn a_topic_deleted_before_its_messages_are_durable_costs_nothing() {
+    let mut world = World::new(FlushMode::Sync, 2);
+    world.append(b"A", b"one").unwrap();
+    world.plan();
+    world.store.remove_topic(b"A");
+    world.append(b"B", b"two").unwrap();
+    world.settle();
+    let queue = world.store.find_or_create(b"B", QueueId(0), StreamId(0));
+    assert_eq!(world.store.queue(queue).visible(), 1);
+    let queue = world.store.find_or_create(b"A", QueueId(0), StreamId(0));
+    assert_eq!(world.store.queue(queue).next(), 0);
+}
+
+#[test]
+fn with_sync_flush_the_window_keeps_what_is_not_durable() {
+    let mut world = World::new(FlushMode::Sync, 2);
+    let body = [7; 1000];
+    let mut appended = 0;
+    for _ in 0..1000 {
+        match world.append(b"A", &body) {
+            Ok(done) => appended = done.end,
+            Err(error) => assert_eq!(error, AppendError::Behind),
+        }
+        world.plan_log();
+        if !world.in_flight.is_empty() {
+            let write = world.in_flight.remove(0);
+            let tag = write.tag;
+            world.cached.push(write);
+            world.store.on_done(tag, None);
+        }
+    }
+    let stream = world.store.stream(StreamId(0));
+    assert!(stream.written() > 0 && stream.flushed() == 0, "no sync has completed");
+    assert!(appended <= RING as u64, "{appended} bytes are neither durable nor in memory");
+}
+
+#[test]
+fn deleting_the_oldest_segment_moves_the_beginning_of_its_queues() {
+    use crate::retention::{DiskLook, RetentionConfig, Why};
+    let mut world = World::new(FlushMode::Async, 2);
+    let config = RetentionConfig {
+        reserved_ms: 0,
+        hours: 0,
+        used_max_percent: 75,
+        forcibly_percent: 85,
+        warning_percent: 90,
+        forcibly_enabled: true,
+        interval_ns: 1_000_000_000,
+        pause_ns: 0,
+        batch_max: 10,
+    };
+    world.store.retention = Some(Retention::new(config));
+    let look = |oldest| DiskLook { log_percent: 95, queue_percent: 1, hour: 0, oldest };
+    let step = world.store.plan_upkeep(MonoNs(0));
+    assert_eq!(step, Some(UpkeepStep::Look { oldest: vec![] }), "nothing can be spared");
+    world.store.on_look(Some(&look(None)), world.now);
+    let refused = world.append(b"A", b"x").unwrap_err();
+    assert!(matches!(refused, AppendError::DiskFull(Some(full)) if full.used_percent == 95));
+    world.store.retention = Some(Retention::new(config));
+    while world.store.stream(StreamId(0)).flushed() < SEGMENT + 4096 || world.dispatched < SEGMENT {
+        let _ = world.append(b"A", &[7; 1000]);
+        world.plan();
+        world.complete_one();
+    }
+    let Some(UpkeepStep::Look { oldest }) = world.store.plan_upkeep(world.now.mono) else {
+        panic!("a look is due")
+    };
+    assert_eq!(oldest, [(StreamId(0), 0)]);
+    world.store.on_look(Some(&look(Some((StreamId(0), 0, WallMs(0))))), world.now);
+    let step = world.store.plan_upkeep(world.now.mono);
+    let (stream, base, why) = (StreamId(0), 0, Why::Forced);
+    assert_eq!(step, Some(UpkeepStep::DeleteSegment { stream, base, why }));
+    world.store.on_deleted(stream, base, true, world.now.mono);
+    assert_eq!(world.store.stream(stream).start(), SEGMENT);
+    let trims = loop {
+        match world.store.plan_queues(world.now.mono.plus_ms(60_000)) {
+            Some(QueueStep::Trim(trims)) => break trims,
+            Some(QueueStep::Write(_) | QueueStep::Checkpoint(_)) => {
+                world.store.on_queues(None, world.now.mono);
+            }
+            None => panic!("the queue is trimmed"),
+        }
+    };
+    assert_eq!((trims[0].held.0, trims[0].start), (0, PhyOffset(SEGMENT)));
+    let (no, min) = (trims[0].no, 5);
+    let phy = Some(PhyOffset(SEGMENT));
+    world.store.on_trimmed(&[Trimmed { no, min, phy }]);
+    assert_eq!(world.store.queue(no).min(), 5);
+    world.store.check_invariants();
 }

@@ -56,6 +56,7 @@ pub(crate) fn apply<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, change: Ch
         }
         Change::Settings(settings) => {
             broker.meta.take_settings(&settings);
+            cx.store().configure_retention(crate::settings::retention(&settings.config.retention));
             broker.settings = settings;
         }
     }

@@ -1,0 +1,271 @@
+//! Old segments go when their time has come, and a full disk costs nothing but sends: seen by clients, on real files.
+//!
+//! The full disks are small tmpfs mounts, so this needs root.
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
+mod support;
+
+use client::{Consumer, Error, Message, Producer, Pull, PullStatus};
+use std::fs::{self, File, FileTimes};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+use support::{Data, Server, Setting};
+use wire::codes::response;
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+const QUEUES: i32 = 8;
+const HOURS: &str = "0;1;2;3;4;5;6;7;8;9;10;11;12;13;14;15;16;17;18;19;20;21;22;23";
+
+fn setting(shards: u16, lines: &str) -> Setting {
+    let config =
+        format!("mappedFileSizeCommitLog=1048576\nmappedFileSizeConsumeQueue=2000\n{lines}");
+    Setting { shards, config }
+}
+
+/// What was acknowledged, per queue: the id of the message at each offset.
+#[derive(Default)]
+struct Ledger(Vec<Vec<u64>>);
+
+impl Ledger {
+    fn new() -> Ledger {
+        Ledger((0..QUEUES).map(|_| Vec::new()).collect())
+    }
+
+    fn count(&self) -> usize {
+        self.0.iter().map(Vec::len).sum()
+    }
+}
+
+fn body(id: u64) -> Vec<u8> {
+    let mut body = id.to_be_bytes().to_vec();
+    body.resize(1000 + usize::try_from(id % 3000).unwrap(), 7);
+    body
+}
+
+/// Sends `count` messages, or until one is refused; the refusal.
+fn send(server: &Server, topic: &str, ledger: &mut Ledger, count: usize) -> Option<Error> {
+    let mut producer = Producer::new(server.connect(TIMEOUT).unwrap(), "P");
+    for _ in 0..count {
+        let id = ledger.count() as u64;
+        let queue = i32::try_from(id % 8).unwrap();
+        match producer.send(&Message::new(topic, body(id)), queue) {
+            Ok(sent) => {
+                let queue = &mut ledger.0[usize::try_from(queue).unwrap()];
+                assert_eq!(sent.queue_offset, i64::try_from(queue.len()).unwrap());
+                queue.push(id);
+            }
+            Err(error) => return Some(error),
+        }
+    }
+    None
+}
+
+/// Reads every queue from its first offset; everything acknowledged from there on is there, unchanged.
+fn check(server: &Server, topic: &str, ledger: &Ledger) -> Vec<i64> {
+    let mut consumer = Consumer::new(server.connect(TIMEOUT).unwrap(), "C");
+    let read = |consumer: &mut Consumer, queue: usize| {
+        let id = i32::try_from(queue).unwrap();
+        let first = consumer.connection().min_offset(topic, id).unwrap();
+        let end = consumer.connection().max_offset(topic, id).unwrap();
+        let expected = &ledger.0[queue];
+        assert_eq!(end, i64::try_from(expected.len()).unwrap(), "queue {queue}");
+        let mut offset = first;
+        while offset < end {
+            let pulled = consumer.pull(&Pull::new(topic, id, offset)).unwrap();
+            if pulled.status == PullStatus::OffsetMoved && pulled.next_offset > offset {
+                // More was deleted meanwhile.
+                offset = pulled.next_offset;
+                continue;
+            }
+            assert_eq!(
+                pulled.status,
+                PullStatus::Found,
+                "queue {queue} at {offset} of {first}..{end}"
+            );
+            for message in &pulled.messages {
+                assert_eq!(message.queue_offset, offset);
+                let id = expected[usize::try_from(offset).unwrap()];
+                assert_eq!(message.body, body(id), "queue {queue} at {offset}");
+                offset += 1;
+            }
+        }
+        first
+    };
+    (0..ledger.0.len()).map(|queue| read(&mut consumer, queue)).collect()
+}
+
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let mut list: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    list.retain(|path| path.file_name().unwrap().len() == 20);
+    list.sort();
+    list
+}
+
+/// Makes files look as if they were written long ago.
+fn age(files: &[PathBuf]) {
+    let old = SystemTime::now() - Duration::from_secs(1000 * 3600);
+    for path in files {
+        let file = File::options().write(true).open(path).unwrap();
+        file.set_times(FileTimes::new().set_modified(old)).unwrap();
+    }
+}
+
+fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what} within 30 s");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn old_segments_go_at_their_hour_with_the_queue_files_that_name_them() {
+    for shards in [1, 2] {
+        let data = Data::new();
+        let lines = format!("deleteWhen={HOURS}\nfileReservedTime=2\ncleanResourceInterval=200\n");
+        let setting = setting(shards, &lines);
+        let server = Server::start(data.path(), &setting);
+        let topic = server.topic();
+        let mut ledger = Ledger::new();
+        assert!(send(&server, topic, &mut ledger, 4000).is_none());
+        let logs = [data.store().join("commitlog"), data.store().join("streams/1")];
+        let mut old: Vec<PathBuf> = Vec::new();
+        for dir in logs.iter().filter(|dir| dir.exists()) {
+            let mut list = segments(dir);
+            // The newest three stay young: the one that is written, the one ahead, and one before.
+            list.truncate(list.len().saturating_sub(3));
+            old.extend(list);
+        }
+        assert!(old.len() >= 3, "{} old segments", old.len());
+        // Only what a checkpoint has passed is deleted; that comes within 10 s.
+        age(&old);
+        wait_for("the old segments are deleted", || old.iter().all(|path| !path.exists()));
+        let young = |dir: &PathBuf| !dir.exists() || segments(dir).len() >= 2;
+        assert!(logs.iter().all(young), "what is young stays");
+        let first_queue = data.store().join("consumequeue").join(topic).join("0");
+        wait_for("the queue's first file is deleted", || {
+            !first_queue.join("00000000000000000000").exists()
+        });
+        let mut before = check(&server, topic, &ledger);
+        wait_for("the queues begin where the log does", || {
+            std::thread::sleep(Duration::from_millis(300));
+            let last = std::mem::replace(&mut before, check(&server, topic, &ledger));
+            last == before
+        });
+        assert!(before.iter().all(|first| *first > 100), "{before:?}");
+        // A consumer that was further behind is told where the queue begins.
+        let mut consumer = Consumer::new(server.connect(TIMEOUT).unwrap(), "C");
+        let pulled = consumer.pull(&Pull::new(topic, 0, 0)).unwrap();
+        assert_eq!((pulled.status, pulled.next_offset), (PullStatus::OffsetMoved, before[0]));
+        drop(consumer);
+        server.kill();
+        let server = Server::start(data.path(), &setting);
+        assert_eq!(check(&server, topic, &ledger), before);
+        assert!(send(&server, topic, &mut ledger, 100).is_none());
+        assert!(server.stop().success());
+        let server = Server::start(data.path(), &setting);
+        assert_eq!(check(&server, topic, &ledger), before);
+        drop(server);
+    }
+}
+
+/// A small disk, which goes with the test.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(dir: &Path, mib: u32) -> SmallDisk {
+        fs::create_dir_all(dir).unwrap();
+        let size = format!("size={mib}m");
+        let mut mount = std::process::Command::new("mount");
+        let status = mount.args(["-t", "tmpfs", "-o", &size, "ringmq-test"]).arg(dir).status();
+        assert!(status.unwrap().success(), "mounting a tmpfs needs root");
+        SmallDisk(dir.to_path_buf())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn refused(error: Option<Error>) -> String {
+    let error = error.expect("a send is refused in the end");
+    assert_eq!(error.refused_code(), Some(response::SERVICE_NOT_AVAILABLE), "{error}");
+    error.to_string()
+}
+
+#[test]
+fn a_full_disk_refuses_sends_keeps_what_it_has_and_recovers() {
+    for flush in ["ASYNC_FLUSH", "SYNC_FLUSH"] {
+        let data = Data::new();
+        let disk = SmallDisk::mount(&data.store(), 24);
+        // The disk is looked at once, at the start: what follows meets the end of the disk itself.
+        let looking = |interval_ms: u32| {
+            let lines = format!("flushDiskType={flush}\ncleanResourceInterval={interval_ms}\n");
+            setting(1, &lines)
+        };
+        let server = Server::start(data.path(), &looking(100_000_000));
+        let topic = server.topic();
+        let mut ledger = Ledger::new();
+        assert!(send(&server, topic, &mut ledger, 500).is_none());
+        let ballast = data.store().join("ballast");
+        fill(&ballast);
+        let text = refused(send(&server, topic, &mut ledger, 100_000));
+        assert!(text.contains("disk is full"), "{text}");
+        check(&server, topic, &ledger);
+        server.kill();
+        // The next start finds the same full disk.
+        let setting = looking(200);
+        let server = Server::start(data.path(), &setting);
+        check(&server, topic, &ledger);
+        fs::remove_file(&ballast).unwrap();
+        wait_for("sends are accepted again", || send(&server, topic, &mut ledger, 1).is_none());
+        assert!(send(&server, topic, &mut ledger, 500).is_none());
+        check(&server, topic, &ledger);
+        assert!(server.stop().success());
+        let server = Server::start(data.path(), &setting);
+        check(&server, topic, &ledger);
+        drop(server);
+        drop(disk);
+    }
+}
+
+/// Writes a file until the disk is full.
+fn fill(path: &Path) {
+    use std::io::Write;
+    let mut file = File::create(path).unwrap();
+    let zeros = vec![1; 64 << 10];
+    while file.write_all(&zeros).is_ok() {}
+}
+
+#[test]
+fn above_the_warning_level_sends_are_refused_and_old_segments_are_given_up() {
+    let data = Data::new();
+    let disk = SmallDisk::mount(&data.store(), 40);
+    let setting = setting(1, "cleanResourceInterval=200\ndeleteCommitLogFilesInterval=10\n");
+    let server = Server::start(data.path(), &setting);
+    let topic = server.topic();
+    let mut ledger = Ledger::new();
+    assert!(send(&server, topic, &mut ledger, 5000).is_none());
+    let ballast = data.store().join("ballast");
+    fs::write(&ballast, vec![1; 23 << 20]).unwrap();
+    let log = data.store().join("commitlog");
+    let count = segments(&log).len();
+    // A checkpoint lets the first segments go; they make room, and sends go on.
+    wait_for("segments are given up", || segments(&log).len() < count);
+    wait_for("sends are accepted", || send(&server, topic, &mut ledger, 1).is_none());
+    let first = check(&server, topic, &ledger);
+    assert!(first.iter().all(|first| *first > 0), "{first:?}");
+    fs::write(&ballast, vec![1; 36 << 20]).unwrap_or_default();
+    let mut text = None;
+    wait_for("sends are refused", || {
+        text = send(&server, topic, &mut ledger, 1);
+        text.is_some()
+    });
+    let text = refused(text);
+    assert!(text.contains("disk"), "{text}");
+    drop(server);
+    drop(disk);
+}
