@@ -7,7 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// How a file is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,34 +138,48 @@ pub fn exists(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Makes a directory and those missing above it, and adds the directories that got a new name to `changed`: those
-/// are to be synced before anything below counts as durable.
-pub fn make_dirs(disk: &dyn Disk, dir: &Path, changed: &mut Vec<PathBuf>) -> io::Result<()> {
+/// Makes a directory and those missing above it.
+pub fn make_dirs(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     let made = match disk.make_dir(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let parent = dir.parent().ok_or(e)?;
-            make_dirs(disk, parent, changed)?;
+            make_dirs(disk, dir.parent().ok_or(e)?)?;
             disk.make_dir(dir)
         }
         made => made,
     };
     match made {
-        Ok(()) => changed.extend(dir.parent().map(Path::to_path_buf)),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(e) => return Err(e),
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+        Ok(()) | Err(_) => Ok(()),
     }
-    Ok(())
 }
 
-/// As `make_dirs`, and makes their names durable.
+/// As `make_dirs`, and makes the names durable, each before there is one below it.
 pub fn make_durable_dirs(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    let mut changed = Vec::new();
-    make_dirs(disk, dir, &mut changed)?;
-    changed.iter().try_for_each(|dir| {
-        // A relative path of one element lies in the working directory.
-        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-        disk.sync_dir(dir)
-    })
+    let made = match disk.make_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            make_durable_dirs(disk, dir.parent().ok_or(e)?)?;
+            disk.make_dir(dir)
+        }
+        made => made,
+    };
+    // A relative path of one element lies in the working directory.
+    let above = dir.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
+    let Some(above) = above else { return Ok(()) };
+    match made {
+        Ok(()) => {
+            // Those further up may be what a start that failed has left; mostly they are older, or others own them.
+            for older in above.ancestors().skip(1).filter(|older| !older.as_os_str().is_empty()) {
+                let _ = disk.sync_dir(older);
+            }
+            disk.sync_dir(above)
+        }
+        // A process that died may have made it just now; where others own the directory above, that was not so.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => match disk.sync_dir(above) {
+            Err(e) if e.kind() != io::ErrorKind::PermissionDenied => Err(e),
+            Ok(()) | Err(_) => Ok(()),
+        },
+        Err(e) => Err(e),
+    }
 }
 
 /// Replaces a file so that a crash leaves the old or the new content: temporary file, sync, rename, sync.

@@ -288,7 +288,8 @@ pub(crate) fn run_step(
     match step {
         QueueStep::Write(writes) => writes.iter().try_for_each(|write| files.write(write)),
         QueueStep::Checkpoint(checkpoints) => {
-            files.sync()?;
+            // Whatever the reason: what a failed sync has lost is not there for another try.
+            files.sync().map_err(io::Error::other)?;
             checkpoints.iter().try_for_each(|(stream, c)| write_checkpoint(paths, *stream, c))
         }
         QueueStep::Trim(_) => unreachable!("answered with what was found"),

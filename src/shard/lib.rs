@@ -8,6 +8,8 @@
 pub mod app;
 pub mod boot;
 mod conns;
+#[cfg(test)]
+mod crash;
 pub mod cx;
 pub mod disk;
 mod frames;

@@ -146,7 +146,7 @@ impl QueueFiles {
             Err(_) => {}
         }
         let dir = path.parent().expect("a queue file lies in a directory");
-        make_dirs(&*self.disk, dir, &mut Vec::new())?;
+        make_dirs(&*self.disk, dir)?;
         // Nobody counts on the file before the next `sync`. Another shard may have made the directories above, and
         // not have synced them.
         let above = dir.ancestors().skip(1).take_while(|above| above.starts_with(&self.root));
@@ -183,6 +183,19 @@ pub fn read_entries(
     let filled = read_full_at(&*file, &mut bytes, at - base)?;
     bytes.truncate(filled);
     Ok(bytes)
+}
+
+/// Whether the record that an entry names has this queue offset.
+pub type NamesRecord<'n> = dyn Fn(&CqEntry, u64) -> io::Result<bool> + 'n;
+
+/// Bytes of an entry that say where its record lies.
+const PLACE_BYTES: usize = 12;
+
+/// Whether a power cut can leave one part of an entry's place without the other: it lies in two sectors.
+fn may_be_torn(index: u64) -> bool {
+    const SECTOR_BYTES: u64 = 512;
+    let at = index * ENTRY_BYTES as u64;
+    at / SECTOR_BYTES != (at + PLACE_BYTES as u64 - 1) / SECTOR_BYTES
 }
 
 /// Starts of a queue's files, ascending.
@@ -300,11 +313,15 @@ pub(crate) fn cut_entries(
 }
 
 /// First and next offset that a queue's files hold, counting only entries of records below `position_max`.
+///
+/// Behind those the files may hold any part of what was written since the last sync: of an entry in two sectors
+/// perhaps the second only, which then seems to name an early record. `names_record` tells.
 pub fn extent(
     disk: &dyn Disk,
     dir: &Path,
     file_bytes: u64,
     position_max: u64,
+    names_record: &NamesRecord<'_>,
 ) -> io::Result<(i64, i64)> {
     let bases = bases(disk, dir)?;
     let per_file = file_bytes / ENTRY_BYTES as u64;
@@ -314,6 +331,11 @@ pub fn extent(
         let entry = CqEntry::decode(&bytes[..read]);
         Ok(entry.filter(|e| e.is_filler() || e.phy.position() < position_max))
     };
+    let holds = |file: &dyn DiskFile, base: u64, index: u64| -> io::Result<bool> {
+        let Some(entry) = entry_at(file, index)? else { return Ok(false) };
+        let certain = entry.is_filler() || !may_be_torn(index);
+        Ok(certain || names_record(&entry, base / ENTRY_BYTES as u64 + index)?)
+    };
     let Some(first_base) = bases.first().copied() else { return Ok((0, 0)) };
     let mut next = first_base / ENTRY_BYTES as u64;
     for base in bases.iter().rev() {
@@ -321,7 +343,7 @@ pub fn extent(
         let (mut low, mut high) = (0, per_file);
         while low < high {
             let middle = low + (high - low) / 2;
-            if entry_at(&*file, middle)?.is_some() { low = middle + 1 } else { high = middle }
+            if holds(&*file, *base, middle)? { low = middle + 1 } else { high = middle }
         }
         if low > 0 {
             next = base / ENTRY_BYTES as u64 + low;
@@ -359,6 +381,25 @@ mod tests {
         QueueWrite { topic: Arc::from(&b"T"[..]), queue: QueueId(3), first, bytes: entries(count) }
     }
 
+    fn yes(_: &CqEntry, _: u64) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    #[test]
+    fn half_an_entry_is_none() {
+        // Entry 102 begins 8 bytes before a sector's end: its position is in one, its size in the next.
+        assert!(may_be_torn(102) && !may_be_torn(101));
+        let dir = tempfile::tempdir().unwrap();
+        let mut bytes = entries(102);
+        bytes.extend_from_slice(&[0; 8]);
+        bytes.extend_from_slice(&entries(1)[8..]);
+        bytes.resize(4000, 0);
+        fs::write(dir.path().join(segment::name(0)), &bytes).unwrap();
+        let names_record = |e: &CqEntry, offset: u64| Ok(e.phy.position() == offset * 100);
+        let found = extent(&LocalDisk, dir.path(), 4000, 102 * 100, &names_record).unwrap();
+        assert_eq!(found, (0, 102));
+    }
+
     #[test]
     fn entries_cross_files_and_come_back() {
         let dir = tempfile::tempdir().unwrap();
@@ -367,8 +408,8 @@ mod tests {
         files.sync().unwrap();
         let queue = dir.path().join("T/3");
         assert_eq!(fs::read_dir(&queue).unwrap().count(), 3);
-        assert_eq!(extent(&LocalDisk, &queue, FILE_BYTES, u64::MAX).unwrap(), (0, 25));
-        assert_eq!(extent(&LocalDisk, &queue, FILE_BYTES, 1200).unwrap(), (0, 12));
+        assert_eq!(extent(&LocalDisk, &queue, FILE_BYTES, u64::MAX, &yes).unwrap(), (0, 25));
+        assert_eq!(extent(&LocalDisk, &queue, FILE_BYTES, 1200, &yes).unwrap(), (0, 12));
         let paths = StorePaths::for_test(dir.path(), dir.path(), FILE_BYTES);
         let bytes = read_entries(&paths, b"T", QueueId(3), 8, 100).unwrap();
         assert_eq!(bytes, entries(25)[160..200], "to the end of that file");
@@ -394,7 +435,7 @@ mod tests {
         assert_eq!(trim(&mut files, 1001), (11, Some(1100), 2));
         assert_eq!(trim(&mut files, 9000), (25, None, 1), "the last file keeps the offset");
         assert_eq!(
-            extent(&LocalDisk, &dir.path().join("T/3"), FILE_BYTES, u64::MAX).unwrap(),
+            extent(&LocalDisk, &dir.path().join("T/3"), FILE_BYTES, u64::MAX, &yes).unwrap(),
             (20, 25)
         );
     }
@@ -405,7 +446,7 @@ mod tests {
         let mut files = QueueFiles::new(Arc::new(LocalDisk), dir.path().to_path_buf(), FILE_BYTES);
         files.write(&write(14, 3)).unwrap();
         let queue = dir.path().join("T/3");
-        assert_eq!(extent(&LocalDisk, &queue, FILE_BYTES, u64::MAX).unwrap(), (14, 17));
+        assert_eq!(extent(&LocalDisk, &queue, FILE_BYTES, u64::MAX, &yes).unwrap(), (14, 17));
         let bytes = fs::read(queue.join("00000000000000000200")).unwrap();
         assert!(CqEntry::decode(&bytes).unwrap().is_filler());
     }
@@ -418,7 +459,7 @@ mod tests {
         let queue = dir.path().join("T/3");
         let cut = |next| {
             let found = cut_entries(&LocalDisk, &queue, FILE_BYTES, next).unwrap();
-            let held = extent(&LocalDisk, &queue, FILE_BYTES, u64::MAX).unwrap();
+            let held = extent(&LocalDisk, &queue, FILE_BYTES, u64::MAX, &yes).unwrap();
             (found, held, fs::read_dir(&queue).unwrap().count())
         };
         assert_eq!(cut(25), (false, (0, 25), 3));

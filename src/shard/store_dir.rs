@@ -1,7 +1,7 @@
 //! The store directory at start and end: lock, identity, windows, recovery, the `abort` marker.
 //!
-//! Order of a start: lock, identity, segments, window of a dead process written back, scan, tail cleaned, new
-//! window, `abort`. The scan begins at the checkpoint; what lies behind the end of the log is zeroed, so that
+//! Order of a start: lock, identity, `abort`, segments, window of a dead process written back, scan, tail cleaned,
+//! new window. The scan begins at the checkpoint; what lies behind the end of the log is zeroed, so that
 //! nothing stale is ever found there again.
 
 use crate::boot::{SegmentFiles, ShardStore};
@@ -184,6 +184,8 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
     let config = &StoreDirConfig { sync_by: Some(sync_by), ..config.clone() };
     let abort = disk::exists(&*disk, &paths.abort());
     let clean = !abort.map_err(StoreError::io(&paths.abort(), "looking for the marker"))?;
+    mark_running(&*disk, &paths.abort())
+        .map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
     let queues = stream_dir::queue_dirs(&paths)?;
     let opened: Vec<Result<stream_dir::OpenStream, StoreError>> = std::thread::scope(|scope| {
         let open = |stream| {
@@ -206,15 +208,7 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
     if !clean {
         // What a dead process did is in the page cache only, names too, and recovery has built on it.
         disk.sync_file_system(&paths.root).map_err(StoreError::io(&paths.root, "syncing"))?;
-        for dir in [&paths.root, &paths.commit_log] {
-            if let Some(above) = dir.parent().filter(|above| !above.as_os_str().is_empty()) {
-                // Where others own the directory above, the name in it is older than this process.
-                let _ = disk.sync_dir(above);
-            }
-        }
     }
-    mark_running(&*disk, &paths.abort())
-        .map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
     let settings = StoreConfig { retention: config.retention, ..StoreConfig::default() };
     let shards = parts.into_iter().map(|part| shard_store(part, &paths, settings)).collect();
     Ok(OpenStore { shards, identity, paths, _lock: lock })
@@ -241,7 +235,7 @@ fn shard_store(
 
 /// Leaves the marker, with the process id in it where the disk has room. Only that it exists counts.
 ///
-/// Durable before the first message: a power cut that took the marker would pass for an orderly stop.
+/// Durable before anything is changed: a crash that took the marker would pass for an orderly stop.
 fn mark_running(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let pid = std::process::id().to_string();
     match disk::replace_file(disk, path, pid.as_bytes()) {
@@ -365,6 +359,7 @@ pub(crate) fn open_segment(disk: &dyn Disk, path: &Path) -> io::Result<(File, Fi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::FileExt;
 
     const SEGMENT: u64 = 64 << 10;
 
@@ -397,10 +392,7 @@ mod tests {
         assert!(!unfinished.exists());
     }
 
-    #[test]
-    fn a_later_segment_with_a_large_first_record_is_not_cut_away() {
-        let dir = tempfile::tempdir().unwrap();
-        drop(open(&config(dir.path())).unwrap());
+    fn record(position: u64) -> Vec<u8> {
         let host = "127.0.0.1:10911".parse().unwrap();
         let message = wire::message::NewMessage {
             queue_id: wire::ids::QueueId(0),
@@ -418,10 +410,40 @@ mod tests {
         let mut bytes = vec![0; message.encoded_len()];
         let place = wire::message::Place {
             queue_offset: wire::ids::QueueOffset(0),
-            phy_offset: wire::ids::PhyOffset::new(StreamId(0), 3 * SEGMENT),
+            phy_offset: wire::ids::PhyOffset::new(StreamId(0), position),
             store_timestamp: base::time::WallMs(9),
         };
         message.encode(&mut bytes, place);
+        bytes
+    }
+
+    #[test]
+    fn a_window_that_was_being_made_does_not_overwrite_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let end = |open: OpenStore| open.shards[0].store.stream(StreamId(0)).appended();
+        drop(open(&config(dir.path())).unwrap());
+        let bytes = record(0);
+        let log = fs::OpenOptions::new()
+            .write(true)
+            .open(dir.path().join("commitlog").join(segment::name(0)))
+            .unwrap();
+        log.write_all_at(&bytes, 0).unwrap();
+        assert_eq!(end(open(&config(dir.path())).unwrap()), bytes.len() as u64);
+        let names = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().path());
+        let is_window = |p: &PathBuf| p.to_str().unwrap().contains("/ringmq-");
+        let window = names.into_iter().find(is_window).unwrap();
+        let ring = fs::metadata(&window).unwrap().len() - 4096;
+        let zeros = vec![0; usize::try_from(ring).unwrap()];
+        let window = fs::OpenOptions::new().write(true).open(window).unwrap();
+        window.write_all_at(&zeros, 4096).unwrap();
+        assert_eq!(end(open(&config(dir.path())).unwrap()), bytes.len() as u64);
+    }
+
+    #[test]
+    fn a_later_segment_with_a_large_first_record_is_not_cut_away() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(&config(dir.path())).unwrap());
+        let mut bytes = record(3 * SEGMENT);
         let size = usize::try_from(SEGMENT).unwrap();
         bytes.resize(size, 0);
         let file = |base| dir.path().join("commitlog").join(segment::name(base));

@@ -33,7 +33,7 @@ fn newest_entry(opening: &Opening<'_>, names: &[&QueueName]) -> Result<Option<u6
     for (topic, id) in names {
         let dir = queue_dir(&paths.consume_queue, topic, *id)
             .map_err(StoreError::io(&paths.consume_queue, "naming a queue"))?;
-        let end = extent(opening.disk, &dir, paths.queue_file_bytes, u64::MAX)
+        let end = extent(opening.disk, &dir, paths.queue_file_bytes, u64::MAX, &|_, _| Ok(true))
             .and_then(|held| last_end(opening.disk, &dir, paths.queue_file_bytes, held))
             .map_err(StoreError::io(&dir, "reading the queue"))?;
         newest = newest.max(end);

@@ -33,6 +33,8 @@ const WRITE_BATCH_BYTES: u64 = 256 << 10;
 const WINDOW_BYTES_MIN: usize = 16 << 20;
 /// Windows of log that can be written and not yet durable: 2 GiB with windows of 64 MiB.
 const UNSYNCED_WINDOWS: u64 = 32;
+/// Where a record says its offset in its queue and its place in the log (store.md 2.2).
+const RECORD_PLACES: std::ops::Range<usize> = 20..36;
 /// Behind the end of the log at most this much can be left from writes of a process that died.
 const DIRTY_BYTES_MAX: u64 = 2 << 30;
 
@@ -191,6 +193,8 @@ impl Opening<'_> {
                     path.display()
                 );
             }
+            // The size that the last process gave it, before a later segment's name makes this one's durable.
+            file.sync_all().map_err(StoreError::io(&path, "syncing"))?;
         }
         Ok(())
     }
@@ -209,7 +213,8 @@ impl Opening<'_> {
             self.stream.0
         );
         let size = self.paths.segment_bytes;
-        let mut at = written - written % BLOCK_BYTES as u64;
+        // Not from the start of its block: a process that died while it started may have left that part empty.
+        let mut at = written;
         while at < appended {
             let base = at - at % size;
             let path = self.path(base);
@@ -352,6 +357,23 @@ impl Opening<'_> {
         );
         let (queues, gaps) = rebuilt.finish();
         Ok((end, queues, gaps))
+    }
+
+    /// Whether the record at an entry's place is the one with this offset in its queue, as far as it is still there.
+    fn names_record(&self, entry: &CqEntry, offset: u64) -> io::Result<bool> {
+        let position = entry.phy.position();
+        let base = position - position % self.paths.segment_bytes;
+        let path = self.paths.log_dir(entry.phy.stream()).join(segment::name(base));
+        let file = match self.disk.open(&path, Access::Read) {
+            Ok(file) => file,
+            // Expired; the entry is older than anything that can be torn.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(e) => return Err(e),
+        };
+        let mut head = [0; RECORD_PLACES.end];
+        let read = read_full_at(&*file, &mut head, position - base)?;
+        let places = [offset.to_be_bytes(), entry.phy.0.to_be_bytes()].concat();
+        Ok(head[..read].get(RECORD_PLACES) == Some(&places))
     }
 
     /// Valid records far behind the end mean damage, not a torn tail: nothing is cut without the operator's word.
@@ -585,8 +607,16 @@ impl<'o> Rebuilt<'o> {
         for (topic, id) in names {
             let dir = queue_dir(&paths.consume_queue, topic, *id);
             let dir = dir.map_err(StoreError::io(&paths.consume_queue, "naming a queue"))?;
-            let (min, next) = extent(opening.disk, &dir, paths.queue_file_bytes, from)
-                .map_err(StoreError::io(&dir, "reading the queue"))?;
+            let names_record = |entry: &CqEntry, offset| {
+                // Entries of these queues name records of other ones.
+                if topic.starts_with(b"%LMQ%") {
+                    return Ok(true);
+                }
+                opening.names_record(entry, offset)
+            };
+            let (min, next) =
+                extent(opening.disk, &dir, paths.queue_file_bytes, from, &names_record)
+                    .map_err(StoreError::io(&dir, "reading the queue"))?;
             let (min, _) = match opening.bases.first() {
                 Some(first) if *first > 0 => {
                     let start = PhyOffset::new(opening.stream, *first);
