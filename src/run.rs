@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use store::layout::index::IndexLimits;
 use store::stream::{FlushMode, SyncBy};
 
 /// Exit status when the host cannot run it at all (EX_CONFIG of sysexits).
@@ -302,6 +303,11 @@ fn open_store(config: &BrokerConfig, shards: usize) -> Result<OpenStore, Fatal> 
         },
         flush_interval_ns: config.flush_interval_commit_log_ms * 1_000_000,
         read_uncommitted: config.read_uncommitted_visible,
+        index: config.index.message_index_enable,
+        index_limits: IndexLimits {
+            slots: config.index.max_hash_slot_num,
+            items: config.index.max_index_num,
+        },
     };
     store_dir::open(&dir).map_err(|e| Fatal::start(e.to_string()))
 }

@@ -27,6 +27,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use store::layout::index::IndexLimits;
 use store::stream::FlushMode;
 use wire::codes::response;
 use wire::frame::split;
@@ -55,6 +56,7 @@ const UPKEEP: &[(&str, &str, usize)] = &[
     // When a round is late, the index of a queue holds more than ever before, and doubles.
     ("store/consume_queue.rs", "push", 10),
     ("store/engine.rs", "note_end", 2),
+    ("store/index.rs", "push", 10),
     // Changed consumer offsets go to the metadata shard and to their file, every five seconds.
     ("broker/offsets.rs", "hand_over", 10),
     ("broker/offsets.rs", "commit", 10),
@@ -160,6 +162,11 @@ fn start(dir: &Path, shards: u16) -> Broker {
         sync_by: None,
         flush_interval_ns: 500_000_000,
         read_uncommitted: false,
+        index: config.index.message_index_enable,
+        index_limits: IndexLimits {
+            slots: config.index.max_hash_slot_num,
+            items: config.index.max_index_num,
+        },
     };
     let mut store = store_dir::open(&dir).unwrap();
     let settings = Arc::new(Settings::new(config, shards).unwrap());

@@ -1,9 +1,10 @@
-//! Reads that need files: pulls far behind, and looking up store times. Each is a small state machine that the
+//! Reads that need files: pulls far behind, looking up store times, records by their place. Each is a small state machine that the
 //! loop feeds with what it read; none blocks a turn.
 //!
 //! Limits: so many in flight per shard, the others wait in line; so many bytes per read.
 
 use crate::app::{Broker, Host};
+use crate::fetch::{self, Fetch};
 use crate::handlers::offset::Search;
 use crate::handlers::pull::{Pull, answer, come_again, memory_limits};
 use shard::Cx;
@@ -29,6 +30,7 @@ const HEAD_BYTES: usize = 96;
 enum Job {
     Pull(Pull),
     Search(Search),
+    Fetch(Fetch),
 }
 
 enum Stage {
@@ -38,6 +40,8 @@ enum Stage {
     Log(LogStage),
     /// The head of a record was asked for.
     Head,
+    /// What a `Fetch` asks for, which knows it itself.
+    Fetch,
 }
 
 /// Records of a pull that are being read.
@@ -114,6 +118,16 @@ pub(crate) fn begin_search<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, sea
     enqueue(broker, cx, Job::Search(search));
 }
 
+/// Begins to read records by their places, or puts it in line.
+pub(crate) fn begin_fetch<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, fetch: Fetch) {
+    enqueue(broker, cx, Job::Fetch(fetch));
+}
+
+/// Keeps it until what it asks for next is there; the token to ask with.
+pub(crate) fn park_fetch(broker: &mut Broker, fetch: Fetch) -> u64 {
+    broker.cold.insert(Cold { job: Job::Fetch(fetch), stage: Stage::Fetch })
+}
+
 fn enqueue<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, job: Job) {
     if broker.cold.in_flight() < IN_FLIGHT_MAX {
         run(broker, cx, job);
@@ -124,14 +138,14 @@ fn enqueue<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, job: Job) {
             Job::Pull(pull) => {
                 come_again(cx, &pull);
             }
-            Job::Search(search) => {
-                let why = format!(
-                    "stage received: {WAITING_MAX} reads of old messages are waiting, the limit"
-                );
-                search.refuse(cx, &why);
-            }
+            Job::Search(search) => search.refuse(cx, &too_many()),
+            Job::Fetch(fetch) => fetch::refuse(cx, fetch, &too_many()),
         }
     }
+}
+
+fn too_many() -> String {
+    format!("stage received: {WAITING_MAX} reads of old messages are waiting, the limit")
 }
 
 fn next_in_line<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
@@ -145,6 +159,7 @@ fn run<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, job: Job) {
     match job {
         Job::Pull(pull) => run_pull(broker, cx, pull),
         Job::Search(search) => run_search(broker, cx, search),
+        Job::Fetch(fetch) => fetch::run(broker, cx, fetch),
     }
 }
 
@@ -355,7 +370,8 @@ pub(crate) fn on_read<H: Host>(
             search.tell(store_time(bytes));
             run_search(broker, cx, search);
         }
-        (Job::Pull(_), Stage::Head) => unreachable!("a pull reads no heads"),
+        (Job::Fetch(fetch), _) => fetch::on_read(broker, cx, fetch, bytes),
+        (Job::Pull(_), Stage::Head | Stage::Fetch) => unreachable!("a pull reads no heads"),
     }
     next_in_line(broker, cx);
 }

@@ -10,6 +10,7 @@ pub mod boot;
 mod conns;
 pub mod cx;
 mod frames;
+pub mod index_files;
 mod io_map;
 pub mod offline;
 pub mod queue_files;

@@ -5,12 +5,14 @@
 //! nothing stale is ever found there again.
 
 use crate::boot::{SegmentFiles, ShardStore};
+use crate::index_files::{IndexPlace, ShardIndex};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::layout::identity::{self, Identity};
+use store::layout::index::IndexLimits;
 use store::layout::segment;
 use store::queues::Queues;
 use store::stream::{FlushMode, SyncBy};
@@ -18,6 +20,7 @@ use store::{Store, StoreConfig};
 use wire::ids::StreamId;
 
 mod device;
+mod index_dir;
 mod stream_dir;
 
 /// What the operator asked for.
@@ -47,6 +50,10 @@ pub struct StoreDirConfig {
     pub flush_interval_ns: u64,
     /// Consumers may read unflushed messages with SYNC_FLUSH.
     pub read_uncommitted: bool,
+    /// `messageIndexEnable`.
+    pub index: bool,
+    /// `maxHashSlotNum` and `maxIndexNum`.
+    pub index_limits: IndexLimits,
 }
 
 /// Paths and sizes of an open store.
@@ -60,6 +67,8 @@ pub struct StorePaths {
     pub queue_file_bytes: u64,
     /// Size of a segment in bytes.
     pub segment_bytes: u64,
+    /// Sizes of an index file.
+    pub index_limits: IndexLimits,
 }
 
 impl StorePaths {
@@ -77,6 +86,15 @@ impl StorePaths {
             0 => self.root.join("checkpoint"),
             n => self.root.join("streams").join(format!("{n}.checkpoint")),
         }
+    }
+
+    /// Where a stream's index lies.
+    fn index_place(&self, stream: StreamId) -> IndexPlace {
+        let dir = match stream.0 {
+            0 => self.root.join("index"),
+            n => self.root.join("streams").join(format!("{n}.index")),
+        };
+        IndexPlace { dir, cut_dir: self.cut_dir(), stream, limits: self.index_limits }
     }
 
     /// Directory of the JSON tables.
@@ -143,6 +161,7 @@ pub fn open(config: &StoreDirConfig) -> Result<OpenStore, StoreError> {
         consume_queue: config.root.join("consumequeue"),
         queue_file_bytes: config.queue_file_bytes,
         segment_bytes: identity.segment_bytes,
+        index_limits: config.index_limits,
     });
     if identity.streams > 1 {
         let dir = config.root.join("streams");
@@ -185,15 +204,23 @@ fn shard_store(streams: Vec<stream_dir::OpenStream>, paths: &Arc<StorePaths>) ->
     let mut files: Vec<SegmentFiles> = Vec::new();
     let mut queues = Queues::default();
     let mut list = Vec::new();
+    let mut indexes = Vec::new();
+    let mut unindexed = Vec::new();
     for opened in streams {
+        if !opened.index.as_ref().is_some_and(|index| index.is_complete) {
+            unindexed.push(opened.stream.id());
+        }
+        indexes.extend(opened.index.map(|opened| opened.index));
         files.extend(opened.files);
         for queue in opened.queues {
             queues.insert(queue);
         }
         list.push((opened.stream, opened.checkpoint));
     }
-    let store = Store::new(StoreConfig::default(), list, queues);
-    ShardStore { store, files, paths: Arc::clone(paths) }
+    let mut store = Store::new(StoreConfig::default(), list, queues);
+    unindexed.into_iter().for_each(|stream| store.switch_off_index(stream));
+    let index = ShardIndex::new(indexes);
+    ShardStore { store, files, index, paths: Arc::clone(paths) }
 }
 
 impl OpenStore {
@@ -362,6 +389,8 @@ mod tests {
             sync_by: None,
             flush_interval_ns: 500_000_000,
             read_uncommitted: false,
+            index: true,
+            index_limits: IndexLimits { slots: 50, items: 300 },
         }
     }
 

@@ -1,6 +1,7 @@
 //! The engine: a shard's streams and queues together, from append to what readers see.
 
 use crate::consume_queue::ConsumeQueue;
+use crate::index::{IndexEntry, IndexHits, IndexKeys, IndexQuery, WaitingIndex, is_indexed};
 use crate::layout::checkpoint::Checkpoint;
 use crate::layout::consume_queue::CqEntry;
 use crate::op::{OpTag, QueueWrite, StoreOp};
@@ -23,6 +24,8 @@ pub struct StoreConfig {
     pub queue_flush_interval_ns: u64,
     /// Pause between two checkpoints, ns.
     pub checkpoint_interval_ns: u64,
+    /// Messages are indexed by their keys (`messageIndexEnable`).
+    pub index: bool,
 }
 
 impl Default for StoreConfig {
@@ -30,6 +33,7 @@ impl Default for StoreConfig {
         StoreConfig {
             queue_flush_interval_ns: 1_000_000_000,
             checkpoint_interval_ns: 10_000_000_000,
+            index: true,
         }
     }
 }
@@ -94,6 +98,7 @@ struct StreamState {
     ends: VecDeque<u64>,
     /// A record's end at or below the flushed frontier, which itself may lie inside a record.
     durable_end: u64,
+    index: WaitingIndex,
     checkpoint: Checkpoint,
     /// Store time of the newest message, ms.
     last_timestamp: i64,
@@ -132,6 +137,10 @@ pub struct Store {
     round: Round,
     next_checkpoint_at: MonoNs,
     checkpoint_wanted: bool,
+    /// The index files failed in this round.
+    index_failed: bool,
+    /// What the index files did not take waits for another round.
+    index_late: bool,
     failure: Option<Failure>,
     closing: bool,
 }
@@ -147,6 +156,7 @@ impl Store {
                     hidden: VecDeque::new(),
                     ends: VecDeque::new(),
                     durable_end: stream.flushed(),
+                    index: WaitingIndex::new(stream.id(), config.index),
                     stream,
                     checkpoint,
                     last_timestamp: checkpoint.log_timestamp,
@@ -159,6 +169,8 @@ impl Store {
             round: Round::default(),
             next_checkpoint_at: MonoNs(0),
             checkpoint_wanted: false,
+            index_failed: false,
+            index_late: false,
             failure: None,
             closing: false,
         };
@@ -224,6 +236,41 @@ impl Store {
     fn state_mut(&mut self, id: StreamId) -> &mut StreamState {
         let found = self.streams.iter_mut().find(|s| s.stream.id() == id);
         found.expect("a stream is asked of the shard that serves it")
+    }
+
+    // ---- index by key ----
+
+    /// Indexes no messages of this stream: it has no index files.
+    pub fn switch_off_index(&mut self, id: StreamId) {
+        self.state_mut(id).index.switch_off();
+    }
+
+    /// Records whose index entries are not in the files yet and that readers may see.
+    pub fn search_index(&self, query: &IndexQuery) -> IndexHits {
+        let mut hits = IndexHits::default();
+        for state in &self.streams {
+            hits.merge(state.index.search(query, state.stream.visible()));
+        }
+        hits
+    }
+
+    /// The index files did not take what they were given; it is tried again later. Before `on_queues`.
+    pub fn on_index_failed(&mut self) {
+        for state in self.streams.iter_mut().filter(|s| s.index.is_handed_out()) {
+            state.index.done(false);
+            self.index_failed = true;
+        }
+    }
+
+    /// The next entries for the index files, of records below the round's frontiers.
+    fn plan_index(&mut self, marks: &Marks) -> Option<QueueStep> {
+        if self.index_failed {
+            return None;
+        }
+        marks.iter().find_map(|(id, durable)| {
+            let entries = self.state_mut(*id).index.hand_out(*durable)?;
+            Some(QueueStep::Index(*id, entries))
+        })
     }
 
     // ---- append ----
@@ -312,8 +359,8 @@ impl Store {
     /// When `plan` or `plan_queues` wants to be called again; `None`: after the next append or completion.
     pub fn next_deadline(&self) -> Option<MonoNs> {
         let streams = self.streams.iter().filter_map(|s| s.stream.next_deadline()).min();
-        let queues =
-            (!self.dirty.is_empty() && self.round.is_resting()).then(|| self.round.next_at());
+        let waiting = !self.dirty.is_empty() || self.index_late;
+        let queues = (waiting && self.round.is_resting()).then(|| self.round.next_at());
         [streams, queues].into_iter().flatten().min()
     }
 
@@ -352,6 +399,7 @@ impl Store {
         }
         let settled = || self.streams.iter().all(|s| s.stream.is_settled());
         let work = !self.dirty.is_empty()
+            || self.index_late
             || self.checkpoint_wanted && settled()
             || self.closing && !self.is_closed();
         if work && self.round.may_begin(now, self.closing) {
@@ -372,11 +420,18 @@ impl Store {
         }
         match step? {
             RoundStep::Write(writes) => Some(QueueStep::Write(writes)),
-            RoundStep::Complete(marks) => self.complete_round(marks, now),
+            RoundStep::Complete(marks) => match self.plan_index(&marks) {
+                Some(step) => {
+                    self.round.hold(marks);
+                    Some(step)
+                }
+                None => self.complete_round(marks, now),
+            },
         }
     }
 
     fn complete_round(&mut self, marks: Marks, now: MonoNs) -> Option<QueueStep> {
+        self.index_late = std::mem::take(&mut self.index_failed);
         let settled = self.streams.iter().all(|s| s.stream.is_settled());
         let moved = marks.iter().any(|(id, at)| self.state(*id).checkpoint.dispatched != Some(*at));
         let checkpoint = if self.closing {
@@ -409,6 +464,7 @@ impl Store {
                 queue_timestamp: time,
                 dispatched: Some(*flushed),
                 clean_end: settled.then_some(*flushed),
+                indexed: state.index.complete_to(*flushed).or(state.checkpoint.indexed),
                 ..state.checkpoint
             };
             list.push((*id, state.checkpoint));
@@ -422,6 +478,9 @@ impl Store {
             let stream = self.streams.first().map_or(StreamId(0), |s| s.stream.id());
             self.fail(Failure { stream, error });
             return;
+        }
+        for state in self.streams.iter_mut().filter(|s| s.index.is_handed_out()) {
+            state.index.done(true);
         }
         for (no, offset) in self.round.done() {
             let queue = self.queues.get_mut(no);
@@ -471,7 +530,10 @@ impl Store {
 pub enum QueueStep {
     /// Write these entries to their queues' files.
     Write(Vec<QueueWrite>),
-    /// Make all queue files written so far durable, then write these checkpoints.
+    /// Add these entries to the stream's index files.
+    Index(StreamId, Vec<IndexEntry>),
+    /// Make all queue files written so far durable, then write these checkpoints. Their `indexed` is what the index files
+    /// have been given; the one that is written says what of it is durable.
     Checkpoint(Vec<(StreamId, Checkpoint)>),
 }
 
@@ -489,10 +551,21 @@ pub struct Batch<'s> {
 impl Batch<'_> {
     /// Encodes the next message. The lengths of all add up to the total given to `begin`.
     pub fn push(&mut self, message: &NewMessage<'_>, tags_code: i64) -> PhyOffset {
+        self.push_indexed(message, tags_code, &IndexKeys::of(message.properties))
+    }
+
+    /// As `push`, for callers that know the keys in the message's properties.
+    pub fn push_indexed(
+        &mut self,
+        message: &NewMessage<'_>,
+        tags_code: i64,
+        keys: &IndexKeys<'_>,
+    ) -> PhyOffset {
         let len = message.encoded_len();
         assert!(self.cursor + len as u64 <= self.end, "a batch is as long as announced");
         let phy = PhyOffset::new(self.stream, self.cursor);
-        let offset = self.store.queues.get(self.queue).next();
+        let queue = self.store.queues.get(self.queue);
+        let (offset, topic_hash) = (queue.next(), queue.topic_hash);
         let place = Place {
             queue_offset: QueueOffset(offset),
             phy_offset: phy,
@@ -500,6 +573,9 @@ impl Batch<'_> {
         };
         let state = self.store.state_mut(self.stream);
         message.encode(state.stream.record_mut(self.cursor, len), place);
+        if is_indexed(message.sys_flag) {
+            state.index.push(keys, topic_hash, phy, self.now.wall.0);
+        }
         self.cursor += len as u64;
         let size = u32::try_from(len).expect("bounded by the segment");
         self.store.queues.get_mut(self.queue).push(CqEntry { phy, size, tags_code });

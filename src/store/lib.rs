@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod consume_queue;
+pub mod index;
 pub mod layout;
 pub mod op;
 pub mod queues;

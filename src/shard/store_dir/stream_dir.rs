@@ -1,5 +1,6 @@
 //! One stream of the store directory: from its files and a dead process's window to a stream ready to append.
 
+use super::index_dir::{self, IndexStart, OpenIndex};
 use super::{StoreDirConfig, StoreError, StorePaths, create_segment, open_segment, read_full_at};
 use crate::boot::SegmentFiles;
 use crate::queue_files::{extent, queue_dir};
@@ -38,6 +39,8 @@ pub(super) struct OpenStream {
     pub(super) checkpoint: Checkpoint,
     pub(super) files: Vec<SegmentFiles>,
     pub(super) queues: Vec<ConsumeQueue>,
+    /// `None`: it could not be opened.
+    pub(super) index: Option<OpenIndex>,
 }
 
 /// A queue directory: topic and number.
@@ -82,6 +85,8 @@ struct Opening<'o> {
     window_identity: WindowIdentity,
     bases: Vec<u64>,
     clean: bool,
+    /// The window of a process that died on this boot of the machine was there.
+    window_found: bool,
 }
 
 pub(super) fn open(
@@ -108,6 +113,7 @@ pub(super) fn open(
         bases: segment_bases(&dir)?,
         dir,
         clean,
+        window_found: false,
     };
     opening.check_segments()?;
     opening.await_old_writes()?;
@@ -120,7 +126,8 @@ pub(super) fn open(
         opening.clean_tail(end.end)?;
         opening.sync_segments(checkpoint.dispatched.unwrap_or(0), end.end)?;
     }
-    opening.finish(end, checkpoint, queues)
+    let index = opening.index(&checkpoint, end.end);
+    opening.finish(end, checkpoint, queues, index)
 }
 
 impl Opening<'_> {
@@ -188,6 +195,7 @@ impl Opening<'_> {
         let opened = Window::open(&self.window_path, self.window_identity);
         let opened = opened.map_err(StoreError::io(&self.window_path, "opening the log window"))?;
         let Some((window, WindowFrontiers { appended, written })) = opened else { return Ok(()) };
+        self.window_found = true;
         tracing::info!(
             "stream {}: the last process ended without a stop; its window holds the log up to {appended}, \
              the disk had it up to {written}",
@@ -222,6 +230,19 @@ impl Opening<'_> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Checkpoint::default()),
             Err(e) => Err(StoreError::io(&path, "reading")(e)),
         }
+    }
+
+    fn index(&self, checkpoint: &Checkpoint, end: u64) -> Option<OpenIndex> {
+        index_dir::open(&IndexStart {
+            paths: self.paths,
+            stream: self.stream,
+            checkpoint,
+            clean: self.clean,
+            same_boot: self.window_found,
+            start: self.bases.first().copied().unwrap_or(0),
+            end,
+            is_on: self.config.index,
+        })
     }
 
     fn limit(&self) -> u64 {
@@ -410,6 +431,7 @@ impl Opening<'_> {
         end: ScanEnd,
         mut checkpoint: Checkpoint,
         queues: Vec<ConsumeQueue>,
+        index: Option<OpenIndex>,
     ) -> Result<OpenStream, StoreError> {
         checkpoint.clean_end = None;
         checkpoint.log_timestamp = checkpoint.log_timestamp.max(end.last_timestamp);
@@ -448,7 +470,7 @@ impl Opening<'_> {
         let zeroed = end.next_multiple_of(BLOCK_BYTES as u64);
         let segments = Segments::new(size, &self.bases, zeroed);
         let stream = Stream::new(config, window, segments, end);
-        Ok(OpenStream { stream, checkpoint, files, queues })
+        Ok(OpenStream { stream, checkpoint, files, queues, index })
     }
 
     /// A fresh window: as large as asked for, smaller where shared memory is short, private where there is none.
@@ -573,7 +595,7 @@ impl Rebuilt {
 }
 
 /// A line every second while a long scan runs.
-struct Progress {
+pub(super) struct Progress {
     stream: StreamId,
     from: u64,
     limit: u64,
@@ -582,12 +604,12 @@ struct Progress {
 
 impl Progress {
     #[allow(clippy::disallowed_methods)] // Start-up has no turn whose time could be used.
-    fn new(stream: StreamId, from: u64, limit: u64) -> Progress {
+    pub(super) fn new(stream: StreamId, from: u64, limit: u64) -> Progress {
         Progress { stream, from, limit, next: Instant::now() + Duration::from_secs(1) }
     }
 
     #[allow(clippy::disallowed_methods)] // As above.
-    fn at(&mut self, position: u64) {
+    pub(super) fn at(&mut self, position: u64) {
         let now = Instant::now();
         if now >= self.next {
             self.next = now + Duration::from_secs(1);
