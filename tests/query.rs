@@ -6,6 +6,8 @@ mod support;
 use client::{Connection, Message, Producer, Received, Reply, SendResult};
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::time::Duration;
 use support::{Data, Server, Setting};
 use wire::codes::{request, response};
@@ -194,6 +196,7 @@ fn messages_are_found_at_once_and_after_every_kind_of_end() {
         if flush == "SYNC_FLUSH" {
             server.kill();
             data.remove_windows();
+            damage_index(&data, shards);
             let server = Server::start(data.path(), &setting);
             check(&server, topic, &sent, "after a power cut");
             assert!(server.stop().success());
@@ -207,11 +210,24 @@ fn messages_are_found_at_once_and_after_every_kind_of_end() {
     }
 }
 
-fn remove_index(data: &Data, shards: u16) {
+fn index_dirs(data: &Data, shards: u16) -> Vec<PathBuf> {
     let dirs = [data.store().join("index"), data.store().join("streams/1.index")];
-    for dir in dirs.iter().take(usize::from(shards)) {
-        assert!(fs::read_dir(dir).unwrap().count() > 1, "{}", dir.display());
-        fs::remove_dir_all(dir).unwrap();
+    dirs.into_iter().take(usize::from(shards)).collect()
+}
+
+/// The slots of the newest file are what a power cut may make of them.
+fn damage_index(data: &Data, shards: u16) {
+    for dir in index_dirs(data, shards) {
+        let newest = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+        let file = fs::File::options().write(true).open(newest).unwrap();
+        file.write_all_at(&[0; 200], 40).unwrap();
+    }
+}
+
+fn remove_index(data: &Data, shards: u16) {
+    for dir in index_dirs(data, shards) {
+        assert!(fs::read_dir(&dir).unwrap().count() > 1, "{}", dir.display());
+        fs::remove_dir_all(&dir).unwrap();
     }
 }
 

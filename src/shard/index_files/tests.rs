@@ -194,6 +194,17 @@ fn what_java_loses_when_it_is_killed_is_found_again() {
     assert!(lost > 700, "{lost} keys that Java did not find");
 }
 
+#[test]
+fn a_new_file_counts_its_first_item_from_where_the_file_before_ended() {
+    let files = undisturbed(&records(14));
+    let item = |number| {
+        let at = SMALL.item_at(number);
+        IndexItem::decode(&files[1][at..at + 20].try_into().unwrap())
+    };
+    assert_eq!((item(1).seconds, item(2).seconds), (1, 0), "as Java's do");
+    assert_eq!((item(1).phy, item(2).phy), (1300, 1300));
+}
+
 const SMALL: IndexLimits = IndexLimits { slots: 7, items: 40 };
 
 /// Three entries per record, records 100 bytes and a second apart.
@@ -378,8 +389,8 @@ fn a_damaged_file_does_not_make_a_query_run_in_circles() {
     let name = index.newest.as_ref().unwrap().name.clone();
     drop(index);
     let file = File::options().write(true).open(root.path().join("index").join(name)).unwrap();
-    for number in 1..30 {
-        file.write_all_at(&29u32.to_be_bytes(), SMALL.item_at(number) as u64 + 16).unwrap();
+    for number in 1..=30 {
+        file.write_all_at(&30u32.to_be_bytes(), SMALL.item_at(number) as u64 + 16).unwrap();
     }
     assert!(find(&open(root.path(), SMALL, Trust::All), "T#T#A", ANY_TIME).len() < 30);
 }
