@@ -51,6 +51,8 @@ const UPKEEP: &[(&str, &str, usize)] = &[
     // Entries of queues go to their files and checkpoints are written, once a second.
     ("shard/io_map.rs", "drive_queues", 1_000),
     ("shard/turn.rs", "take_jobs", 10),
+    // A segment file is made, one per gibibyte.
+    ("shard/io_map.rs", "carry_out", 10),
     // The list of queues that such a round takes begins anew.
     ("store/engine.rs", "mark_dirty", 10),
     // When a round is late, the index of a queue holds more than ever before, and doubles.
