@@ -6,8 +6,7 @@
 use super::disk::SimDisk;
 use super::life::{Windows, windows};
 use super::random::Random;
-use crate::io_map::run_step;
-use crate::queue_files::QueueFiles;
+use crate::io_map::{DerivedFiles, run_step};
 use crate::store_dir::{OpenStore, StorePaths, create_segment};
 use base::time::{MonoNs, Now, WallMs};
 use std::collections::VecDeque;
@@ -125,7 +124,7 @@ enum Flight {
 
 struct Part {
     store: Store,
-    files: QueueFiles,
+    files: DerivedFiles,
     jobs: VecDeque<Job>,
     flying: Vec<Flying>,
 }
@@ -164,11 +163,7 @@ impl Machine {
         let paths = Arc::clone(&open.paths);
         let part = |shard: crate::boot::ShardStore| Part {
             store: shard.store,
-            files: QueueFiles::new(
-                Arc::clone(&paths.disk),
-                paths.consume_queue.clone(),
-                paths.queue_file_bytes,
-            ),
+            files: DerivedFiles::new(&paths, shard.index),
             jobs: VecDeque::new(),
             flying: Vec::new(),
         };
