@@ -15,6 +15,7 @@ use store::consume_queue::ConsumeQueue;
 use store::delay::DelayLevels;
 use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
 use store::layout::segment;
+use store::retention::RetentionConfig;
 use store::stream::{FlushMode, SyncBy};
 use wire::ids::{PhyOffset, StreamId};
 use wire::message::{MessageView, Probe, probe};
@@ -43,8 +44,23 @@ pub(crate) struct Setup {
     pub(crate) window_bytes: usize,
     pub(crate) flush: FlushMode,
     pub(crate) sync_by: SyncBy,
+    /// Old segments are deleted.
+    pub(crate) deletes: bool,
     pub(crate) sabotage: Option<Sabotage>,
 }
+
+/// Segments may go when a look says that the disk is 80 percent full.
+const RETENTION: RetentionConfig = RetentionConfig {
+    reserved_ms: 1,
+    hours: 0,
+    used_max_percent: 75,
+    forcibly_percent: 85,
+    warning_percent: 95,
+    forcibly_enabled: true,
+    interval_ns: 1_000_000_000,
+    pause_ns: 1_000_000,
+    batch_max: 2,
+};
 
 impl Setup {
     pub(crate) fn random(seed: u64) -> Setup {
@@ -54,12 +70,13 @@ impl Setup {
             seed,
             streams,
             shards: random.pick(&[1, usize::from(streams.min(2))]),
-            segment_bytes: random.pick(&[16 << 10, 32 << 10, 64 << 10]),
+            segment_bytes: random.pick(&[16 << 10, 16 << 10, 32 << 10, 64 << 10]),
             // The larger ones have entries that lie in two sectors.
             queue_file_bytes: random.pick(&[400, 4000]),
             window_bytes: random.pick(&[32 << 10, 64 << 10]),
             flush: random.pick(&[FlushMode::Sync, FlushMode::Sync, FlushMode::Async]),
             sync_by: random.pick(&[SyncBy::Flush, SyncBy::WriteThrough]),
+            deletes: random.chance(50),
             sabotage: None,
         }
     }
@@ -79,7 +96,7 @@ impl Setup {
             flush_interval_ns: 2_000_000,
             read_uncommitted: false,
             delay_levels: DelayLevels::default(),
-            retention: None,
+            retention: self.deletes.then_some(RETENTION),
         }
     }
 
@@ -123,6 +140,8 @@ pub(crate) struct Owed {
     pub(crate) least: Vec<u64>,
     /// Per stream: nothing was appended behind.
     pub(crate) most: Vec<u64>,
+    /// Per stream: nothing from here on was deleted.
+    pub(crate) deleted: Vec<u64>,
 }
 
 /// A start to verify.
@@ -167,6 +186,10 @@ pub(crate) fn check(
         if setup.sabotage != Some(Sabotage::NoZeroing) {
             check_zeros(setup, open, state, s, end)?;
         }
+        let start = shard.store.stream(StreamId(s)).start();
+        if start > owed.deleted[at] {
+            return Err(format!("stream {s} begins at {start}, not at {}", owed.deleted[at]));
+        }
         for sent in &history[at][..kept] {
             wanted.entry((sent.topic(), sent.queue.0)).or_default().push(*sent);
         }
@@ -177,12 +200,14 @@ pub(crate) fn check(
             let sent = wanted.remove(&(&*queue.topic, queue.id.0)).unwrap_or_default();
             let name = || format!("{}/{}", String::from_utf8_lossy(&queue.topic), queue.id.0);
             let range = (queue.min(), queue.visible(), queue.next());
+            let start = shard.store.stream(queue.stream).start();
+            let first = sent.partition_point(|sent| sent.start < start);
             let count = i64::try_from(sent.len()).expect("few");
-            if range != (0, count, count) {
-                return Err(format!("queue {}: {range:?} where {count} are", name()));
+            if range != (i64::try_from(first).expect("few"), count, count) {
+                return Err(format!("queue {}: {range:?} where {first} to {count} are", name()));
             }
             check_files(open, queue, &sent).map_err(|e| format!("queue {}: {e}", name()))?;
-            for sent in &sent {
+            for sent in &sent[first..] {
                 check_message(setup, open, state, queue, sent)
                     .map_err(|e| format!("queue {}: {e}; sent was {sent:?}", name()))?;
             }
@@ -218,7 +243,7 @@ fn check_zeros(
 
 /// The queue's files hold what they are said to hold.
 fn check_files(open: &OpenStore, queue: &ConsumeQueue, sent: &[Sent]) -> Result<(), String> {
-    let mut offset = 0;
+    let mut offset = queue.min();
     while offset < queue.persisted() {
         let bytes = read_entries(&open.paths, &queue.topic, queue.id, offset, 1000)
             .map_err(|e| e.to_string())?;
@@ -335,7 +360,7 @@ impl Lives {
         let mut start = Start {
             state: SimDisk::empty().state(),
             windows: Vec::new(),
-            owed: Owed { least: none.clone(), most: none.clone() },
+            owed: Owed { least: none.clone(), most: none.clone(), deleted: none.clone() },
             flushed: none,
             is_power_cut: true,
             what: "the beginning".to_string(),
@@ -352,7 +377,7 @@ impl Lives {
     /// Lives in which operations fail; each ends with the death of the process or a power cut.
     pub(crate) fn run_with_faults(&mut self) -> Result<(), String> {
         let none = vec![0; usize::from(self.setup.streams)];
-        let mut owed = Owed { least: none.clone(), most: none };
+        let mut owed = Owed { least: none.clone(), most: none.clone(), deleted: none };
         let (mut state, mut windows) = (SimDisk::empty().state(), Vec::new());
         let mut before = String::new();
         for life in 0..4 {
@@ -496,6 +521,7 @@ impl Lives {
             acknowledged: bounded(&start.owed.least),
             flushed: start.flushed.clone(),
             appended: ends.clone(),
+            deleted: start.owed.deleted.clone(),
         };
         let dying = dying.map(|(at, windows)| Death { from: at, to: at, windows, moment });
         let history = self.history.clone();
@@ -514,6 +540,13 @@ impl Lives {
             machine.close();
             open.mark_clean().map_err(|e| e.to_string())?;
         }
+        // What the last steps did is not acknowledged.
+        let last = machine.moments.last().expect("noted at the start").clone();
+        machine.moments.push(Moment {
+            acknowledged: last.acknowledged,
+            flushed: last.flushed,
+            ..machine.moment()
+        });
         let starts = self.images(&disk, &machine, &start, recovered);
         self.history.clone_from(&machine.history);
         let chosen = self.random.below(starts.len());
@@ -589,7 +622,11 @@ impl Lives {
         let after = moments.partition_point(|m| m.events < events);
         let most = moments.get(after).or(moments.last()).expect("noted at the start");
         if events < recovered {
-            return Owed { least: start.flushed.clone(), most: most.appended.clone() };
+            return Owed {
+                least: start.flushed.clone(),
+                most: most.appended.clone(),
+                deleted: start.owed.deleted.clone(),
+            };
         }
         let before = moments.partition_point(|m| m.events <= events).saturating_sub(1);
         let before = &moments[before];
@@ -602,7 +639,7 @@ impl Lives {
         };
         let each = acknowledged.iter().zip(&before.flushed);
         let least = each.map(|(acknowledged, flushed)| *acknowledged.max(flushed)).collect();
-        Owed { least, most: most.appended.clone() }
+        Owed { least, most: most.appended.clone(), deleted: most.deleted.clone() }
     }
 
     /// Recovers what is left and compares; sometimes that is cut off too and done again.
@@ -619,7 +656,8 @@ impl Lives {
         // Once a start has finished, or when all it found was durable, the next one finds the same.
         let same = start.is_power_cut || events == disk.events();
         let least = if same { ends.clone() } else { start.flushed.clone() };
-        let owed = Owed { least, most: start.owed.most.clone() };
+        let (most, deleted) = (start.owed.most.clone(), start.owed.deleted.clone());
+        let owed = Owed { least, most, deleted };
         let again = |e: String| format!("recovery cut at event {events}: {e}");
         let (_, second) = self.recover(&image, &Vec::new(), &owed).map_err(again)?;
         if same && second != ends {
@@ -661,7 +699,11 @@ pub(crate) fn windows(dir: &Path) -> Windows {
 }
 
 fn owed_to(least: &Moment, most: &Moment) -> Owed {
-    Owed { least: least.acknowledged.clone(), most: most.appended.clone() }
+    Owed {
+        least: least.acknowledged.clone(),
+        most: most.appended.clone(),
+        deleted: most.deleted.clone(),
+    }
 }
 
 fn is_log(path: &Path) -> bool {

@@ -8,6 +8,7 @@ use super::life::{Windows, windows};
 use super::random::Random;
 use crate::io_map::run_step;
 use crate::queue_files::QueueFiles;
+use crate::retention;
 use crate::store_dir::{OpenStore, StorePaths, create_segment};
 use base::time::{MonoNs, Now, WallMs};
 use std::collections::VecDeque;
@@ -16,7 +17,8 @@ use std::sync::Arc;
 use store::layout::segment;
 use store::op::{OpTag, StoreOp};
 use store::queues::stream_of;
-use store::{AppendError, QueueStep, Store};
+use store::retention::DiskLook;
+use store::{AppendError, QueueStep, Store, UpkeepStep};
 use wire::ids::{QueueId, StreamId};
 use wire::message::{MessageView, NewMessage};
 
@@ -36,7 +38,8 @@ pub(crate) struct Sent {
     pub(crate) queue: QueueId,
     /// Offset in its queue.
     pub(crate) offset: i64,
-    /// Behind its record in the stream.
+    /// Its record in the stream, and behind it.
+    pub(crate) start: u64,
     pub(crate) end: u64,
 }
 
@@ -95,6 +98,8 @@ pub(crate) struct Moment {
     pub(crate) flushed: Vec<u64>,
     /// Per stream: what was sent.
     pub(crate) appended: Vec<u64>,
+    /// Per stream: what was deleted because of its age, or is about to be.
+    pub(crate) deleted: Vec<u64>,
 }
 
 /// Where the process may die: windows as they were, and the events between which they were so.
@@ -108,6 +113,7 @@ pub(crate) struct Death {
 enum Job {
     Segment(StreamId, u64),
     Queues(QueueStep),
+    Upkeep(UpkeepStep),
 }
 
 /// A write or sync on the ring.
@@ -145,6 +151,7 @@ pub(crate) struct Machine {
     pub(crate) moments: Vec<Moment>,
     pub(crate) deaths: Vec<Death>,
     next_number: u64,
+    deleted: Vec<u64>,
     ops: Vec<StoreOp>,
     window_dir: PathBuf,
     /// Chooses which operations on the ring fail.
@@ -185,11 +192,13 @@ impl Machine {
             deaths: Vec::new(),
             // No life uses a number of another one, also not of a message that was lost.
             next_number: (life + 1) << 32,
+            deleted: Vec::new(),
             ops: Vec::new(),
             window_dir,
             ring_fault: None,
             may_fail: false,
         };
+        machine.deleted = (0..machine.streams).map(|s| machine.stream(s).start()).collect();
         machine.moments.push(machine.moment());
         machine
     }
@@ -207,6 +216,7 @@ impl Machine {
             acknowledged: each(&|s| s.acknowledged()),
             flushed: each(&|s| s.flushed()),
             appended: each(&|s| s.appended()),
+            deleted: self.deleted.clone(),
         }
     }
 
@@ -227,7 +237,7 @@ impl Machine {
         match self.random.below(10) {
             0..=2 => self.send(),
             3..=5 => self.turn(part),
-            6..=8 => self.complete(part),
+            6..=7 => self.complete(part),
             _ => self.work(part),
         }
         assert!(
@@ -241,7 +251,7 @@ impl Machine {
         let queue = QueueId(i32::from(self.random.chance(25)));
         let mut batch: Vec<Sent> = Vec::new();
         while batch.len() < count {
-            let sent = Sent { number: self.next_number, queue, offset: 0, end: 0 };
+            let sent = Sent { number: self.next_number, queue, offset: 0, start: 0, end: 0 };
             self.next_number += 1;
             // A batch has one topic.
             if batch.first().is_none_or(|first| first.topic() == sent.topic()) {
@@ -269,6 +279,7 @@ impl Machine {
         for (sent, message) in batch.iter_mut().zip(&messages) {
             let tags = wire::java_hash::tags_code(message.properties);
             let phy = writer.push(message, tags);
+            sent.start = phy.position();
             sent.end = phy.position() + message.encoded_len() as u64;
         }
         let appended = writer.finish();
@@ -295,6 +306,12 @@ impl Machine {
         let asked = jobs.iter().any(|job| matches!(job, Job::Queues(_)));
         if !asked && let Some(step) = store.plan_queues(self.now.mono) {
             jobs.push_back(Job::Queues(step));
+        }
+        while let Some(step) = store.plan_upkeep(self.now.mono) {
+            if let UpkeepStep::DeleteSegment { stream, base, .. } = &step {
+                self.deleted[usize::from(stream.0)] = base + self.paths.segment_bytes;
+            }
+            jobs.push_back(Job::Upkeep(step));
         }
         store.check_invariants();
         self.read_back(part);
@@ -395,6 +412,28 @@ impl Machine {
                 let dir = self.paths.log_dir(stream);
                 let made = create_segment(&*self.paths.disk, &dir, base, self.paths.segment_bytes);
                 part.store.on_segment(stream, base, made.err().map(errno));
+            }
+            Job::Upkeep(UpkeepStep::Look { oldest }) => {
+                let look = DiskLook {
+                    log_percent: self.random.pick(&[10, 80, 88]),
+                    queue_percent: 10,
+                    hour: 0,
+                    oldest: (!oldest.is_empty()).then(|| {
+                        let (stream, base) = self.random.pick(&oldest);
+                        (stream, base, WallMs(0))
+                    }),
+                };
+                part.store.on_look(Some(&look), self.now);
+            }
+            Job::Upkeep(UpkeepStep::DeleteSegment { stream, base, .. }) => {
+                let done = retention::delete_segment(&self.paths, stream, base);
+                // Its blocks are given back at once.
+                let _ = done.as_ref().map(|file| file.set_bytes(0));
+                part.store.on_deleted(stream, base, done.is_ok(), self.now.mono);
+            }
+            Job::Queues(QueueStep::Trim(trims)) => {
+                let trimmed = retention::trim(&mut part.files, &trims);
+                part.store.on_trimmed(&trimmed);
             }
             Job::Queues(step) => {
                 let done = run_step(&mut part.files, &self.paths, step);
