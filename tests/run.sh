@@ -59,6 +59,12 @@ if cargo clippy --version >/dev/null 2>&1; then
   cargo clippy --quiet --workspace --all-targets -- -D warnings
 fi
 
+if [ "$java" = yes ]; then
+  step "Java brokers and clients"
+  tests/java/run.sh --prepare
+  export RINGMQ_JAVA=yes
+fi
+
 step "Rust tests"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

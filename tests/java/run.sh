@@ -10,11 +10,12 @@ serialize=all
 cases=
 messages=10000
 keep=no
+prepare=no
 settings=()
 
 usage() {
-    echo "usage: $0 [--broker ringmq|java|java497] [--client 497|550|all] [--serialize json|rocketmq|all] [--cases a,b] [--messages N] [--set KEY=VALUE]... [--keep]"
-    echo "  RINGMQ names the executable (default $root/target/release/ringmq); RINGMQ_ARGS are added to its arguments; --set adds a line to the Java broker's configuration; --keep leaves the working directory."
+    echo "usage: $0 [--broker ringmq|java|java497] [--client 497|550|all] [--serialize json|rocketmq|all] [--cases a,b] [--messages N] [--set KEY=VALUE]... [--keep] [--prepare]"
+    echo "  RINGMQ names the executable (default $root/target/release/ringmq); RINGMQ_ARGS are added to its arguments; --set adds a line to the Java broker's configuration; --keep leaves the working directory; --prepare only fetches what all this needs."
 }
 
 while [ $# -gt 0 ]; do
@@ -28,6 +29,7 @@ while [ $# -gt 0 ]; do
             settings+=("$2")
             shift 2 ;;
         --keep) keep=yes; shift ;;
+        --prepare) prepare=yes client=all; shift ;;
         --help | -h) usage; exit 0 ;;
         *) echo "unknown argument $1" >&2; usage >&2; exit 2 ;;
     esac
@@ -181,6 +183,11 @@ run_cases() {
 for version in $clients; do
     build "client$version" "$here/target/$version" "$here/src"
 done
+if [ "$prepare" = yes ]; then
+    build client550,reference "$here/target/reference-5.5.0"
+    build client497,reference "$here/target/reference-4.9.7"
+    exit 0
+fi
 executable=${RINGMQ:-$root/target/release/ringmq}
 case "$broker" in
     ringmq) [ -x "$executable" ] || { echo "$executable is not there: build it, or set RINGMQ" >&2; exit 2; } ;;

@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
+pub(crate) mod java;
+
 use client::{Connection, Error, NewTopic, Options, Pull};
 use std::fs;
 use std::io::{BufRead, BufReader};
