@@ -7,7 +7,7 @@ use super::disk::{Fault, Operation, SimDisk, State};
 use super::machine::{Death, History, Machine, Moment, Sent};
 use super::random::Random;
 use crate::queue_files::read_entries;
-use crate::store_dir::{OpenStore, StoreDirConfig, open_on};
+use crate::store_dir::{OpenStore, SEVERAL_STREAMS, StoreDirConfig, open_on};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -666,6 +666,18 @@ impl Lives {
         Ok(())
     }
 
+    /// Whatever is left, Java must not take a store with several streams for its own.
+    fn check_marker(&self, state: &State) -> Result<(), String> {
+        let log = Path::new("/data/store/commitlog");
+        let first = state.content(&log.join(segment::name(0)));
+        let has_records = first.is_some_and(|bytes| bytes.iter().any(|b| *b != 0));
+        let marked = state.content(&log.join(SEVERAL_STREAMS)).is_some();
+        if self.setup.streams > 1 && has_records && !marked && self.setup.sabotage.is_none() {
+            return Err("nothing says that the store has several streams".to_string());
+        }
+        Ok(())
+    }
+
     fn recover(
         &mut self,
         state: &State,
@@ -673,6 +685,7 @@ impl Lives {
         owed: &Owed,
     ) -> Result<(SimDisk, Vec<u64>), String> {
         self.images += 1;
+        self.check_marker(state)?;
         let disk = SimDisk::new(state.clone());
         if self.setup.sabotage == Some(Sabotage::NoZeroing) {
             self.sabotage(&disk);
