@@ -358,7 +358,12 @@ impl State {
         let mut chosen = vec![false; self.pending_names.len()];
         for (change, chosen) in self.pending_names.iter().zip(&mut chosen).rev() {
             let dirs = change.dirs();
-            if dirs.iter().flatten().any(|d| needed.iter().any(|n| n == d)) {
+            // Also the removal of a directory that had this name before.
+            let removed = match change {
+                NameChange::Remove(name) => needed.iter().any(|n| **n == **name),
+                NameChange::Add(..) | NameChange::Move(..) => false,
+            };
+            if removed || dirs.iter().flatten().any(|d| needed.iter().any(|n| n == d)) {
                 *chosen = true;
                 needed.extend(dirs.iter().flatten().map(|d| d.to_path_buf()));
             }
@@ -383,6 +388,10 @@ impl State {
             let mut dirs = dirs.iter().flatten();
             if dirs.clone().any(|d| stopped.contains(d)) || !random.chance(luck.max(10)) {
                 stopped.extend(dirs.by_ref().copied());
+                // What comes later is in another directory of that name.
+                if let NameChange::Remove(name) | NameChange::Add(name, Node::Dir) = change {
+                    stopped.push(name);
+                }
             } else {
                 change.apply(&mut names);
             }
@@ -679,8 +688,8 @@ impl Disk for SimDisk {
         inner.change(NameChange::Remove(Arc::from(path)))
     }
 
+    /// Never fails: nobody looks at that.
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.fault(Operation::Name, dir)?;
         let mut inner = self.inner();
         if inner.now.names.get(dir) != Some(&Node::Dir) {
             return Err(io::ErrorKind::NotFound.into());

@@ -4,7 +4,7 @@
 //! process between any two steps and within background jobs. One of them is the start of the next life.
 
 use super::disk::{Fault, Operation, SimDisk, State};
-use super::machine::{Death, History, Machine, Moment, Sent};
+use super::machine::{Death, Generations, History, Machine, Moment, Sent, TOPICS, generation};
 use super::random::Random;
 use crate::queue_files::read_entries;
 use crate::store_dir::{OpenStore, SEVERAL_STREAMS, StoreDirConfig, open_on};
@@ -46,6 +46,8 @@ pub(crate) struct Setup {
     pub(crate) sync_by: SyncBy,
     /// Old segments are deleted.
     pub(crate) deletes: bool,
+    /// Topics are deleted, in so many percent of the steps.
+    pub(crate) deletions: usize,
     pub(crate) sabotage: Option<Sabotage>,
 }
 
@@ -77,6 +79,7 @@ impl Setup {
             flush: random.pick(&[FlushMode::Sync, FlushMode::Sync, FlushMode::Async]),
             sync_by: random.pick(&[SyncBy::Flush, SyncBy::WriteThrough]),
             deletes: random.chance(50),
+            deletions: random.pick(&[0, 0, 0, 1, 3]),
             sabotage: None,
         }
     }
@@ -142,6 +145,8 @@ pub(crate) struct Owed {
     pub(crate) most: Vec<u64>,
     /// Per stream: nothing from here on was deleted.
     pub(crate) deleted: Vec<u64>,
+    /// No more deletions of topics were asked for.
+    pub(crate) generations: Generations,
 }
 
 /// A start to verify.
@@ -191,13 +196,23 @@ pub(crate) fn check(
             return Err(format!("stream {s} begins at {start}, not at {}", owed.deleted[at]));
         }
         for sent in &history[at][..kept] {
-            wanted.entry((sent.topic(), sent.queue.0)).or_default().push(*sent);
+            let list = wanted.entry((sent.topic(), sent.queue.0)).or_default();
+            if list.last().is_some_and(|last| last.generation < sent.generation) {
+                list.clear();
+            }
+            list.push(*sent);
         }
         ends.push(end);
     }
+    // A topic whose deletion was asked for, and which has no message since, is there, or in part, or not.
+    wanted.retain(|(topic, _), list| !is_doubtful(list, topic, owed));
     for shard in &open.shards {
         for (_, queue) in shard.store.queues().iter() {
-            let sent = wanted.remove(&(&*queue.topic, queue.id.0)).unwrap_or_default();
+            let sent = wanted.remove(&(&*queue.topic, queue.id.0));
+            if sent.is_none() && generation(&owed.generations, &queue.topic) > 0 {
+                continue;
+            }
+            let sent = sent.unwrap_or_default();
             let name = || format!("{}/{}", String::from_utf8_lossy(&queue.topic), queue.id.0);
             let range = (queue.min(), queue.visible(), queue.next());
             let start = shard.store.stream(queue.stream).start();
@@ -219,6 +234,10 @@ pub(crate) fn check(
         }
         None => Ok(ends),
     }
+}
+
+fn is_doubtful(sent: &[Sent], topic: &[u8], owed: &Owed) -> bool {
+    sent.last().is_some_and(|last| last.generation < generation(&owed.generations, topic))
 }
 
 /// Behind the end there is nothing that a later start could take for a record.
@@ -360,7 +379,12 @@ impl Lives {
         let mut start = Start {
             state: SimDisk::empty().state(),
             windows: Vec::new(),
-            owed: Owed { least: none.clone(), most: none.clone(), deleted: none.clone() },
+            owed: Owed {
+                least: none.clone(),
+                most: none.clone(),
+                deleted: none.clone(),
+                generations: Generations::new(),
+            },
             flushed: none,
             is_power_cut: true,
             what: "the beginning".to_string(),
@@ -377,7 +401,12 @@ impl Lives {
     /// Lives in which operations fail; each ends with the death of the process or a power cut.
     pub(crate) fn run_with_faults(&mut self) -> Result<(), String> {
         let none = vec![0; usize::from(self.setup.streams)];
-        let mut owed = Owed { least: none.clone(), most: none.clone(), deleted: none };
+        let mut owed = Owed {
+            least: none.clone(),
+            most: none.clone(),
+            deleted: none,
+            generations: Generations::new(),
+        };
         let (mut state, mut windows) = (SimDisk::empty().state(), Vec::new());
         let mut before = String::new();
         for life in 0..4 {
@@ -431,6 +460,7 @@ impl Lives {
         let random = Random::new(self.random.next());
         let mut machine =
             Machine::new(disk.clone(), &mut open, history, dir.to_path_buf(), (life, random));
+        self.resume(&mut machine, &owed.generations);
         if self.random.chance(30) {
             let mut after = self.random.below(200);
             let error = self.random.pick(&[libc::EIO, libc::ENOSPC]);
@@ -445,7 +475,9 @@ impl Lives {
         }
         machine.settle(|store| store.streams().all(|s| s.is_settled() || s.appended() == 0));
         disk.set_faults(None);
-        let moment = machine.moments.last().expect("noted").clone();
+        let last = machine.moments.last().expect("noted").clone();
+        let Moment { acknowledged, flushed, .. } = last;
+        let moment = Moment { acknowledged, flushed, ..machine.moment() };
         let windows = machine.die_here().windows;
         self.history.clone_from(&machine.history);
         Ok((moment, windows))
@@ -501,6 +533,23 @@ impl Lives {
         Ok((open, dying))
     }
 
+    /// Goes on with what former lives deleted; topics that may be back are deleted again.
+    fn resume(&self, machine: &mut Machine, generations: &Generations) {
+        machine.deletions = self.setup.deletions;
+        machine.generations.clone_from(generations);
+        machine.moments = vec![machine.moment()];
+        for topic in TOPICS {
+            let mut newest = HashMap::new();
+            for sent in machine.history.iter().flatten().filter(|sent| sent.topic() == topic) {
+                newest.insert(sent.queue.0, sent.generation);
+            }
+            let now = generation(generations, topic);
+            if newest.values().any(|newest| *newest < now) {
+                machine.delete_topic(topic);
+            }
+        }
+    }
+
     /// One life; returns the start of the next.
     fn live(&mut self, life: u64, mut start: Start) -> Result<Start, String> {
         let dir = self.scratch.fresh(&start.windows);
@@ -522,12 +571,14 @@ impl Lives {
             flushed: start.flushed.clone(),
             appended: ends.clone(),
             deleted: start.owed.deleted.clone(),
+            generations: start.owed.generations.clone(),
         };
         let dying = dying.map(|(at, windows)| Death { from: at, to: at, windows, moment });
         let history = self.history.clone();
         let random = Random::new(self.random.next());
         let mut machine =
             Machine::new(disk.clone(), &mut open, history, dir.clone(), (life, random));
+        self.resume(&mut machine, &start.owed.generations);
         for _ in 0..30 + self.random.below(350) {
             machine.step();
             if self.random.chance(2) {
@@ -626,6 +677,7 @@ impl Lives {
                 least: start.flushed.clone(),
                 most: most.appended.clone(),
                 deleted: start.owed.deleted.clone(),
+                generations: start.owed.generations.clone(),
             };
         }
         let before = moments.partition_point(|m| m.events <= events).saturating_sub(1);
@@ -639,7 +691,12 @@ impl Lives {
         };
         let each = acknowledged.iter().zip(&before.flushed);
         let least = each.map(|(acknowledged, flushed)| *acknowledged.max(flushed)).collect();
-        Owed { least, most: most.appended.clone(), deleted: most.deleted.clone() }
+        Owed {
+            least,
+            most: most.appended.clone(),
+            deleted: most.deleted.clone(),
+            generations: most.generations.clone(),
+        }
     }
 
     /// Recovers what is left and compares; sometimes that is cut off too and done again.
@@ -657,7 +714,8 @@ impl Lives {
         let same = start.is_power_cut || events == disk.events();
         let least = if same { ends.clone() } else { start.flushed.clone() };
         let (most, deleted) = (start.owed.most.clone(), start.owed.deleted.clone());
-        let owed = Owed { least, most, deleted };
+        let generations = start.owed.generations.clone();
+        let owed = Owed { least, most, deleted, generations };
         let again = |e: String| format!("recovery cut at event {events}: {e}");
         let (_, second) = self.recover(&image, &Vec::new(), &owed).map_err(again)?;
         if same && second != ends {
@@ -716,6 +774,7 @@ fn owed_to(least: &Moment, most: &Moment) -> Owed {
         least: least.acknowledged.clone(),
         most: most.appended.clone(),
         deleted: most.deleted.clone(),
+        generations: most.generations.clone(),
     }
 }
 

@@ -7,11 +7,11 @@ use super::disk::SimDisk;
 use super::life::{Windows, windows};
 use super::random::Random;
 use crate::io_map::run_step;
-use crate::queue_files::QueueFiles;
+use crate::queue_files::{QueueFiles, queue_dir};
 use crate::retention;
 use crate::store_dir::{OpenStore, StorePaths, create_segment};
 use base::time::{MonoNs, Now, WallMs};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use store::layout::segment;
@@ -38,6 +38,8 @@ pub(crate) struct Sent {
     pub(crate) queue: QueueId,
     /// Offset in its queue.
     pub(crate) offset: i64,
+    /// How often its topic had been deleted before.
+    pub(crate) generation: u32,
     /// Its record in the stream, and behind it.
     pub(crate) start: u64,
     pub(crate) end: u64,
@@ -84,6 +86,13 @@ impl Sent {
     }
 }
 
+/// How often each topic was deleted.
+pub(crate) type Generations = HashMap<&'static [u8], u32>;
+
+pub(crate) fn generation(generations: &Generations, topic: &[u8]) -> u32 {
+    generations.get(topic).copied().unwrap_or(0)
+}
+
 /// Everything sent to each stream, in log order, over all lives.
 pub(crate) type History = Vec<Vec<Sent>>;
 
@@ -100,6 +109,8 @@ pub(crate) struct Moment {
     pub(crate) appended: Vec<u64>,
     /// Per stream: what was deleted because of its age, or is about to be.
     pub(crate) deleted: Vec<u64>,
+    /// Deletions of topics that were asked for.
+    pub(crate) generations: Generations,
 }
 
 /// Where the process may die: windows as they were, and the events between which they were so.
@@ -114,6 +125,8 @@ enum Job {
     Segment(StreamId, u64),
     Queues(QueueStep),
     Upkeep(UpkeepStep),
+    /// Remove these queues of a deleted topic.
+    Remove(&'static [u8], Vec<QueueId>),
 }
 
 /// A write or sync on the ring.
@@ -152,6 +165,9 @@ pub(crate) struct Machine {
     pub(crate) deaths: Vec<Death>,
     next_number: u64,
     deleted: Vec<u64>,
+    pub(crate) generations: Generations,
+    /// In percent of the steps.
+    pub(crate) deletions: usize,
     ops: Vec<StoreOp>,
     window_dir: PathBuf,
     /// Chooses which operations on the ring fail.
@@ -193,6 +209,8 @@ impl Machine {
             // No life uses a number of another one, also not of a message that was lost.
             next_number: (life + 1) << 32,
             deleted: Vec::new(),
+            generations: Generations::new(),
+            deletions: 0,
             ops: Vec::new(),
             window_dir,
             ring_fault: None,
@@ -217,6 +235,7 @@ impl Machine {
             flushed: each(&|s| s.flushed()),
             appended: each(&|s| s.appended()),
             deleted: self.deleted.clone(),
+            generations: self.generations.clone(),
         }
     }
 
@@ -234,6 +253,10 @@ impl Machine {
     /// One random step.
     pub(crate) fn step(&mut self) {
         let part = self.random.below(self.parts.len());
+        if self.random.chance(self.deletions) {
+            let topic = self.random.pick(&TOPICS);
+            self.delete_topic(topic);
+        }
         match self.random.below(10) {
             0..=2 => self.send(),
             3..=5 => self.turn(part),
@@ -246,12 +269,28 @@ impl Machine {
         );
     }
 
+    /// Deletes a topic as the broker does: files in the background, behind what is under way, queues at once.
+    pub(crate) fn delete_topic(&mut self, topic: &'static [u8]) {
+        *self.generations.entry(topic).or_default() += 1;
+        for part in &mut self.parts {
+            let queues = part.store.queues().iter();
+            let ids = queues.filter(|(_, q)| *q.topic == *topic).map(|(_, q)| q.id);
+            let ids: Vec<QueueId> = ids.collect();
+            if !ids.is_empty() {
+                part.jobs.push_back(Job::Remove(topic, ids));
+            }
+            part.store.remove_topic(topic);
+        }
+    }
+
     fn send(&mut self) {
         let count = if self.random.chance(25) { 2 + self.random.below(6) } else { 1 };
         let queue = QueueId(i32::from(self.random.chance(25)));
         let mut batch: Vec<Sent> = Vec::new();
         while batch.len() < count {
-            let sent = Sent { number: self.next_number, queue, offset: 0, start: 0, end: 0 };
+            let number = self.next_number;
+            let mut sent = Sent { number, queue, offset: 0, generation: 0, start: 0, end: 0 };
+            sent.generation = generation(&self.generations, sent.topic());
             self.next_number += 1;
             // A batch has one topic.
             if batch.first().is_none_or(|first| first.topic() == sent.topic()) {
@@ -329,6 +368,9 @@ impl Machine {
             return;
         }
         let at = self.random.below(sent.len().min(20)) + sent.len() - sent.len().min(20);
+        if sent[at].generation != generation(&self.generations, sent[at].topic()) {
+            return;
+        }
         let store = &self.parts[part].store;
         let number = store.queues().find(sent[at].topic(), sent[at].queue).expect("it was sent to");
         let queue = store.queue(number);
@@ -431,6 +473,13 @@ impl Machine {
                 let _ = done.as_ref().map(|file| file.set_bytes(0));
                 part.store.on_deleted(stream, base, done.is_ok(), self.now.mono);
             }
+            Job::Remove(topic, ids) => {
+                for id in ids {
+                    let dir = queue_dir(&self.paths.consume_queue, topic, id).expect("a name");
+                    // There may be none yet.
+                    let _ = self.paths.disk.remove_dir_all(&dir);
+                }
+            }
             Job::Queues(QueueStep::Trim(trims)) => {
                 let trimmed = retention::trim(&mut part.files, &trims);
                 part.store.on_trimmed(&trimmed);
@@ -451,6 +500,7 @@ impl Machine {
         let events = self.disk.events();
         let mut moment = self.moments.last().expect("noted at the start").clone();
         moment.appended = self.moment().appended;
+        moment.generations.clone_from(&self.generations);
         Death { from: events, to: events, windows, moment }
     }
 
