@@ -390,6 +390,12 @@ impl Lives {
             what: "the beginning".to_string(),
         };
         for life in 0..3 {
+            if self.setup.sabotage.is_none() && self.random.chance(20) {
+                // The operator has changed the settings.
+                self.setup.flush = self.random.pick(&[FlushMode::Sync, FlushMode::Async]);
+                self.setup.window_bytes = self.random.pick(&[32 << 10, 64 << 10]);
+                self.setup.shards = self.random.pick(&[1, usize::from(self.setup.streams.min(2))]);
+            }
             let before = start.what.clone();
             start = self.live(life, start).map_err(|e| {
                 format!("seed {}: life {life}, after {before}: {e}", self.setup.seed)

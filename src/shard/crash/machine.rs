@@ -170,6 +170,8 @@ pub(crate) struct Machine {
     pub(crate) deletions: usize,
     ops: Vec<StoreOp>,
     window_dir: PathBuf,
+    /// Syncs take very long, while writes go on.
+    slow_syncs: bool,
     /// Chooses which operations on the ring fail.
     pub(crate) ring_fault: Option<RingFault>,
     /// Whether faults are about, so that an engine may stop.
@@ -182,8 +184,9 @@ impl Machine {
         open: &mut OpenStore,
         history: History,
         window_dir: PathBuf,
-        (life, random): (u64, Random),
+        (life, mut random): (u64, Random),
     ) -> Machine {
+        let slow_syncs = random.chance(20);
         let paths = Arc::clone(&open.paths);
         let part = |shard: crate::boot::ShardStore| Part {
             store: shard.store,
@@ -213,6 +216,7 @@ impl Machine {
             deletions: 0,
             ops: Vec::new(),
             window_dir,
+            slow_syncs,
             ring_fault: None,
             may_fail: false,
         };
@@ -427,7 +431,12 @@ impl Machine {
         if part.flying.is_empty() {
             return;
         }
-        let done = part.flying.swap_remove(self.random.below(part.flying.len()));
+        let chosen = self.random.below(part.flying.len());
+        let is_sync = matches!(part.flying[chosen].kind, Flight::Sync);
+        if is_sync && self.slow_syncs && !self.random.chance(5) {
+            return;
+        }
+        let done = part.flying.swap_remove(chosen);
         if error.is_none() {
             match done.kind {
                 Flight::Write { durable, window } => {
