@@ -36,8 +36,8 @@ pub(crate) enum JobDone<D> {
 
 /// Files that follow from the log. They travel with the job that uses them.
 pub(crate) struct DerivedFiles {
-    queues: QueueFiles,
-    index: ShardIndex,
+    pub(crate) queues: QueueFiles,
+    pub(crate) index: ShardIndex,
     /// The last job's entries were not taken by the index.
     index_failed: bool,
 }
@@ -180,8 +180,7 @@ impl IoMap {
         let paths = Arc::clone(&self.paths);
         if let QueueStep::Trim(trims) = step {
             background.submit(Box::new(move || {
-                let trimmed = retention::trim(&mut files.queues, &trims);
-                retention::trim_index(&mut files.index, &trims);
+                let trimmed = retention::trim(&mut files, &trims);
                 JobDone::Trimmed { files, trimmed }
             }));
             return;

@@ -2,7 +2,7 @@
 
 use crate::disk::{Access, DiskFile};
 use crate::index_files::ShardIndex;
-use crate::queue_files::QueueFiles;
+use crate::io_map::DerivedFiles;
 use crate::store_dir::StorePaths;
 use base::time::WallMs;
 use std::fs;
@@ -76,9 +76,10 @@ pub(crate) fn shrink(file: &dyn DiskFile) {
     }
 }
 
-/// Trims queues; one that cannot be read keeps its beginning.
-pub(crate) fn trim(files: &mut QueueFiles, trims: &[QueueTrim]) -> Vec<Trimmed> {
-    let trim = |trim: &QueueTrim| match files.trim(trim) {
+/// Trims queues, and the index behind them; a queue that cannot be read keeps its beginning.
+pub(crate) fn trim(files: &mut DerivedFiles, trims: &[QueueTrim]) -> Vec<Trimmed> {
+    trim_index(&mut files.index, trims);
+    let trim = |trim: &QueueTrim| match files.queues.trim(trim) {
         Ok(trimmed) => Some(trimmed),
         // Its topic was deleted meanwhile.
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -92,7 +93,7 @@ pub(crate) fn trim(files: &mut QueueFiles, trims: &[QueueTrim]) -> Vec<Trimmed> 
 }
 
 /// Deletes index files of records below the logs' starts.
-pub(crate) fn trim_index(index: &mut ShardIndex, trims: &[QueueTrim]) {
+fn trim_index(index: &mut ShardIndex, trims: &[QueueTrim]) {
     let mut starts: Vec<PhyOffset> = trims.iter().map(|trim| trim.start).collect();
     starts.sort_unstable();
     starts.dedup();

@@ -26,6 +26,9 @@ mod foreign;
 mod index_dir;
 mod stream_dir;
 
+/// File in the log directory of a store with more than one stream.
+pub(crate) const SEVERAL_STREAMS: &str = "ringmq-store-with-several-streams";
+
 /// What the operator asked for.
 #[derive(Clone, Debug)]
 pub struct StoreDirConfig {
@@ -196,6 +199,11 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
         let dir = config.root.join("streams");
         disk::make_durable_dirs(&*disk, &dir)
             .map_err(StoreError::io(&dir, "making the directory"))?;
+        // Java refuses a log directory with a file whose name is no number: it could not read this store.
+        let stop = config.commit_log.join(SEVERAL_STREAMS);
+        disk.open(&stop, Access::Create)
+            .and_then(|_| disk.sync_dir(&config.commit_log))
+            .map_err(StoreError::io(&stop, "writing"))?;
     }
     let sync_by = config.sync_by.unwrap_or_else(|| device::sync_by(&config.commit_log));
     if config.flush == FlushMode::Sync {
@@ -330,11 +338,6 @@ fn load_identity(disk: &dyn Disk, config: &StoreDirConfig) -> Result<Identity, S
     let identity = Identity { store_id: random_id()?, streams, segment_bytes };
     disk::replace_file(disk, &path, identity.encode().as_bytes())
         .map_err(StoreError::io(&path, "writing the identity"))?;
-    if streams > 1 {
-        // Java refuses a log directory with a file whose name is no number: it could not read this store.
-        let stop = config.commit_log.join("ringmq-store-with-several-streams");
-        disk.open(&stop, Access::Truncate).map_err(StoreError::io(&stop, "writing"))?;
-    }
     Ok(identity)
 }
 

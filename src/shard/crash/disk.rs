@@ -11,6 +11,7 @@
 //!
 //! Everything that happens is an `Event`; applying the events of a run up to some moment gives the state then.
 
+use super::content::{Change, Content, SECTOR};
 use super::random::Random;
 use crate::disk::{Access, Disk, DiskFile};
 use std::collections::BTreeMap;
@@ -18,9 +19,6 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
-
-/// What a device writes whole or not at all.
-pub(crate) const SECTOR: usize = 512;
 
 type Name = Arc<Path>;
 
@@ -84,6 +82,9 @@ enum Event {
     Sync {
         file: usize,
     },
+    FailedSync {
+        file: usize,
+    },
     /// A direct write begins.
     Submit {
         id: u64,
@@ -106,214 +107,6 @@ enum Event {
         id: u64,
         file: usize,
     },
-}
-
-#[derive(Clone, Debug)]
-enum Change {
-    Size(usize),
-    Write {
-        id: u64,
-        at: usize,
-        bytes: Arc<[u8]>,
-        /// Sectors that cannot land any more, because newer bytes are durable; empty: none.
-        stale: Vec<bool>,
-        complete: bool,
-    },
-}
-
-/// A file: as readers see it, as it certainly survives, and what lies between.
-#[derive(Clone, Default, Debug)]
-struct Content {
-    live: Arc<Vec<u8>>,
-    durable: Arc<Vec<u8>>,
-    pending: Vec<Change>,
-    /// Syncs under way: the ids of the direct writes they cover, and how many of the other changes.
-    syncs: Vec<(u64, Vec<u64>)>,
-}
-
-/// Buffered writes have no id of their own.
-const BUFFERED: u64 = u64::MAX;
-
-fn put(to: &mut Vec<u8>, at: usize, bytes: &[u8]) {
-    if to.len() < at + bytes.len() {
-        to.resize(at + bytes.len(), 0);
-    }
-    to[at..at + bytes.len()].copy_from_slice(bytes);
-}
-
-fn resize(to: &mut Arc<Vec<u8>>, bytes: usize) {
-    if to.len() != bytes {
-        Arc::make_mut(to).resize(bytes, 0);
-    }
-}
-
-impl Content {
-    /// A direct write begins; it is of whole sectors.
-    fn submit(&mut self, id: u64, at: usize, bytes: &Arc<[u8]>) {
-        let bytes = Arc::clone(bytes);
-        self.pending.push(Change::Write { id, at, bytes, stale: Vec::new(), complete: false });
-    }
-
-    /// A buffered write. What reaches the disk are the sectors of the page cache that it changed.
-    fn write(&mut self, at: usize, bytes: &[u8]) {
-        put(Arc::make_mut(&mut self.live), at, bytes);
-        let from = at / SECTOR * SECTOR;
-        let to = (at + bytes.len()).next_multiple_of(SECTOR).min(self.live.len());
-        let bytes = Arc::from(&self.live[from..to]);
-        self.pending.push(Change::Write {
-            id: BUFFERED,
-            at: from,
-            bytes,
-            stale: Vec::new(),
-            complete: true,
-        });
-    }
-
-    fn set_bytes(&mut self, bytes: usize) {
-        if self.live.len() != bytes {
-            resize(&mut self.live, bytes);
-            self.pending.push(Change::Size(bytes));
-        }
-    }
-
-    fn find(&mut self, wanted: u64) -> Option<usize> {
-        self.pending.iter().position(|c| matches!(c, Change::Write { id, .. } if *id == wanted))
-    }
-
-    fn complete(&mut self, id: u64, durable: bool) {
-        let index = self.find(id).expect("a write completes once");
-        if let Change::Write { at, bytes, complete, .. } = &mut self.pending[index] {
-            *complete = true;
-            put(Arc::make_mut(&mut self.live), *at, bytes);
-        }
-        if durable {
-            self.settle(index);
-        }
-    }
-
-    /// The change becomes durable: what was there before it can no longer land on top.
-    fn settle(&mut self, index: usize) {
-        match self.pending.remove(index) {
-            Change::Size(bytes) => resize(&mut self.durable, bytes),
-            Change::Write { at, bytes, stale, .. } => {
-                // With its sectors a durable write makes the size durable that they need.
-                land(Arc::make_mut(&mut self.durable), at, &bytes, |s| {
-                    !stale.get(s).copied().unwrap_or(false)
-                });
-                for older in &mut self.pending[..index] {
-                    outdate(older, at, bytes.len());
-                }
-            }
-        }
-    }
-
-    fn sync(&mut self) {
-        let waits = |c: &Change| matches!(c, Change::Write { complete: false, .. });
-        if !self.pending.iter().any(waits) {
-            self.pending.clear();
-            self.durable = Arc::clone(&self.live);
-            return;
-        }
-        while let Some(index) = self.pending.iter().position(|c| !waits(c)) {
-            self.settle(index);
-        }
-    }
-
-    fn begin_sync(&mut self, sync: u64) {
-        let complete = self.pending.iter().filter_map(|c| match c {
-            Change::Write { id, complete: true, .. } => Some(*id),
-            Change::Write { .. } | Change::Size(_) => None,
-        });
-        let covers = complete.collect();
-        self.syncs.push((sync, covers));
-    }
-
-    fn end_sync(&mut self, sync: u64) {
-        let index = self.syncs.iter().position(|(id, _)| *id == sync).expect("a sync ends once");
-        for id in self.syncs.swap_remove(index).1 {
-            if let Some(index) = self.find(id) {
-                self.settle(index);
-            }
-        }
-    }
-
-    /// What a power cut leaves.
-    fn cut(&self, random: &mut Random, luck: usize) -> Content {
-        let mut left = Arc::clone(&self.durable);
-        let sizes = self.pending.iter().filter(|c| self.grows(c)).count();
-        let mut sizes = random.below(sizes + 1);
-        for change in &self.pending {
-            let grows = self.grows(change);
-            if grows && sizes > 0 {
-                sizes -= 1;
-                match change {
-                    Change::Size(bytes) => resize(&mut left, *bytes),
-                    Change::Write { at, bytes, .. } => {
-                        let len = left.len().max(at + bytes.len());
-                        resize(&mut left, len);
-                    }
-                }
-            }
-            let Change::Write { at, bytes, stale, .. } = change else { continue };
-            let whole = random.chance(50).then(|| random.chance(luck));
-            let room = left.len().saturating_sub(*at).min(bytes.len());
-            if whole == Some(false) || room == 0 {
-                continue;
-            }
-            land(Arc::make_mut(&mut left), *at, &bytes[..room], |s| {
-                whole.unwrap_or_else(|| random.chance(luck))
-                    && !stale.get(s).copied().unwrap_or(false)
-            });
-        }
-        Content { live: Arc::clone(&left), durable: left, ..Content::default() }
-    }
-
-    fn grows(&self, change: &Change) -> bool {
-        match change {
-            Change::Size(_) => true,
-            Change::Write { at, bytes, .. } => at + bytes.len() > self.durable.len(),
-        }
-    }
-
-    /// What the death of the process leaves: of writes in flight, some sectors reached the device.
-    fn orphan(&self, random: &mut Random, luck: usize) -> Content {
-        let mut left = Content { syncs: Vec::new(), ..self.clone() };
-        for change in &mut left.pending {
-            let Change::Write { at, bytes, stale, complete, .. } = change else { continue };
-            if *complete {
-                continue;
-            }
-            *complete = true;
-            let whole = random.chance(50).then(|| random.chance(luck));
-            let sectors = bytes.len().div_ceil(SECTOR);
-            let lost = |_| !whole.unwrap_or_else(|| random.chance(luck));
-            *stale = (0..sectors).map(lost).collect();
-            land(Arc::make_mut(&mut left.live), *at, bytes, |s| !stale[s]);
-        }
-        left
-    }
-}
-
-/// Puts the chosen sectors of a write into place.
-fn land(to: &mut Vec<u8>, at: usize, bytes: &[u8], mut lands: impl FnMut(usize) -> bool) {
-    for (sector, piece) in bytes.chunks(SECTOR).enumerate() {
-        if lands(sector) {
-            put(to, at + sector * SECTOR, piece);
-        }
-    }
-}
-
-/// Marks the sectors of an older change that lie in `[at, at + len)`, which is durable now.
-fn outdate(older: &mut Change, from: usize, len: usize) {
-    let Change::Write { at, bytes, stale, .. } = older else { return };
-    if *at >= from + len || from >= *at + bytes.len() {
-        return;
-    }
-    stale.resize(bytes.len().div_ceil(SECTOR), false);
-    for (s, stale) in stale.iter_mut().enumerate() {
-        let start = *at + s * SECTOR;
-        *stale |= start < from + len && from < start + SECTOR;
-    }
 }
 
 /// A state of the disk.
@@ -345,6 +138,7 @@ impl State {
             }
             Event::Write { file, at, bytes } => self.files[*file].write(*at, bytes),
             Event::Size { file, bytes } => self.files[*file].set_bytes(*bytes),
+            Event::FailedSync { file } => self.files[*file].give_up(),
             Event::Sync { file } => self.files[*file].sync(),
             Event::Submit { id, file, at, bytes } => self.files[*file].submit(*id, *at, bytes),
             Event::Complete { id, file, durable } => self.files[*file].complete(*id, *durable),
@@ -358,7 +152,12 @@ impl State {
         let mut chosen = vec![false; self.pending_names.len()];
         for (change, chosen) in self.pending_names.iter().zip(&mut chosen).rev() {
             let dirs = change.dirs();
-            if dirs.iter().flatten().any(|d| needed.iter().any(|n| n == d)) {
+            // Also the removal of a directory that had this name before.
+            let removed = match change {
+                NameChange::Remove(name) => needed.iter().any(|n| **n == **name),
+                NameChange::Add(..) | NameChange::Move(..) => false,
+            };
+            if removed || dirs.iter().flatten().any(|d| needed.iter().any(|n| n == d)) {
                 *chosen = true;
                 needed.extend(dirs.iter().flatten().map(|d| d.to_path_buf()));
             }
@@ -383,6 +182,10 @@ impl State {
             let mut dirs = dirs.iter().flatten();
             if dirs.clone().any(|d| stopped.contains(d)) || !random.chance(luck.max(10)) {
                 stopped.extend(dirs.by_ref().copied());
+                // What comes later is in another directory of that name.
+                if let NameChange::Remove(name) | NameChange::Add(name, Node::Dir) = change {
+                    stopped.push(name);
+                }
             } else {
                 change.apply(&mut names);
             }
@@ -679,8 +482,8 @@ impl Disk for SimDisk {
         inner.change(NameChange::Remove(Arc::from(path)))
     }
 
+    /// Never fails: nobody looks at that.
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.fault(Operation::Name, dir)?;
         let mut inner = self.inner();
         if inner.now.names.get(dir) != Some(&Node::Dir) {
             return Err(io::ErrorKind::NotFound.into());
@@ -722,10 +525,19 @@ struct SimFile {
 
 impl SimFile {
     fn event(&self, operation: Operation, event: Event) -> io::Result<()> {
-        if self.disk.fault(operation, &self.path)? != Some(Fault::Lies) {
-            self.disk.inner().record(event);
+        match self.disk.fault(operation, &self.path) {
+            Ok(Some(Fault::Lies)) => Ok(()),
+            Ok(_) => {
+                self.disk.inner().record(event);
+                Ok(())
+            }
+            Err(error) => {
+                if operation == Operation::Sync {
+                    self.disk.inner().record(Event::FailedSync { file: self.file });
+                }
+                Err(error)
+            }
         }
-        Ok(())
     }
 }
 

@@ -4,10 +4,10 @@
 //! process between any two steps and within background jobs. One of them is the start of the next life.
 
 use super::disk::{Fault, Operation, SimDisk, State};
-use super::machine::{Death, History, Machine, Moment, Sent};
+use super::machine::{Death, Generations, History, Machine, Moment, Sent, TOPICS, generation};
 use super::random::Random;
 use crate::queue_files::read_entries;
-use crate::store_dir::{OpenStore, StoreDirConfig, open_on};
+use crate::store_dir::{OpenStore, SEVERAL_STREAMS, StoreDirConfig, open_on};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -16,6 +16,7 @@ use store::delay::DelayLevels;
 use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
 use store::layout::index::IndexLimits;
 use store::layout::segment;
+use store::retention::RetentionConfig;
 use store::stream::{FlushMode, SyncBy};
 use wire::ids::{PhyOffset, StreamId};
 use wire::message::{MessageView, Probe, probe};
@@ -44,8 +45,25 @@ pub(crate) struct Setup {
     pub(crate) window_bytes: usize,
     pub(crate) flush: FlushMode,
     pub(crate) sync_by: SyncBy,
+    /// Old segments are deleted.
+    pub(crate) deletes: bool,
+    /// Topics are deleted, in so many percent of the steps.
+    pub(crate) deletions: usize,
     pub(crate) sabotage: Option<Sabotage>,
 }
+
+/// Segments may go when a look says that the disk is 80 percent full.
+const RETENTION: RetentionConfig = RetentionConfig {
+    reserved_ms: 1,
+    hours: 0,
+    used_max_percent: 75,
+    forcibly_percent: 85,
+    warning_percent: 95,
+    forcibly_enabled: true,
+    interval_ns: 1_000_000_000,
+    pause_ns: 1_000_000,
+    batch_max: 2,
+};
 
 impl Setup {
     pub(crate) fn random(seed: u64) -> Setup {
@@ -55,12 +73,14 @@ impl Setup {
             seed,
             streams,
             shards: random.pick(&[1, usize::from(streams.min(2))]),
-            segment_bytes: random.pick(&[16 << 10, 32 << 10, 64 << 10]),
+            segment_bytes: random.pick(&[16 << 10, 16 << 10, 32 << 10, 64 << 10]),
             // The larger ones have entries that lie in two sectors.
             queue_file_bytes: random.pick(&[400, 4000]),
             window_bytes: random.pick(&[32 << 10, 64 << 10]),
             flush: random.pick(&[FlushMode::Sync, FlushMode::Sync, FlushMode::Async]),
             sync_by: random.pick(&[SyncBy::Flush, SyncBy::WriteThrough]),
+            deletes: random.chance(50),
+            deletions: random.pick(&[0, 0, 0, 1, 3]),
             sabotage: None,
         }
     }
@@ -80,10 +100,10 @@ impl Setup {
             flush_interval_ns: 2_000_000,
             read_uncommitted: false,
             delay_levels: DelayLevels::default(),
-            retention: None,
             // Its files are mapped, which no simulated disk is; they have crash tests of their own.
             index: false,
             index_limits: IndexLimits { slots: 50, items: 300 },
+            retention: self.deletes.then_some(RETENTION),
         }
     }
 
@@ -127,6 +147,10 @@ pub(crate) struct Owed {
     pub(crate) least: Vec<u64>,
     /// Per stream: nothing was appended behind.
     pub(crate) most: Vec<u64>,
+    /// Per stream: nothing from here on was deleted.
+    pub(crate) deleted: Vec<u64>,
+    /// No more deletions of topics were asked for.
+    pub(crate) generations: Generations,
 }
 
 /// A start to verify.
@@ -171,22 +195,38 @@ pub(crate) fn check(
         if setup.sabotage != Some(Sabotage::NoZeroing) {
             check_zeros(setup, open, state, s, end)?;
         }
+        let start = shard.store.stream(StreamId(s)).start();
+        if start > owed.deleted[at] {
+            return Err(format!("stream {s} begins at {start}, not at {}", owed.deleted[at]));
+        }
         for sent in &history[at][..kept] {
-            wanted.entry((sent.topic(), sent.queue.0)).or_default().push(*sent);
+            let list = wanted.entry((sent.topic(), sent.queue.0)).or_default();
+            if list.last().is_some_and(|last| last.generation < sent.generation) {
+                list.clear();
+            }
+            list.push(*sent);
         }
         ends.push(end);
     }
+    // A topic whose deletion was asked for, and which has no message since, is there, or in part, or not.
+    wanted.retain(|(topic, _), list| !is_doubtful(list, topic, owed));
     for shard in &open.shards {
         for (_, queue) in shard.store.queues().iter() {
-            let sent = wanted.remove(&(&*queue.topic, queue.id.0)).unwrap_or_default();
+            let sent = wanted.remove(&(&*queue.topic, queue.id.0));
+            if sent.is_none() && generation(&owed.generations, &queue.topic) > 0 {
+                continue;
+            }
+            let sent = sent.unwrap_or_default();
             let name = || format!("{}/{}", String::from_utf8_lossy(&queue.topic), queue.id.0);
             let range = (queue.min(), queue.visible(), queue.next());
+            let start = shard.store.stream(queue.stream).start();
+            let first = sent.partition_point(|sent| sent.start < start);
             let count = i64::try_from(sent.len()).expect("few");
-            if range != (0, count, count) {
-                return Err(format!("queue {}: {range:?} where {count} are", name()));
+            if range != (i64::try_from(first).expect("few"), count, count) {
+                return Err(format!("queue {}: {range:?} where {first} to {count} are", name()));
             }
             check_files(open, queue, &sent).map_err(|e| format!("queue {}: {e}", name()))?;
-            for sent in &sent {
+            for sent in &sent[first..] {
                 check_message(setup, open, state, queue, sent)
                     .map_err(|e| format!("queue {}: {e}; sent was {sent:?}", name()))?;
             }
@@ -198,6 +238,10 @@ pub(crate) fn check(
         }
         None => Ok(ends),
     }
+}
+
+fn is_doubtful(sent: &[Sent], topic: &[u8], owed: &Owed) -> bool {
+    sent.last().is_some_and(|last| last.generation < generation(&owed.generations, topic))
 }
 
 /// Behind the end there is nothing that a later start could take for a record.
@@ -222,7 +266,7 @@ fn check_zeros(
 
 /// The queue's files hold what they are said to hold.
 fn check_files(open: &OpenStore, queue: &ConsumeQueue, sent: &[Sent]) -> Result<(), String> {
-    let mut offset = 0;
+    let mut offset = queue.min();
     while offset < queue.persisted() {
         let bytes = read_entries(&open.paths, &queue.topic, queue.id, offset, 1000)
             .map_err(|e| e.to_string())?;
@@ -339,12 +383,23 @@ impl Lives {
         let mut start = Start {
             state: SimDisk::empty().state(),
             windows: Vec::new(),
-            owed: Owed { least: none.clone(), most: none.clone() },
+            owed: Owed {
+                least: none.clone(),
+                most: none.clone(),
+                deleted: none.clone(),
+                generations: Generations::new(),
+            },
             flushed: none,
             is_power_cut: true,
             what: "the beginning".to_string(),
         };
         for life in 0..3 {
+            if self.setup.sabotage.is_none() && self.random.chance(20) {
+                // The operator has changed the settings.
+                self.setup.flush = self.random.pick(&[FlushMode::Sync, FlushMode::Async]);
+                self.setup.window_bytes = self.random.pick(&[32 << 10, 64 << 10]);
+                self.setup.shards = self.random.pick(&[1, usize::from(self.setup.streams.min(2))]);
+            }
             let before = start.what.clone();
             start = self.live(life, start).map_err(|e| {
                 format!("seed {}: life {life}, after {before}: {e}", self.setup.seed)
@@ -356,7 +411,12 @@ impl Lives {
     /// Lives in which operations fail; each ends with the death of the process or a power cut.
     pub(crate) fn run_with_faults(&mut self) -> Result<(), String> {
         let none = vec![0; usize::from(self.setup.streams)];
-        let mut owed = Owed { least: none.clone(), most: none };
+        let mut owed = Owed {
+            least: none.clone(),
+            most: none.clone(),
+            deleted: none,
+            generations: Generations::new(),
+        };
         let (mut state, mut windows) = (SimDisk::empty().state(), Vec::new());
         let mut before = String::new();
         for life in 0..4 {
@@ -410,6 +470,7 @@ impl Lives {
         let random = Random::new(self.random.next());
         let mut machine =
             Machine::new(disk.clone(), &mut open, history, dir.to_path_buf(), (life, random));
+        self.resume(&mut machine, &owed.generations);
         if self.random.chance(30) {
             let mut after = self.random.below(200);
             let error = self.random.pick(&[libc::EIO, libc::ENOSPC]);
@@ -424,7 +485,9 @@ impl Lives {
         }
         machine.settle(|store| store.streams().all(|s| s.is_settled() || s.appended() == 0));
         disk.set_faults(None);
-        let moment = machine.moments.last().expect("noted").clone();
+        let last = machine.moments.last().expect("noted").clone();
+        let Moment { acknowledged, flushed, .. } = last;
+        let moment = Moment { acknowledged, flushed, ..machine.moment() };
         let windows = machine.die_here().windows;
         self.history.clone_from(&machine.history);
         Ok((moment, windows))
@@ -480,6 +543,23 @@ impl Lives {
         Ok((open, dying))
     }
 
+    /// Goes on with what former lives deleted; topics that may be back are deleted again.
+    fn resume(&self, machine: &mut Machine, generations: &Generations) {
+        machine.deletions = self.setup.deletions;
+        machine.generations.clone_from(generations);
+        machine.moments = vec![machine.moment()];
+        for topic in TOPICS {
+            let mut newest = HashMap::new();
+            for sent in machine.history.iter().flatten().filter(|sent| sent.topic() == topic) {
+                newest.insert(sent.queue.0, sent.generation);
+            }
+            let now = generation(generations, topic);
+            if newest.values().any(|newest| *newest < now) {
+                machine.delete_topic(topic);
+            }
+        }
+    }
+
     /// One life; returns the start of the next.
     fn live(&mut self, life: u64, mut start: Start) -> Result<Start, String> {
         let dir = self.scratch.fresh(&start.windows);
@@ -500,12 +580,15 @@ impl Lives {
             acknowledged: bounded(&start.owed.least),
             flushed: start.flushed.clone(),
             appended: ends.clone(),
+            deleted: start.owed.deleted.clone(),
+            generations: start.owed.generations.clone(),
         };
         let dying = dying.map(|(at, windows)| Death { from: at, to: at, windows, moment });
         let history = self.history.clone();
         let random = Random::new(self.random.next());
         let mut machine =
             Machine::new(disk.clone(), &mut open, history, dir.clone(), (life, random));
+        self.resume(&mut machine, &start.owed.generations);
         for _ in 0..30 + self.random.below(350) {
             machine.step();
             if self.random.chance(2) {
@@ -518,6 +601,13 @@ impl Lives {
             machine.close();
             open.mark_clean().map_err(|e| e.to_string())?;
         }
+        // What the last steps did is not acknowledged.
+        let last = machine.moments.last().expect("noted at the start").clone();
+        machine.moments.push(Moment {
+            acknowledged: last.acknowledged,
+            flushed: last.flushed,
+            ..machine.moment()
+        });
         let starts = self.images(&disk, &machine, &start, recovered);
         self.history.clone_from(&machine.history);
         let chosen = self.random.below(starts.len());
@@ -593,7 +683,12 @@ impl Lives {
         let after = moments.partition_point(|m| m.events < events);
         let most = moments.get(after).or(moments.last()).expect("noted at the start");
         if events < recovered {
-            return Owed { least: start.flushed.clone(), most: most.appended.clone() };
+            return Owed {
+                least: start.flushed.clone(),
+                most: most.appended.clone(),
+                deleted: start.owed.deleted.clone(),
+                generations: start.owed.generations.clone(),
+            };
         }
         let before = moments.partition_point(|m| m.events <= events).saturating_sub(1);
         let before = &moments[before];
@@ -606,7 +701,12 @@ impl Lives {
         };
         let each = acknowledged.iter().zip(&before.flushed);
         let least = each.map(|(acknowledged, flushed)| *acknowledged.max(flushed)).collect();
-        Owed { least, most: most.appended.clone() }
+        Owed {
+            least,
+            most: most.appended.clone(),
+            deleted: most.deleted.clone(),
+            generations: most.generations.clone(),
+        }
     }
 
     /// Recovers what is left and compares; sometimes that is cut off too and done again.
@@ -623,11 +723,25 @@ impl Lives {
         // Once a start has finished, or when all it found was durable, the next one finds the same.
         let same = start.is_power_cut || events == disk.events();
         let least = if same { ends.clone() } else { start.flushed.clone() };
-        let owed = Owed { least, most: start.owed.most.clone() };
+        let (most, deleted) = (start.owed.most.clone(), start.owed.deleted.clone());
+        let generations = start.owed.generations.clone();
+        let owed = Owed { least, most, deleted, generations };
         let again = |e: String| format!("recovery cut at event {events}: {e}");
         let (_, second) = self.recover(&image, &Vec::new(), &owed).map_err(again)?;
         if same && second != ends {
             return Err(again(format!("the logs end at {second:?}, before at {ends:?}")));
+        }
+        Ok(())
+    }
+
+    /// Whatever is left, Java must not take a store with several streams for its own.
+    fn check_marker(&self, state: &State) -> Result<(), String> {
+        let log = Path::new("/data/store/commitlog");
+        let first = state.content(&log.join(segment::name(0)));
+        let has_records = first.is_some_and(|bytes| bytes.iter().any(|b| *b != 0));
+        let marked = state.content(&log.join(SEVERAL_STREAMS)).is_some();
+        if self.setup.streams > 1 && has_records && !marked && self.setup.sabotage.is_none() {
+            return Err("nothing says that the store has several streams".to_string());
         }
         Ok(())
     }
@@ -639,6 +753,7 @@ impl Lives {
         owed: &Owed,
     ) -> Result<(SimDisk, Vec<u64>), String> {
         self.images += 1;
+        self.check_marker(state)?;
         let disk = SimDisk::new(state.clone());
         if self.setup.sabotage == Some(Sabotage::NoZeroing) {
             self.sabotage(&disk);
@@ -665,7 +780,12 @@ pub(crate) fn windows(dir: &Path) -> Windows {
 }
 
 fn owed_to(least: &Moment, most: &Moment) -> Owed {
-    Owed { least: least.acknowledged.clone(), most: most.appended.clone() }
+    Owed {
+        least: least.acknowledged.clone(),
+        most: most.appended.clone(),
+        deleted: most.deleted.clone(),
+        generations: most.generations.clone(),
+    }
 }
 
 fn is_log(path: &Path) -> bool {

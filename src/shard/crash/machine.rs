@@ -7,15 +7,18 @@ use super::disk::SimDisk;
 use super::life::{Windows, windows};
 use super::random::Random;
 use crate::io_map::{DerivedFiles, run_step};
+use crate::queue_files::queue_dir;
+use crate::retention;
 use crate::store_dir::{OpenStore, StorePaths, create_segment};
 use base::time::{MonoNs, Now, WallMs};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use store::layout::segment;
 use store::op::{OpTag, StoreOp};
 use store::queues::stream_of;
-use store::{AppendError, QueueStep, Store};
+use store::retention::DiskLook;
+use store::{AppendError, QueueStep, Store, UpkeepStep};
 use wire::ids::{QueueId, StreamId};
 use wire::message::{MessageView, NewMessage};
 
@@ -35,7 +38,10 @@ pub(crate) struct Sent {
     pub(crate) queue: QueueId,
     /// Offset in its queue.
     pub(crate) offset: i64,
-    /// Behind its record in the stream.
+    /// How often its topic had been deleted before.
+    pub(crate) generation: u32,
+    /// Its record in the stream, and behind it.
+    pub(crate) start: u64,
     pub(crate) end: u64,
 }
 
@@ -80,6 +86,13 @@ impl Sent {
     }
 }
 
+/// How often each topic was deleted.
+pub(crate) type Generations = HashMap<&'static [u8], u32>;
+
+pub(crate) fn generation(generations: &Generations, topic: &[u8]) -> u32 {
+    generations.get(topic).copied().unwrap_or(0)
+}
+
 /// Everything sent to each stream, in log order, over all lives.
 pub(crate) type History = Vec<Vec<Sent>>;
 
@@ -94,6 +107,10 @@ pub(crate) struct Moment {
     pub(crate) flushed: Vec<u64>,
     /// Per stream: what was sent.
     pub(crate) appended: Vec<u64>,
+    /// Per stream: what was deleted because of its age, or is about to be.
+    pub(crate) deleted: Vec<u64>,
+    /// Deletions of topics that were asked for.
+    pub(crate) generations: Generations,
 }
 
 /// Where the process may die: windows as they were, and the events between which they were so.
@@ -107,6 +124,9 @@ pub(crate) struct Death {
 enum Job {
     Segment(StreamId, u64),
     Queues(QueueStep),
+    Upkeep(UpkeepStep),
+    /// Remove these queues of a deleted topic.
+    Remove(&'static [u8], Vec<QueueId>),
 }
 
 /// A write or sync on the ring.
@@ -144,8 +164,14 @@ pub(crate) struct Machine {
     pub(crate) moments: Vec<Moment>,
     pub(crate) deaths: Vec<Death>,
     next_number: u64,
+    deleted: Vec<u64>,
+    pub(crate) generations: Generations,
+    /// In percent of the steps.
+    pub(crate) deletions: usize,
     ops: Vec<StoreOp>,
     window_dir: PathBuf,
+    /// Syncs take very long, while writes go on.
+    slow_syncs: bool,
     /// Chooses which operations on the ring fail.
     pub(crate) ring_fault: Option<RingFault>,
     /// Whether faults are about, so that an engine may stop.
@@ -158,8 +184,9 @@ impl Machine {
         open: &mut OpenStore,
         history: History,
         window_dir: PathBuf,
-        (life, random): (u64, Random),
+        (life, mut random): (u64, Random),
     ) -> Machine {
+        let slow_syncs = random.chance(20);
         let paths = Arc::clone(&open.paths);
         let part = |shard: crate::boot::ShardStore| Part {
             store: shard.store,
@@ -180,11 +207,16 @@ impl Machine {
             deaths: Vec::new(),
             // No life uses a number of another one, also not of a message that was lost.
             next_number: (life + 1) << 32,
+            deleted: Vec::new(),
+            generations: Generations::new(),
+            deletions: 0,
             ops: Vec::new(),
             window_dir,
+            slow_syncs,
             ring_fault: None,
             may_fail: false,
         };
+        machine.deleted = (0..machine.streams).map(|s| machine.stream(s).start()).collect();
         machine.moments.push(machine.moment());
         machine
     }
@@ -202,6 +234,8 @@ impl Machine {
             acknowledged: each(&|s| s.acknowledged()),
             flushed: each(&|s| s.flushed()),
             appended: each(&|s| s.appended()),
+            deleted: self.deleted.clone(),
+            generations: self.generations.clone(),
         }
     }
 
@@ -219,10 +253,14 @@ impl Machine {
     /// One random step.
     pub(crate) fn step(&mut self) {
         let part = self.random.below(self.parts.len());
+        if self.random.chance(self.deletions) {
+            let topic = self.random.pick(&TOPICS);
+            self.delete_topic(topic);
+        }
         match self.random.below(10) {
             0..=2 => self.send(),
             3..=5 => self.turn(part),
-            6..=8 => self.complete(part),
+            6..=7 => self.complete(part),
             _ => self.work(part),
         }
         assert!(
@@ -231,12 +269,28 @@ impl Machine {
         );
     }
 
+    /// Deletes a topic as the broker does: files in the background, behind what is under way, queues at once.
+    pub(crate) fn delete_topic(&mut self, topic: &'static [u8]) {
+        *self.generations.entry(topic).or_default() += 1;
+        for part in &mut self.parts {
+            let queues = part.store.queues().iter();
+            let ids = queues.filter(|(_, q)| *q.topic == *topic).map(|(_, q)| q.id);
+            let ids: Vec<QueueId> = ids.collect();
+            if !ids.is_empty() {
+                part.jobs.push_back(Job::Remove(topic, ids));
+            }
+            part.store.remove_topic(topic);
+        }
+    }
+
     fn send(&mut self) {
         let count = if self.random.chance(25) { 2 + self.random.below(6) } else { 1 };
         let queue = QueueId(i32::from(self.random.chance(25)));
         let mut batch: Vec<Sent> = Vec::new();
         while batch.len() < count {
-            let sent = Sent { number: self.next_number, queue, offset: 0, end: 0 };
+            let number = self.next_number;
+            let mut sent = Sent { number, queue, offset: 0, generation: 0, start: 0, end: 0 };
+            sent.generation = generation(&self.generations, sent.topic());
             self.next_number += 1;
             // A batch has one topic.
             if batch.first().is_none_or(|first| first.topic() == sent.topic()) {
@@ -264,6 +318,7 @@ impl Machine {
         for (sent, message) in batch.iter_mut().zip(&messages) {
             let tags = wire::java_hash::tags_code(message.properties);
             let phy = writer.push(message, tags);
+            sent.start = phy.position();
             sent.end = phy.position() + message.encoded_len() as u64;
         }
         let appended = writer.finish();
@@ -291,6 +346,12 @@ impl Machine {
         if !asked && let Some(step) = store.plan_queues(self.now.mono) {
             jobs.push_back(Job::Queues(step));
         }
+        while let Some(step) = store.plan_upkeep(self.now.mono) {
+            if let UpkeepStep::DeleteSegment { stream, base, .. } = &step {
+                self.deleted[usize::from(stream.0)] = base + self.paths.segment_bytes;
+            }
+            jobs.push_back(Job::Upkeep(step));
+        }
         store.check_invariants();
         self.read_back(part);
         // A shard whose store has failed sends no reply any more.
@@ -307,6 +368,9 @@ impl Machine {
             return;
         }
         let at = self.random.below(sent.len().min(20)) + sent.len() - sent.len().min(20);
+        if sent[at].generation != generation(&self.generations, sent[at].topic()) {
+            return;
+        }
         let store = &self.parts[part].store;
         let number = store.queues().find(sent[at].topic(), sent[at].queue).expect("it was sent to");
         let queue = store.queue(number);
@@ -363,7 +427,12 @@ impl Machine {
         if part.flying.is_empty() {
             return;
         }
-        let done = part.flying.swap_remove(self.random.below(part.flying.len()));
+        let chosen = self.random.below(part.flying.len());
+        let is_sync = matches!(part.flying[chosen].kind, Flight::Sync);
+        if is_sync && self.slow_syncs && !self.random.chance(5) {
+            return;
+        }
+        let done = part.flying.swap_remove(chosen);
         if error.is_none() {
             match done.kind {
                 Flight::Write { durable, window } => {
@@ -391,6 +460,35 @@ impl Machine {
                 let made = create_segment(&*self.paths.disk, &dir, base, self.paths.segment_bytes);
                 part.store.on_segment(stream, base, made.err().map(errno));
             }
+            Job::Upkeep(UpkeepStep::Look { oldest }) => {
+                let look = DiskLook {
+                    log_percent: self.random.pick(&[10, 80, 88]),
+                    queue_percent: 10,
+                    hour: 0,
+                    oldest: (!oldest.is_empty()).then(|| {
+                        let (stream, base) = self.random.pick(&oldest);
+                        (stream, base, WallMs(0))
+                    }),
+                };
+                part.store.on_look(Some(&look), self.now);
+            }
+            Job::Upkeep(UpkeepStep::DeleteSegment { stream, base, .. }) => {
+                let done = retention::delete_segment(&self.paths, stream, base);
+                // Its blocks are given back at once.
+                let _ = done.as_ref().map(|file| file.set_bytes(0));
+                part.store.on_deleted(stream, base, done.is_ok(), self.now.mono);
+            }
+            Job::Remove(topic, ids) => {
+                for id in ids {
+                    let dir = queue_dir(&self.paths.consume_queue, topic, id).expect("a name");
+                    // There may be none yet.
+                    let _ = self.paths.disk.remove_dir_all(&dir);
+                }
+            }
+            Job::Queues(QueueStep::Trim(trims)) => {
+                let trimmed = retention::trim(&mut part.files, &trims);
+                part.store.on_trimmed(&trimmed);
+            }
             Job::Queues(step) => {
                 let done = run_step(&mut part.files, &self.paths, step);
                 part.store.on_queues(done.err().map(errno), self.now.mono);
@@ -407,6 +505,7 @@ impl Machine {
         let events = self.disk.events();
         let mut moment = self.moments.last().expect("noted at the start").clone();
         moment.appended = self.moment().appended;
+        moment.generations.clone_from(&self.generations);
         Death { from: events, to: events, windows, moment }
     }
 

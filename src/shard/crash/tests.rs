@@ -1,7 +1,11 @@
 //! Crash images in numbers. `RINGMQ_IMAGES=n`: how many; `RINGMQ_SEED=n`: that seed only.
 
+use super::disk::SimDisk;
 use super::life::{Lives, Sabotage, Setup};
+use super::random::Random;
+use crate::disk::replace_file;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use store::stream::{FlushMode, SyncBy};
 
@@ -35,7 +39,7 @@ fn run_lives(
 
 #[test]
 fn every_image_has_what_was_acknowledged_and_nothing_else() {
-    let wanted = number("RINGMQ_IMAGES").unwrap_or(2000);
+    let wanted = number("RINGMQ_IMAGES").unwrap_or(4000);
     let images = AtomicU64::new(0);
     if let Some(seed) = number("RINGMQ_SEED") {
         run(Setup::random(seed), &images).unwrap();
@@ -110,4 +114,28 @@ fn a_checkpoint_that_does_not_wait_for_the_queue_files_is_found() {
 #[test]
 fn records_behind_the_end_that_are_not_zeroed_are_found() {
     finds(Sabotage::NoZeroing, |_| {});
+}
+
+#[test]
+fn a_file_that_is_replaced_is_the_old_or_the_new_one_whatever_happens() {
+    let disk = SimDisk::empty();
+    let path = Path::new("/table.json");
+    let content = |n: u8| vec![n; 3000 + 100 * usize::from(n)];
+    let mut done = Vec::new();
+    for n in 0..10 {
+        replace_file(&disk, path, &content(n)).unwrap();
+        done.push(disk.events());
+    }
+    let moments: Vec<usize> = (0..=disk.events()).collect();
+    let mut random = Random::new(1);
+    disk.at(&moments, |at, state| {
+        let replaced = done.partition_point(|events| *events <= at);
+        for _ in 0..50 {
+            let image = state.power_cut(&mut random);
+            let found = image.content(path);
+            let old = replaced.checked_sub(1).map(|n| content(u8::try_from(n).unwrap()));
+            let new = content(u8::try_from(replaced).unwrap());
+            assert!(found == old.as_deref() || found == Some(&new[..]), "event {at}: {found:?}");
+        }
+    });
 }

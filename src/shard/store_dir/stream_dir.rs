@@ -387,8 +387,10 @@ impl Opening<'_> {
         let path = self.paths.log_dir(entry.phy.stream()).join(segment::name(base));
         let file = match self.disk.open(&path, Access::Read) {
             Ok(file) => file,
-            // Expired; the entry is older than anything that can be torn.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
+            // Expired, or in a stream that never was.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Ok(entry.phy.stream() == self.stream);
+            }
             Err(e) => return Err(e),
         };
         let mut head = [0; RECORD_PLACES.end];
