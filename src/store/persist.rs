@@ -10,8 +10,8 @@ use base::time::MonoNs;
 use std::sync::Arc;
 use wire::ids::StreamId;
 
-/// Entries' bytes per batch: encoding them takes some 10 µs of a turn.
-const BATCH_BYTES: usize = 32 << 10;
+/// Entries' bytes per batch: encoding them takes some 20 µs of a turn.
+const BATCH_BYTES: usize = 64 << 10;
 /// Queues per batch.
 const BATCH_QUEUES: usize = 512;
 
