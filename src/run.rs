@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use store::delay::DelayLevels;
+use store::layout::index::IndexLimits;
 use store::stream::{FlushMode, SyncBy};
 
 /// Exit status when the host cannot run it at all (EX_CONFIG of sysexits).
@@ -305,6 +306,11 @@ fn open_store(config: &BrokerConfig, shards: usize) -> Result<OpenStore, Fatal> 
         read_uncommitted: config.read_uncommitted_visible,
         delay_levels: delay_levels(config)?,
         retention: Some(broker::settings::retention(&config.retention)),
+        index: config.index.message_index_enable,
+        index_limits: IndexLimits {
+            slots: config.index.max_hash_slot_num,
+            items: config.index.max_index_num,
+        },
     };
     store_dir::open(&dir).map_err(|e| Fatal::start(e.to_string()))
 }

@@ -27,6 +27,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use store::layout::index::IndexLimits;
 use store::stream::FlushMode;
 use wire::codes::response;
 use wire::frame::split;
@@ -50,11 +51,14 @@ const UPKEEP: &[(&str, &str, usize)] = &[
     // Entries of queues go to their files and checkpoints are written, once a second.
     ("shard/io_map.rs", "drive_queues", 1_000),
     ("shard/turn.rs", "take_jobs", 10),
+    // A segment file is made, one per gibibyte.
+    ("shard/io_map.rs", "carry_out", 10),
     // The list of queues that such a round takes begins anew.
     ("store/engine.rs", "mark_dirty", 10),
     // When a round is late, the index of a queue holds more than ever before, and doubles.
     ("store/consume_queue.rs", "push", 10),
     ("store/engine.rs", "note_end", 2),
+    ("store/index.rs", "push", 10),
     // Changed consumer offsets go to the metadata shard and to their file, every five seconds.
     ("broker/offsets.rs", "hand_over", 10),
     ("broker/offsets.rs", "commit", 10),
@@ -162,6 +166,11 @@ fn start(dir: &Path, shards: u16) -> Broker {
         read_uncommitted: false,
         delay_levels: store::delay::DelayLevels::default(),
         retention: None,
+        index: config.index.message_index_enable,
+        index_limits: IndexLimits {
+            slots: config.index.max_hash_slot_num,
+            items: config.index.max_index_num,
+        },
     };
     let mut store = store_dir::open(&dir).unwrap();
     let settings = Arc::new(Settings::new(config, shards).unwrap());

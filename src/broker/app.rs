@@ -54,6 +54,7 @@ pub struct Broker {
     pub(crate) offsets: ConsumerOffsets,
     pub(crate) parked: ParkedPulls,
     pub(crate) cold: ColdPulls,
+    pub(crate) queries: handlers::query::Queries,
     pub(crate) scatters: Scatters,
     pub(crate) meta: Meta,
     pub(crate) stopping: bool,
@@ -99,6 +100,7 @@ impl Broker {
             offsets: ConsumerOffsets::default(),
             parked: ParkedPulls::default(),
             cold: ColdPulls::default(),
+            queries: handlers::query::Queries::default(),
             scatters: Scatters::default(),
             stopping: false,
             properties: Vec::new(),
@@ -239,6 +241,7 @@ impl Broker {
             BrokerMail::Offsets { changed, last } => {
                 handlers::meta::on_offsets(self, cx, changed, last);
             }
+            BrokerMail::Query(mail) => handlers::query::on_mail(self, cx, from, mail),
             BrokerMail::Meta(mail) => handlers::meta::on_mail(self, cx, from, mail),
         }
     }

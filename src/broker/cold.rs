@@ -1,4 +1,4 @@
-//! Reads that need files: pulls far behind, and looking up store times. Each is a small state machine that the
+//! Reads that need files: pulls far behind, looking up store times, records by their place. Each is a small state machine that the
 //! loop feeds with what it read; none blocks a turn.
 //!
 //! Log bytes come in blocks that all pulls share (`blocks`), entries of a queue in runs that its next pulls use (`runs`).
@@ -8,6 +8,7 @@ mod blocks;
 mod runs;
 
 use crate::app::{Broker, Host, TimerKind, timer_key};
+use crate::fetch::{self, Fetch};
 use crate::handlers::offset::Search;
 use crate::handlers::pull::{Pull, answer, come_again, disk_limits, from_memory, memory_limits};
 use base::time::MonoNs;
@@ -38,6 +39,7 @@ const TOKEN_BLOCK: u64 = 1 << 63;
 enum Job {
     Pull(Pull),
     Search(Search),
+    Fetch(Fetch),
 }
 
 enum Stage {
@@ -47,6 +49,8 @@ enum Stage {
     Blocks(Choice),
     /// The head of a record was asked for.
     Head,
+    /// What a `Fetch` asks for, which knows it itself.
+    Fetch,
 }
 
 /// The records of an answer, and the pinned blocks that hold them.
@@ -119,6 +123,16 @@ pub(crate) fn begin_search<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, sea
     enqueue(broker, cx, Job::Search(search));
 }
 
+/// Begins to read records by their places, or puts it in line.
+pub(crate) fn begin_fetch<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, fetch: Fetch) {
+    enqueue(broker, cx, Job::Fetch(fetch));
+}
+
+/// Keeps it until what it asks for next is there; the token to ask with.
+pub(crate) fn park_fetch(broker: &mut Broker, fetch: Fetch) -> u64 {
+    broker.cold.insert(Cold { job: Job::Fetch(fetch), stage: Stage::Fetch })
+}
+
 fn enqueue<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, job: Job) {
     note_use(broker, cx);
     if broker.cold.has_room() {
@@ -130,14 +144,14 @@ fn enqueue<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, job: Job) {
             Job::Pull(pull) => {
                 come_again(cx, &pull);
             }
-            Job::Search(search) => {
-                let why = format!(
-                    "stage received: {WAITING_MAX} reads of old messages are waiting, the limit"
-                );
-                search.refuse(cx, &why);
-            }
+            Job::Search(search) => search.refuse(cx, &too_many()),
+            Job::Fetch(fetch) => fetch::refuse(cx, fetch, &too_many()),
         }
     }
+}
+
+fn too_many() -> String {
+    format!("stage received: {WAITING_MAX} reads of old messages are waiting, the limit")
 }
 
 fn next_in_line<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
@@ -152,6 +166,7 @@ fn run<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, job: Job) {
     match job {
         Job::Pull(pull) => run_pull(broker, cx, pull),
         Job::Search(search) => run_search(broker, cx, search),
+        Job::Fetch(fetch) => fetch::run(broker, cx, fetch),
     }
     load_blocks(broker, cx);
 }
@@ -439,8 +454,12 @@ fn on_job_read<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64, byt
             search.tell(store_time(bytes));
             run_search(broker, cx, search);
         }
-        (Job::Pull(_), Stage::Head) | (_, Stage::Blocks(_)) => {
-            unreachable!("a pull reads no heads, and blocks have tokens of their own")
+        (Job::Fetch(fetch), Stage::Fetch) => fetch::on_read(broker, cx, fetch, bytes),
+        (Job::Pull(_), Stage::Head | Stage::Fetch)
+        | (Job::Search(_), Stage::Fetch)
+        | (Job::Fetch(_), Stage::Index { .. } | Stage::Head)
+        | (_, Stage::Blocks(_)) => {
+            unreachable!("each job waits in its own stages, and blocks have tokens of their own")
         }
     }
 }

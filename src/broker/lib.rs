@@ -13,6 +13,7 @@ pub mod topics;
 mod app;
 mod clients;
 mod cold;
+mod fetch;
 mod groups;
 pub mod handlers;
 mod locks;

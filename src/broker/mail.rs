@@ -3,7 +3,9 @@
 use base::ids::{ConnId, ShardId};
 use shard::Peer;
 use std::sync::Arc;
+use store::index::IndexQuery;
 use wire::body::register::TopicConfig;
+use wire::ids::PhyOffset;
 
 /// A broadcast that waits for every shard's receipt.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -57,8 +59,61 @@ pub enum BrokerMail {
         /// The sender is stopping: there is no more.
         last: bool,
     },
+    /// A query by key.
+    Query(QueryMail),
     /// What the metadata families add.
     Meta(crate::handlers::meta::MetaMail),
+}
+
+/// What shards tell each other about a query by key.
+pub enum QueryMail {
+    /// What does the receiver have?
+    Ask {
+        /// The sender's number of the query.
+        ticket: u64,
+        /// What is looked for.
+        query: IndexQuery,
+    },
+    /// What the sender has.
+    Part {
+        /// Number of the query.
+        ticket: u64,
+        /// What was found.
+        part: QueryPart,
+    },
+}
+
+/// What one shard, or several, have for a query by key.
+#[derive(Default)]
+pub struct QueryPart {
+    /// Store time of the newest record in the index, ms.
+    pub last_timestamp: i64,
+    /// Physical offset of that record.
+    pub last_phy: i64,
+    /// The index has the key, whether or not a record is still there.
+    pub is_hit: bool,
+    /// The records.
+    pub records: Vec<FoundRecord>,
+}
+
+impl QueryPart {
+    /// Adds another shard's part.
+    pub fn merge(&mut self, other: QueryPart) {
+        let last = (self.last_timestamp, self.last_phy);
+        (self.last_timestamp, self.last_phy) = last.max((other.last_timestamp, other.last_phy));
+        self.is_hit |= other.is_hit;
+        self.records.extend(other.records);
+    }
+}
+
+/// A record that was found.
+pub struct FoundRecord {
+    /// Where it lies.
+    pub place: PhyOffset,
+    /// Its store time, ms.
+    pub timestamp: i64,
+    /// The whole record.
+    pub bytes: Vec<u8>,
 }
 
 /// Answers of background jobs.

@@ -61,6 +61,21 @@ pub struct Retention {
     pub delete_file_batch_max: u32,
 }
 
+/// The index of messages by key, and queries in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IndexConfig {
+    /// Index messages by their keys.
+    pub message_index_enable: bool,
+    /// Hash slots of an index file.
+    pub max_hash_slot_num: u32,
+    /// Items of an index file.
+    pub max_index_num: u32,
+    /// Most hits of a query by key.
+    pub max_msgs_num_batch: u32,
+    /// Most hits of a query by unique key.
+    pub default_query_max_num: u32,
+}
+
 /// The values a broker runs on. Fields carry Java's names with their unit added.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BrokerConfig {
@@ -154,6 +169,8 @@ pub struct BrokerConfig {
     pub mapped_file_size_commit_log: u64,
     /// Bytes of a consume queue file, a multiple of 20.
     pub mapped_file_size_consume_queue: u64,
+    /// The index by key.
+    pub index: IndexConfig,
     /// When a send is answered.
     pub flush_disk_type: FlushDiskType,
     /// See `LogSyncMethod`.
@@ -264,6 +281,11 @@ fn cross_check(reader: &mut Reader<'_>) {
     if reader.config.text("storePathCommitLog").contains(',') {
         reader.fail("storePathCommitLog", "has several directories: the commit log lies in one");
     }
+    let items = reader.config.int("maxIndexNum");
+    if 40 + 4 * reader.config.int("maxHashSlotNum") + 20 * items > i64::from(i32::MAX) {
+        let text = format!("makes, with maxIndexNum = {items}, index files of 2 GiB or more");
+        reader.fail("maxHashSlotNum", text);
+    }
     let window = reader.config.int("logWindowBytes");
     if reader.config.int("maxMessageSize") > window / 2 {
         reader.fail("maxMessageSize", format!("is more than half of logWindowBytes = {window}"));
@@ -342,6 +364,16 @@ fn retention(reader: &mut Reader<'_>) -> Retention {
     }
 }
 
+fn index(reader: &mut Reader<'_>) -> IndexConfig {
+    IndexConfig {
+        message_index_enable: reader.config.flag("messageIndexEnable"),
+        max_hash_slot_num: reader.number("maxHashSlotNum"),
+        max_index_num: reader.number("maxIndexNum"),
+        max_msgs_num_batch: reader.number("maxMsgsNumBatch"),
+        default_query_max_num: reader.number("defaultQueryMaxNum"),
+    }
+}
+
 fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
     let config = reader.config;
     let root = PathBuf::from(reader.name("storePathRootDir"));
@@ -392,6 +424,7 @@ fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
         store_path_commit_log: log,
         mapped_file_size_commit_log: reader.number("mappedFileSizeCommitLog"),
         mapped_file_size_consume_queue: queue_bytes.next_multiple_of(20),
+        index: index(reader),
         flush_disk_type: flush_disk_type(config.text("flushDiskType")),
         log_sync_method: log_sync_method(config.text("logSyncMethod")),
         sync_flush_timeout_ms: reader.number("syncFlushTimeout"),

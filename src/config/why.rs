@@ -17,6 +17,7 @@ pub(crate) const COMMERCIAL: &str = "these statistics belong to a commercial ser
 pub(crate) const INNER: &str = "it is an inner field of the Java broker";
 pub(crate) const DERIVED: &str = "lowest offsets follow from the log";
 pub(crate) const ALWAYSCRC: &str = "recovery always checks lengths, offsets and checksums";
+pub(crate) const ALWAYSINDEX: &str = "recovery always completes the index from the log";
 pub(crate) const CHECKPOINT: &str = "recovery starts at the checkpoint";
 pub(crate) const NOCACHE: &str = "appends do not depend on the page cache";
 pub(crate) const ZEROCOPY: &str = "messages go from the window to the socket without a choice";

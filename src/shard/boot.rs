@@ -1,5 +1,6 @@
 //! What a shard is started with.
 
+use crate::index_files::ShardIndex;
 use crate::store_dir::StorePaths;
 use base::ids::ShardId;
 use reactor::ReactorConfig;
@@ -30,6 +31,8 @@ pub struct ShardStore {
     pub store: Store,
     /// Its segment files.
     pub files: Vec<SegmentFiles>,
+    /// Its streams' indexes.
+    pub index: ShardIndex,
     /// Where everything lies.
     pub paths: Arc<StorePaths>,
 }

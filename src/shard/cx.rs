@@ -10,6 +10,7 @@ use ha::ack_gate::AckGate;
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
+use store::index::IndexQuery;
 use store::{Appended, Store};
 use wire::frame::Frame;
 use wire::ids::{PhyOffset, QueueId, StreamId};
@@ -41,6 +42,7 @@ pub(crate) struct Requests<A: App> {
     pub(crate) jobs: Vec<Job<A::Done>>,
     pub(crate) log_reads: Vec<LogRead>,
     pub(crate) queue_reads: Vec<QueueRead>,
+    pub(crate) index_queries: Vec<(IndexQuery, u64)>,
     pub(crate) remote: Vec<(ConnId, Vec<u8>)>,
     pub(crate) handled: Vec<(ConnId, u32)>,
 }
@@ -53,6 +55,7 @@ impl<A: App> Default for Requests<A> {
             jobs: Vec::new(),
             log_reads: Vec::new(),
             queue_reads: Vec::new(),
+            index_queries: Vec::new(),
             remote: Vec::new(),
             handled: Vec::new(),
         }
@@ -66,6 +69,7 @@ impl<A: App> Requests<A> {
             && self.jobs.is_empty()
             && self.log_reads.is_empty()
             && self.queue_reads.is_empty()
+            && self.index_queries.is_empty()
             && self.remote.is_empty()
             && self.handled.is_empty()
     }
@@ -365,6 +369,12 @@ impl<A: App> Cx<'_, A> {
     ) {
         let topic = topic.to_vec();
         self.requests.queue_reads.push(QueueRead { topic, queue, first, count, token });
+    }
+
+    /// Looks a key up in the index files of this shard; `on_read` gets encoded `IndexHits` with `token`. What is not in
+    /// the files yet is in the store: `Store::search_index`.
+    pub fn query_index(&mut self, query: IndexQuery, token: u64) {
+        self.requests.index_queries.push((query, token));
     }
 }
 

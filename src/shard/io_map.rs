@@ -2,16 +2,19 @@
 
 use crate::boot::SegmentFiles;
 use crate::disk::{DiskFile, replace_file};
+use crate::index_files::ShardIndex;
 use crate::queue_files::{QueueFiles, read_entries};
 use crate::retention;
 use crate::store_dir::{StorePaths, create_segment};
 use base::time::MonoNs;
 use reactor::host::Background;
 use reactor::{FileId, Reactor, WriteFrom, WriteMode};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use store::index::IndexQuery;
 use store::layout::checkpoint::Checkpoint;
 use store::op::{OpTag, StoreOp, Trimmed};
 use store::retention::{DiskLook, Why};
@@ -22,12 +25,29 @@ use wire::ids::{PhyOffset, QueueId, StreamId};
 pub(crate) enum JobDone<D> {
     App(D),
     Segment { stream: StreamId, base: u64, result: io::Result<(File, File)> },
-    Queues { files: Box<QueueFiles>, result: io::Result<()> },
-    Trimmed { files: Box<QueueFiles>, trimmed: Vec<Trimmed> },
+    Trimmed { files: Box<DerivedFiles>, trimmed: Vec<Trimmed> },
     Look(io::Result<DiskLook>),
     Deleted { stream: StreamId, base: u64, why: Why, result: io::Result<Box<dyn DiskFile>> },
     Done,
+    Derived { files: Box<DerivedFiles>, result: io::Result<()> },
+    IndexQuery { files: Box<DerivedFiles>, token: u64, hits: Vec<u8> },
     QueueRead { token: u64, result: io::Result<Vec<u8>> },
+}
+
+/// Files that follow from the log. They travel with the job that uses them.
+pub(crate) struct DerivedFiles {
+    pub(crate) queues: QueueFiles,
+    index: ShardIndex,
+    /// The last job's entries were not taken by the index.
+    index_failed: bool,
+}
+
+impl DerivedFiles {
+    pub(crate) fn new(paths: &StorePaths, index: ShardIndex) -> DerivedFiles {
+        let disk = Arc::clone(&paths.disk);
+        let queues = QueueFiles::new(disk, paths.consume_queue.clone(), paths.queue_file_bytes);
+        DerivedFiles { queues, index, index_failed: false }
+    }
 }
 
 struct OpenSegment {
@@ -43,7 +63,12 @@ struct OpenSegment {
 pub(crate) struct IoMap {
     segments: Vec<OpenSegment>,
     windows: Vec<(StreamId, usize)>,
-    queue_files: Option<Box<QueueFiles>>,
+    /// `None` while a job has them.
+    derived: Option<Box<DerivedFiles>>,
+    /// Queries by key that wait for the files.
+    queries: VecDeque<(IndexQuery, u64)>,
+    /// A query gets the files before the next write to them.
+    is_query_next: bool,
     paths: Arc<StorePaths>,
     ops: Vec<StoreOp>,
 }
@@ -53,6 +78,7 @@ impl IoMap {
         reactor: &mut Reactor,
         store: &Store,
         files: Vec<SegmentFiles>,
+        index: ShardIndex,
         paths: Arc<StorePaths>,
     ) -> IoMap {
         let mut windows = Vec::new();
@@ -77,11 +103,9 @@ impl IoMap {
                 read: reactor.open_file(f.read),
             })
             .collect();
-        let disk = Arc::clone(&paths.disk);
-        let queue_files =
-            QueueFiles::new(disk, paths.consume_queue.clone(), paths.queue_file_bytes);
-        let queue_files = Some(Box::new(queue_files));
-        IoMap { segments, windows, queue_files, paths, ops: Vec::new() }
+        let derived = Some(Box::new(DerivedFiles::new(&paths, index)));
+        let (queries, is_query_next) = (VecDeque::new(), false);
+        IoMap { segments, windows, derived, queries, is_query_next, paths, ops: Vec::new() }
     }
 
     /// End of turn: carries out what the store plans.
@@ -141,28 +165,38 @@ impl IoMap {
         store: &mut Store,
         background: &Background<JobDone<D>>,
     ) {
-        if self.queue_files.is_none() {
+        if std::mem::take(&mut self.is_query_next) {
+            self.start_query(background);
+        }
+        if self.derived.is_none() {
             return;
         }
-        let Some(step) = store.plan_queues(now) else { return };
-        let mut files = self.queue_files.take().expect("checked above");
+        let Some(step) = store.plan_queues(now) else {
+            self.start_query(background);
+            return;
+        };
+        let mut files = self.derived.take().expect("checked above");
+        self.is_query_next = true;
         let paths = Arc::clone(&self.paths);
         if let QueueStep::Trim(trims) = step {
             background.submit(Box::new(move || {
-                let trimmed = retention::trim(&mut files, &trims);
+                let trimmed = retention::trim(&mut files.queues, &trims);
+                retention::trim_index(&mut files.index, &trims);
                 JobDone::Trimmed { files, trimmed }
             }));
             return;
         }
         background.submit(Box::new(move || {
             let result = run_step(&mut files, &paths, step);
-            JobDone::Queues { files, result }
+            JobDone::Derived { files, result }
         }));
     }
 
-    /// The background gave the queue files back.
-    pub(crate) fn queues_done(&mut self, files: Box<QueueFiles>) {
-        self.queue_files = Some(files);
+    /// The background gave the derived files back. True: the index has not taken its entries.
+    pub(crate) fn derived_done(&mut self, mut files: Box<DerivedFiles>) -> bool {
+        let failed = std::mem::take(&mut files.index_failed);
+        self.derived = Some(files);
+        failed
     }
 
     fn carry_out<D: Send + 'static>(
@@ -274,23 +308,56 @@ impl IoMap {
         }));
     }
 
-    /// Deletes a topic's queue files after what is being written to them.
+    /// Starts a search in the index files, now or once they are back; what comes back are encoded `IndexHits`.
+    pub(crate) fn query_index<D: Send + 'static>(
+        &mut self,
+        background: &Background<JobDone<D>>,
+        query: IndexQuery,
+        token: u64,
+    ) {
+        self.queries.push_back((query, token));
+        self.start_query(background);
+    }
+
+    fn start_query<D: Send + 'static>(&mut self, background: &Background<JobDone<D>>) {
+        let Some(files) = self.derived.take() else { return };
+        let Some((query, token)) = self.queries.pop_front() else {
+            self.derived = Some(files);
+            return;
+        };
+        background.submit(Box::new(move || {
+            let hits = files.index.search(&query).encode();
+            JobDone::IndexQuery { files, token, hits }
+        }));
+    }
+
     pub(crate) fn tag_of(event_tag: u64) -> OpTag {
         OpTag(event_tag)
     }
 }
 
 pub(crate) fn run_step(
-    files: &mut QueueFiles,
+    files: &mut DerivedFiles,
     paths: &StorePaths,
     step: QueueStep,
 ) -> io::Result<()> {
+    let DerivedFiles { queues, index, index_failed } = files;
     match step {
-        QueueStep::Write(writes) => writes.iter().try_for_each(|write| files.write(write)),
+        QueueStep::Write(writes) => writes.iter().try_for_each(|write| queues.write(write)),
+        QueueStep::Index(stream, entries) => {
+            *index_failed = !index.append(stream, &entries);
+            Ok(())
+        }
         QueueStep::Checkpoint(checkpoints) => {
             // Whatever the reason: what a failed sync has lost is not there for another try.
-            files.sync().map_err(io::Error::other)?;
-            checkpoints.iter().try_for_each(|(stream, c)| write_checkpoint(paths, *stream, c))
+            queues.sync().map_err(io::Error::other)?;
+            checkpoints.into_iter().try_for_each(|(stream, mut checkpoint)| {
+                if let Some(index) = index.stream_mut(stream) {
+                    let is_last = checkpoint.clean_end.is_some();
+                    index.seal(&mut checkpoint, is_last);
+                }
+                write_checkpoint(paths, stream, &checkpoint)
+            })
         }
         QueueStep::Trim(_) => unreachable!("answered with what was found"),
     }

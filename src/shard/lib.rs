@@ -13,6 +13,7 @@ mod crash;
 pub mod cx;
 pub mod disk;
 mod frames;
+pub mod index_files;
 mod io_map;
 pub mod offline;
 pub mod queue_files;

@@ -6,12 +6,14 @@
 
 use crate::boot::{SegmentFiles, ShardStore};
 use crate::disk::{self, Access, Disk, LocalDisk};
+use crate::index_files::{IndexPlace, ShardIndex};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::delay::DelayLevels;
 use store::layout::identity::{self, Identity};
+use store::layout::index::IndexLimits;
 use store::layout::segment;
 use store::queues::Queues;
 use store::retention::RetentionConfig;
@@ -21,6 +23,7 @@ use wire::ids::StreamId;
 
 mod device;
 mod foreign;
+mod index_dir;
 mod stream_dir;
 
 /// File in the log directory of a store with more than one stream.
@@ -57,6 +60,10 @@ pub struct StoreDirConfig {
     pub delay_levels: DelayLevels,
     /// When old segments go; `None`: never.
     pub retention: Option<RetentionConfig>,
+    /// `messageIndexEnable`.
+    pub index: bool,
+    /// `maxHashSlotNum` and `maxIndexNum`.
+    pub index_limits: IndexLimits,
 }
 
 /// Paths and sizes of an open store, and the disk they are on.
@@ -71,6 +78,8 @@ pub struct StorePaths {
     pub queue_file_bytes: u64,
     /// Size of a segment in bytes.
     pub segment_bytes: u64,
+    /// Sizes of an index file.
+    pub index_limits: IndexLimits,
 }
 
 impl StorePaths {
@@ -84,6 +93,7 @@ impl StorePaths {
             consume_queue: consume_queue.to_path_buf(),
             queue_file_bytes,
             segment_bytes: 64 << 10,
+            index_limits: IndexLimits { slots: 50, items: 300 },
         }
     }
 
@@ -101,6 +111,15 @@ impl StorePaths {
             0 => self.root.join("checkpoint"),
             n => self.root.join("streams").join(format!("{n}.checkpoint")),
         }
+    }
+
+    /// Where a stream's index lies.
+    fn index_place(&self, stream: StreamId) -> IndexPlace {
+        let dir = match stream.0 {
+            0 => self.root.join("index"),
+            n => self.root.join("streams").join(format!("{n}.index")),
+        };
+        IndexPlace { dir, cut_dir: self.cut_dir(), stream, limits: self.index_limits }
     }
 
     /// Directory of the JSON tables.
@@ -174,6 +193,7 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
         consume_queue: config.root.join("consumequeue"),
         queue_file_bytes: config.queue_file_bytes,
         segment_bytes: identity.segment_bytes,
+        index_limits: config.index_limits,
     });
     if identity.streams > 1 {
         let dir = config.root.join("streams");
@@ -234,15 +254,23 @@ fn shard_store(
     let mut files: Vec<SegmentFiles> = Vec::new();
     let mut queues = Queues::default();
     let mut list = Vec::new();
+    let mut indexes = Vec::new();
+    let mut unindexed = Vec::new();
     for opened in streams {
+        if !opened.index.as_ref().is_some_and(|index| index.is_complete) {
+            unindexed.push(opened.stream.id());
+        }
+        indexes.extend(opened.index.map(|opened| opened.index));
         files.extend(opened.files);
         for queue in opened.queues {
             queues.insert(queue);
         }
         list.push((opened.stream, opened.checkpoint));
     }
-    let store = Store::new(settings, list, queues);
-    ShardStore { store, files, paths: Arc::clone(paths) }
+    let mut store = Store::new(settings, list, queues);
+    unindexed.into_iter().for_each(|stream| store.switch_off_index(stream));
+    let index = ShardIndex::new(indexes);
+    ShardStore { store, files, index, paths: Arc::clone(paths) }
 }
 
 /// How the last process that had the store ended.
@@ -414,6 +442,8 @@ mod tests {
             read_uncommitted: false,
             delay_levels: DelayLevels::default(),
             retention: None,
+            index: true,
+            index_limits: IndexLimits { slots: 50, items: 300 },
         }
     }
 

@@ -142,7 +142,8 @@ impl<A: App> Shard<A> {
         let mut store = None;
         let mut io = None;
         if let Some(part) = seed.store {
-            io = Some(IoMap::new(&mut reactor, &part.store, part.files, part.paths));
+            let (files, index) = (part.files, part.index);
+            io = Some(IoMap::new(&mut reactor, &part.store, files, index, part.paths));
             store = Some(part.store);
         }
         let streams = store.iter().flat_map(|s: &Store| s.streams().map(|stream| stream.id()));
@@ -379,16 +380,23 @@ impl<A: App> Shard<A> {
                 JobDone::Segment { stream, base, result } => {
                     self.on_segment(stream, base, result);
                 }
-                JobDone::Queues { files, result } => {
+                JobDone::Derived { files, result } => {
                     let io = self.io.as_mut().expect("queue files belong to a store");
-                    io.queues_done(files);
+                    let store = self.store.as_mut().expect("as above");
+                    if io.derived_done(files) {
+                        store.on_index_failed();
+                    }
                     let error = result.err().map(|e| e.raw_os_error().unwrap_or(libc::EIO));
                     self.note_room(error);
                     let store = self.store.as_mut().expect("as above");
                     store.on_queues(error, self.now.mono);
                 }
+                JobDone::IndexQuery { files, token, hits } => {
+                    self.io.as_mut().expect("an index belongs to a store").derived_done(files);
+                    self.app.on_read(&mut cx!(self), token, Ok(hits));
+                }
                 JobDone::Trimmed { files, trimmed } => {
-                    self.io.as_mut().expect("queue files belong to a store").queues_done(files);
+                    self.io.as_mut().expect("queue files belong to a store").derived_done(files);
                     self.store.as_mut().expect("as above").on_trimmed(&trimmed);
                 }
                 JobDone::Look(look) => self.on_look(look),
@@ -601,6 +609,10 @@ impl<A: App> Shard<A> {
             let io = self.io.as_ref().expect("queue reads need a store");
             let range = (read.first, read.count);
             io.read_queue(&self.background, read.topic, read.queue, range, read.token);
+        }
+        for (query, token) in self.requests.index_queries.drain(..) {
+            let io = self.io.as_mut().expect("index queries need a store");
+            io.query_index(&self.background, query, token);
         }
         for (conn, address) in std::mem::take(&mut self.requests.connects) {
             match self.reactor.connect(address) {

@@ -4,6 +4,7 @@
 //! entry goes to the files no earlier than the log is durable behind it. Java counterpart: ConsumeQueue.
 
 use crate::layout::consume_queue::{CqEntry, ENTRY_BYTES};
+use crate::layout::index::topic_hash;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use wire::ids::{PhyOffset, QueueId, StreamId};
@@ -19,6 +20,8 @@ pub struct ConsumeQueue {
     pub id: QueueId,
     /// Stream its new messages go to.
     pub stream: StreamId,
+    /// Hash of the topic as keys in the index begin with it.
+    pub(crate) topic_hash: i32,
     min: i64,
     next: i64,
     visible: i64,
@@ -43,6 +46,7 @@ impl ConsumeQueue {
     ) -> ConsumeQueue {
         assert!(0 <= min && min <= next, "offsets {min} to {next} of a queue");
         ConsumeQueue {
+            topic_hash: topic_hash(&topic),
             topic,
             id,
             stream,

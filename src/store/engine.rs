@@ -1,17 +1,21 @@
 //! The engine: a shard's streams and queues together, from append to what readers see.
 
+mod upkeep;
+
 use crate::consume_queue::ConsumeQueue;
+use crate::index::{IndexEntry, IndexHits, IndexKeys, IndexQuery, WaitingIndex, is_indexed};
 use crate::layout::checkpoint::Checkpoint;
 use crate::layout::consume_queue::CqEntry;
-use crate::op::{OpTag, QueueTrim, QueueWrite, StoreOp, Trimmed};
+use crate::op::{OpTag, QueueTrim, QueueWrite, StoreOp};
 use crate::persist::{Marks, Round, RoundStep};
 use crate::queues::{QueueNo, Queues};
-use crate::retention::{DiskFull, DiskLook, Retention, RetentionConfig, Why};
+use crate::retention::{DiskFull, Retention, RetentionConfig, Why};
 use crate::stream::{NoPlace, Stream};
 use base::time::{MonoNs, Now};
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
+use upkeep::Trim;
+pub use upkeep::UpkeepStep;
 use wire::ids::{PhyOffset, QueueOffset, StreamId};
 use wire::message::{NewMessage, Place};
 
@@ -21,9 +25,6 @@ const NO_SPACE: i32 = 28;
 const NO_QUOTA: i32 = 122;
 /// Pause after a file could not be written for want of room.
 const ROOM_RETRY_NS: u64 = 1_000_000_000;
-/// Queues looked at per step of a trim, and those among them that need their files read.
-const TRIM_LOOKS: usize = 4096;
-const TRIM_QUEUES: usize = 128;
 
 /// Settings of an engine.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,8 @@ pub struct StoreConfig {
     pub checkpoint_interval_ns: u64,
     /// When old segments go; `None`: never, and the disk is not looked at.
     pub retention: Option<RetentionConfig>,
+    /// Messages are indexed by their keys (`messageIndexEnable`).
+    pub index: bool,
 }
 
 impl Default for StoreConfig {
@@ -42,6 +45,7 @@ impl Default for StoreConfig {
             queue_flush_interval_ns: 1_000_000_000,
             checkpoint_interval_ns: 10_000_000_000,
             retention: None,
+            index: true,
         }
     }
 }
@@ -108,6 +112,7 @@ struct StreamState {
     ends: VecDeque<u64>,
     /// A record's end at or below the flushed frontier, which itself may lie inside a record.
     durable_end: u64,
+    index: WaitingIndex,
     checkpoint: Checkpoint,
     /// Store time of the newest message, ms.
     last_timestamp: i64,
@@ -171,6 +176,10 @@ pub struct Store {
     /// A segment whose time has come.
     doomed: Option<(StreamId, u64, Why)>,
     trim: Trim,
+    /// The index files failed in this round.
+    index_failed: bool,
+    /// What the index files did not take waits for another round.
+    index_late: bool,
     failure: Option<Failure>,
     closing: bool,
 }
@@ -186,6 +195,7 @@ impl Store {
                     hidden: VecDeque::new(),
                     ends: VecDeque::new(),
                     durable_end: stream.flushed(),
+                    index: WaitingIndex::new(stream.id(), config.index),
                     stream,
                     checkpoint,
                     last_timestamp: checkpoint.log_timestamp,
@@ -204,6 +214,8 @@ impl Store {
             retention: config.retention.map(Retention::new),
             doomed: None,
             trim: Trim::default(),
+            index_failed: false,
+            index_late: false,
             failure: None,
             closing: false,
         };
@@ -269,6 +281,41 @@ impl Store {
     fn state_mut(&mut self, id: StreamId) -> &mut StreamState {
         let found = self.streams.iter_mut().find(|s| s.stream.id() == id);
         found.expect("a stream is asked of the shard that serves it")
+    }
+
+    // ---- index by key ----
+
+    /// Indexes no messages of this stream: it has no index files.
+    pub fn switch_off_index(&mut self, id: StreamId) {
+        self.state_mut(id).index.switch_off();
+    }
+
+    /// Records whose index entries are not in the files yet and that readers may see.
+    pub fn search_index(&self, query: &IndexQuery) -> IndexHits {
+        let mut hits = IndexHits::default();
+        for state in &self.streams {
+            hits.merge(state.index.search(query, state.stream.visible()));
+        }
+        hits
+    }
+
+    /// The index files did not take what they were given; it is tried again later. Before `on_queues`.
+    pub fn on_index_failed(&mut self) {
+        for state in self.streams.iter_mut().filter(|s| s.index.is_handed_out()) {
+            state.index.done(false);
+            self.index_failed = true;
+        }
+    }
+
+    /// The next entries for the index files, of records below the round's frontiers.
+    fn plan_index(&mut self, marks: &Marks) -> Option<QueueStep> {
+        if self.index_failed {
+            return None;
+        }
+        marks.iter().find_map(|(id, durable)| {
+            let entries = self.state_mut(*id).index.hand_out(*durable)?;
+            Some(QueueStep::Index(*id, entries))
+        })
     }
 
     // ---- append ----
@@ -375,8 +422,8 @@ impl Store {
     /// When `plan` or `plan_queues` wants to be called again; `None`: after the next append or completion.
     pub fn next_deadline(&self) -> Option<MonoNs> {
         let streams = self.streams.iter().filter_map(|s| s.stream.next_deadline()).min();
-        let queues =
-            (!self.dirty.is_empty() && self.round.is_resting()).then(|| self.round.next_at());
+        let waiting = !self.dirty.is_empty() || self.index_late;
+        let queues = (waiting && self.round.is_resting()).then(|| self.round.next_at());
         let lags = self.checkpoint_lags && self.round.is_resting();
         let checkpoint = lags.then(|| self.next_checkpoint_at.max(self.round.next_at()));
         let trim = self.trim.is_due(&self.round).then_some(MonoNs(0));
@@ -425,6 +472,7 @@ impl Store {
         }
         let settled = || self.streams.iter().all(|s| s.stream.is_settled());
         let work = !self.dirty.is_empty()
+            || self.index_late
             || self.checkpoint_wanted && settled()
             || self.checkpoint_lags && now >= self.next_checkpoint_at
             || self.closing && !self.is_closed();
@@ -446,11 +494,18 @@ impl Store {
         }
         match step? {
             RoundStep::Write(writes) => Some(QueueStep::Write(writes)),
-            RoundStep::Complete(marks) => self.complete_round(marks, now),
+            RoundStep::Complete(marks) => match self.plan_index(&marks) {
+                Some(step) => {
+                    self.round.hold(marks);
+                    Some(step)
+                }
+                None => self.complete_round(marks, now),
+            },
         }
     }
 
     fn complete_round(&mut self, marks: Marks, now: MonoNs) -> Option<QueueStep> {
+        self.index_late = std::mem::take(&mut self.index_failed);
         let settled = self.streams.iter().all(|s| s.stream.is_settled());
         let moved = self.checkpoint_lost
             || marks.iter().any(|(id, at)| self.state(*id).checkpoint.dispatched != Some(*at));
@@ -486,6 +541,7 @@ impl Store {
                 queue_timestamp: time,
                 dispatched: Some(*flushed),
                 clean_end: settled.then_some(*flushed),
+                indexed: state.index.complete_to(*flushed).or(state.checkpoint.indexed),
                 ..state.checkpoint
             };
             list.push((*id, state.checkpoint));
@@ -511,6 +567,9 @@ impl Store {
             return;
         }
         self.lacks_room = false;
+        for state in self.streams.iter_mut().filter(|s| s.index.is_handed_out()) {
+            state.index.done(true);
+        }
         for (no, offset) in self.round.done() {
             let queue = self.queues.get_mut(no);
             // The topic may have been deleted meanwhile: then the queue began anew.
@@ -519,104 +578,6 @@ impl Store {
             }
             if queue.has_unpersisted() {
                 self.round.again(no);
-            }
-        }
-    }
-
-    // ---- retention ----
-
-    /// What the disk is asked next, when something is due.
-    pub fn plan_upkeep(&mut self, now: MonoNs) -> Option<UpkeepStep> {
-        if self.failure.is_some() || self.closing {
-            return None;
-        }
-        if let Some((stream, base, why)) = self.doomed.take() {
-            return Some(UpkeepStep::DeleteSegment { stream, base, why });
-        }
-        if !self.retention.as_mut()?.wants_look(now) {
-            return None;
-        }
-        // A segment that only the checkpoint holds back can go the next time.
-        self.checkpoint_wanted |= self.streams.iter().any(StreamState::waits_for_checkpoint);
-        let oldest = self.streams.iter().filter_map(StreamState::deletable).collect();
-        Some(UpkeepStep::Look { oldest })
-    }
-
-    /// The disk was looked at.
-    pub fn on_look(&mut self, look: Option<&DiskLook>, now: Now) {
-        let retention = self.retention.as_mut().expect("a look was asked for");
-        match look {
-            Some(look) => self.doomed = retention.looked(look, now.mono, now.wall),
-            None => retention.failed(now.mono),
-        }
-    }
-
-    /// Other settings of retention from the next look on.
-    pub fn configure_retention(&mut self, config: RetentionConfig) {
-        if let Some(retention) = &mut self.retention {
-            retention.configure(config);
-        }
-    }
-
-    /// Why the last look makes sends be refused.
-    pub fn disk_warning(&self) -> Option<DiskFull> {
-        self.retention.as_ref().and_then(Retention::disk_full)
-    }
-
-    /// Deletes old files in the next rounds at any hour.
-    pub fn clean_now(&mut self, rounds: u32) {
-        if let Some(retention) = &mut self.retention {
-            retention.clean_now(rounds);
-        }
-    }
-
-    /// A segment has no name any more (then nobody may read it from now on), or could not be deleted.
-    pub fn on_deleted(&mut self, stream: StreamId, base: u64, ok: bool, now: MonoNs) {
-        let retention = self.retention.as_mut().expect("a deletion was asked for");
-        if !ok {
-            retention.failed(now);
-            return;
-        }
-        retention.deleted(now);
-        self.state_mut(stream).stream.drop_first(base);
-        self.trim.next = Some(0);
-    }
-
-    /// Queues that may begin below the log, from where the last batch ended.
-    fn next_trim(&mut self) -> Option<Vec<QueueTrim>> {
-        let mut batch = Vec::new();
-        let mut looks = 0;
-        while let Some(next) = self.trim.next {
-            let no = QueueNo(next);
-            if usize::try_from(next).expect("a queue number") >= self.queues.len() {
-                self.trim.next = None;
-                break;
-            }
-            if looks == TRIM_LOOKS || batch.len() == TRIM_QUEUES {
-                break;
-            }
-            looks += 1;
-            self.trim.next = Some(next + 1);
-            let queue = self.queues.get(no);
-            let stream = self.stream(queue.stream);
-            let start = stream.phy(stream.start());
-            if queue.may_begin_below(start) && queue.min() < queue.persisted() {
-                let held = (queue.min(), queue.persisted());
-                let topic = Arc::clone(&queue.topic);
-                batch.push(QueueTrim { no, topic, queue: queue.id, held, start });
-            }
-        }
-        (!batch.is_empty()).then_some(batch)
-    }
-
-    /// The queues of a `QueueStep::Trim` begin here now. An error costs nothing: readers skip what is gone.
-    pub fn on_trimmed(&mut self, trimmed: &[Trimmed]) {
-        self.trim.in_flight = false;
-        for Trimmed { no, min, phy } in trimmed {
-            let queue = self.queues.get_mut(*no);
-            // The topic may have been deleted meanwhile.
-            if *min <= queue.persisted() {
-                queue.advance_min(*min, *phy);
             }
         }
     }
@@ -652,39 +613,6 @@ impl Store {
     }
 }
 
-/// Which queues are looked at after the log's start has moved.
-#[derive(Default)]
-struct Trim {
-    /// The next queue; `None` when all were looked at.
-    next: Option<u32>,
-    in_flight: bool,
-}
-
-impl Trim {
-    fn is_due(&self, round: &Round) -> bool {
-        self.next.is_some() && !self.in_flight && round.is_resting()
-    }
-}
-
-/// Work of retention for the background thread.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum UpkeepStep {
-    /// Look at the file systems, and at when these segments were last written; answered by `Store::on_look`.
-    Look {
-        /// Oldest segment of each stream that has one to spare.
-        oldest: Vec<(StreamId, u64)>,
-    },
-    /// Take the segment's name away; answered by `Store::on_deleted`.
-    DeleteSegment {
-        /// Its stream.
-        stream: StreamId,
-        /// Its start.
-        base: u64,
-        /// Why, for the log.
-        why: Why,
-    },
-}
-
 /// Work for the background thread.
 #[derive(Debug)]
 pub enum QueueStep {
@@ -692,7 +620,10 @@ pub enum QueueStep {
     Trim(Vec<QueueTrim>),
     /// Write these entries to their queues' files.
     Write(Vec<QueueWrite>),
-    /// Make all queue files written so far durable, then write these checkpoints.
+    /// Add these entries to the stream's index files.
+    Index(StreamId, Vec<IndexEntry>),
+    /// Make all queue files written so far durable, then write these checkpoints. Their `indexed` is what the index files
+    /// have been given; the one that is written says what of it is durable.
     Checkpoint(Vec<(StreamId, Checkpoint)>),
 }
 
@@ -710,10 +641,21 @@ pub struct Batch<'s> {
 impl Batch<'_> {
     /// Encodes the next message. The lengths of all add up to the total given to `begin`.
     pub fn push(&mut self, message: &NewMessage<'_>, tags_code: i64) -> PhyOffset {
+        self.push_indexed(message, tags_code, &IndexKeys::of(message.properties))
+    }
+
+    /// As `push`, for callers that know the keys in the message's properties.
+    pub fn push_indexed(
+        &mut self,
+        message: &NewMessage<'_>,
+        tags_code: i64,
+        keys: &IndexKeys<'_>,
+    ) -> PhyOffset {
         let len = message.encoded_len();
         assert!(self.cursor + len as u64 <= self.end, "a batch is as long as announced");
         let phy = PhyOffset::new(self.stream, self.cursor);
-        let offset = self.store.queues.get(self.queue).next();
+        let queue = self.store.queues.get(self.queue);
+        let (offset, topic_hash) = (queue.next(), queue.topic_hash);
         let place = Place {
             queue_offset: QueueOffset(offset),
             phy_offset: phy,
@@ -721,6 +663,9 @@ impl Batch<'_> {
         };
         let state = self.store.state_mut(self.stream);
         message.encode(state.stream.record_mut(self.cursor, len), place);
+        if is_indexed(message.sys_flag) {
+            state.index.push(keys, topic_hash, phy, self.now.wall.0);
+        }
         self.cursor += len as u64;
         let size = u32::try_from(len).expect("bounded by the segment");
         self.store.queues.get_mut(self.queue).push(CqEntry { phy, size, tags_code });

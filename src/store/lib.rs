@@ -8,6 +8,7 @@
 
 pub mod consume_queue;
 pub mod delay;
+pub mod index;
 pub mod layout;
 pub mod op;
 pub mod queues;

@@ -74,6 +74,13 @@ impl Round {
         Some(RoundStep::Write(writes))
     }
 
+    /// After `Complete`: something else is done first, up to the same frontiers.
+    pub(crate) fn hold(&mut self, marks: Marks) {
+        assert_eq!(self.state, State::Planning, "a round ends once");
+        self.marks = marks;
+        self.state = State::Busy { checkpoint: false };
+    }
+
     /// After `Complete`: a checkpoint is on its way, or the round ends here.
     pub(crate) fn end(&mut self, checkpoint: bool, next_at: MonoNs) {
         assert_eq!(self.state, State::Planning, "a round ends once");

@@ -28,7 +28,7 @@ use crate::ids::PhyOffset;
 use crate::json;
 use crate::message::{MessageView, Probe, body_crc, probe};
 use crate::reply::{FrameHead, FrameWriter};
-use crate::req::client::PullMessageResponseHeader;
+use crate::req::client::{PullMessageResponseHeader, QueryMessageResponseHeader};
 use crate::req::namesrv::RegisterBrokerRequestHeader;
 use crate::req::send::{SendMessageResponseHeader, SendReply, SendRequest};
 use crate::req::{FieldError, client, namesrv};
@@ -234,6 +234,7 @@ fn typed(code: i64, fields: &Fields<'_>) -> Option<Result<(), FieldError>> {
             done(SendRequest::decode(code, fields).map(drop))
         }
         11 | 361 => done(client::PullMessageRequestHeader::decode(fields).map(drop)),
+        12 => done(client::QueryMessageRequestHeader::decode(fields).map(drop)),
         14 => done(client::QueryConsumerOffsetRequestHeader::decode(fields).map(drop)),
         15 => done(client::UpdateConsumerOffsetRequestHeader::decode(fields).map(drop)),
         17 => done(client::CreateTopicRequestHeader::decode(fields).map(drop)),
@@ -241,6 +242,7 @@ fn typed(code: i64, fields: &Fields<'_>) -> Option<Result<(), FieldError>> {
         30 => done(client::GetMaxOffsetRequestHeader::decode(fields).map(drop)),
         31 => done(client::GetMinOffsetRequestHeader::decode(fields).map(drop)),
         32 => done(client::GetEarliestMsgStoretimeRequestHeader::decode(fields).map(drop)),
+        33 => done(client::ViewMessageRequestHeader::decode(fields).map(drop)),
         35 => done(client::UnregisterClientRequestHeader::decode(fields).map(drop)),
         38 => done(client::GetConsumerListByGroupRequestHeader::decode(fields).map(drop)),
         40 => done(client::NotifyConsumerIdsChangedRequestHeader::decode(fields).map(drop)),
@@ -265,7 +267,7 @@ fn typed_request_headers_decode() {
             assert_eq!(result, Ok(()), "{}", one.place());
         }
     }
-    assert_eq!(codes.len(), 19, "{codes:?}");
+    assert_eq!(codes.len(), 21, "{codes:?}");
 }
 
 /// The header of `one` with its fields written by `write`.
@@ -294,8 +296,8 @@ fn rewritten(one: &Recorded, write: impl FnOnce(&mut FrameWriter<'_>)) -> Vec<u8
 }
 
 #[test]
-fn typed_send_and_pull_answers_of_5_5_0_are_written_in_javas_order() {
-    let (mut sends, mut pulls) = (0, 0);
+fn typed_answers_of_5_5_0_are_written_in_javas_order() {
+    let (mut sends, mut pulls, mut queries) = (0, 0, 0);
     // Java's binary encoder writes the typed fields in another order, which means nothing to readers.
     for one in recorded(true).iter().filter(|one| one.is_5x && one.is_answer()) {
         let frame = one.frame();
@@ -331,6 +333,11 @@ fn typed_send_and_pull_answers_of_5_5_0_are_written_in_javas_order() {
                 let pulled = PullMessageResponseHeader::decode(&fields).unwrap();
                 rewritten(one, |writer| pulled.encode(writer))
             }
+            12 => {
+                queries += 1;
+                let found = QueryMessageResponseHeader::decode(&fields).unwrap();
+                rewritten(one, |writer| found.encode(writer))
+            }
             _ => continue,
         };
         assert!(
@@ -342,6 +349,7 @@ fn typed_send_and_pull_answers_of_5_5_0_are_written_in_javas_order() {
         );
     }
     assert!(sends > 50 && pulls > 30, "{sends} sends, {pulls} pulls");
+    assert!(queries > 4, "{queries} queries");
 }
 
 /// Reads every message in `bytes` and writes it back; returns how many.

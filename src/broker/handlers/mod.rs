@@ -3,6 +3,7 @@
 pub mod meta;
 pub(crate) mod offset;
 pub(crate) mod pull;
+pub(crate) mod query;
 pub(crate) mod send;
 
 use crate::app::{Broker, Host};
@@ -133,6 +134,8 @@ impl<H: Host> Table<H> {
         row(request::GET_MIN_OFFSET, Home::Any, offset::on_min),
         row(request::SEARCH_OFFSET_BY_TIMESTAMP, Home::Any, offset::on_search),
         row(request::GET_EARLIEST_MSG_STORETIME, Home::Any, offset::on_earliest),
+        row(request::QUERY_MESSAGE, Home::Any, query::on_query),
+        row(request::VIEW_MESSAGE_BY_ID, Home::Any, query::on_view),
     ];
 }
 

@@ -12,6 +12,7 @@ use base::ids::ShardId;
 use shard::Cx;
 use std::borrow::Cow;
 use store::AppendError;
+use store::index::IndexKeys;
 use store::queues::QueueNo;
 use store::retention::DiskFull;
 use wire::batch::{BatchItem, BatchItems};
@@ -207,11 +208,14 @@ struct Sending<'s, 'f> {
 }
 
 /// What one look over the properties found.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Found {
     tags_code: i64,
     /// Range of the unique key's value.
     unique_key: Option<(usize, usize)>,
+    /// Ranges of the values of KEYS and TAGS; empty without.
+    keys: (usize, usize),
+    tags: (usize, usize),
     no_wait: bool,
     /// A broker property is there already and has to be replaced.
     replace: bool,
@@ -219,16 +223,26 @@ struct Found {
     unsupported: Option<&'static str>,
 }
 
+impl Found {
+    /// What the message is indexed by; `properties` are those that were looked at.
+    fn index_keys<'p>(&self, properties: &'p [u8]) -> IndexKeys<'p> {
+        let value = |(start, end): (usize, usize)| properties.get(start..end).unwrap_or_default();
+        let unique = value(self.unique_key.unwrap_or_default());
+        IndexKeys { unique, keys: value(self.keys), tags: value(self.tags) }
+    }
+}
+
 fn look(properties: &[u8]) -> Found {
     let mut found = Found::default();
-    let start = properties.as_ptr().addr();
+    let range = |value: &[u8]| {
+        let at = value.as_ptr().addr() - properties.as_ptr().addr();
+        (at, at + value.len())
+    };
     for (key, value) in Props::new(properties).iter() {
         match key {
-            b"TAGS" => found.tags_code = tag_code(value),
-            b"UNIQ_KEY" => {
-                let at = value.as_ptr().addr() - start;
-                found.unique_key = Some((at, at + value.len()));
-            }
+            b"TAGS" => (found.tags_code, found.tags) = (tag_code(value), range(value)),
+            b"UNIQ_KEY" => found.unique_key = Some(range(value)),
+            b"KEYS" => found.keys = range(value),
             b"WAIT" => found.no_wait = value.eq_ignore_ascii_case(b"false"),
             b"MSG_REGION" | b"TRACE_ON" | b"CLUSTER" | b"POP_CK" => found.replace = true,
             b"DELAY" if value != b"0" => found.unsupported = Some("DELAY (delay levels)"),
@@ -378,7 +392,8 @@ fn store_one<H: Host>(
         Ok(batch) => batch,
         Err(error) => return append_error(error),
     };
-    let phy = batch.push(&message, found.tags_code);
+    let keys = found.index_keys(properties);
+    let phy = batch.push_indexed(&message, found.tags_code, &keys);
     let appended = batch.finish();
     if sending.request.header.is_oneway() {
         return Ok(Outcome::Done);
@@ -418,8 +433,8 @@ fn made_key<H: Host>(settings: &Settings, cx: &Cx<'_, H>) -> String {
 pub(crate) struct BatchScratch {
     /// Properties of all messages, one after the other.
     properties: Vec<u8>,
-    /// Per message: where its properties end, and the code of its tags.
-    parts: Vec<(usize, i64)>,
+    /// Per message: where its properties end, and what a look at them has found.
+    parts: Vec<(usize, Found)>,
     places: Vec<PhyOffset>,
 }
 
@@ -458,7 +473,7 @@ fn prepare_batch(
         }
         total += message(settings, sending, item.body, own).encoded_len();
         start = scratch.properties.len();
-        scratch.parts.push((start, found.tags_code));
+        scratch.parts.push((start, found));
     }
     if scratch.parts.is_empty() {
         return Err(Refusal::new(response::MESSAGE_ILLEGAL, "the batch is empty"));
@@ -489,10 +504,11 @@ fn store_batch<H: Host>(
     };
     let mut start = 0;
     let items = BatchItems::new(sending.request.frame.body).flatten();
-    for (item, (end, tags_code)) in items.zip(parts.iter()) {
+    for (item, (end, found)) in items.zip(parts.iter()) {
         let own = texts.get(start..*end).unwrap_or_default();
         let new = NewMessage { flag: item.flag, ..message(settings, sending, item.body, own) };
-        places.push(batch.push(&new, *tags_code));
+        let keys = found.index_keys(own);
+        places.push(batch.push_indexed(&new, found.tags_code, &keys));
         start = *end;
     }
     let appended = batch.finish();

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use store::consume_queue::ConsumeQueue;
 use store::delay::DelayLevels;
 use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
+use store::layout::index::IndexLimits;
 use store::layout::segment;
 use store::retention::RetentionConfig;
 use store::stream::{FlushMode, SyncBy};
@@ -100,6 +101,9 @@ impl Setup {
             read_uncommitted: false,
             delay_levels: DelayLevels::default(),
             retention: self.deletes.then_some(RETENTION),
+            // Its files are mapped, which no simulated disk is; they have crash tests of their own.
+            index: false,
+            index_limits: IndexLimits { slots: 50, items: 300 },
         }
     }
 

@@ -6,8 +6,8 @@
 use super::disk::SimDisk;
 use super::life::{Windows, windows};
 use super::random::Random;
-use crate::io_map::run_step;
-use crate::queue_files::{QueueFiles, queue_dir};
+use crate::io_map::{DerivedFiles, run_step};
+use crate::queue_files::queue_dir;
 use crate::retention;
 use crate::store_dir::{OpenStore, StorePaths, create_segment};
 use base::time::{MonoNs, Now, WallMs};
@@ -144,7 +144,7 @@ enum Flight {
 
 struct Part {
     store: Store,
-    files: QueueFiles,
+    files: DerivedFiles,
     jobs: VecDeque<Job>,
     flying: Vec<Flying>,
 }
@@ -190,11 +190,7 @@ impl Machine {
         let paths = Arc::clone(&open.paths);
         let part = |shard: crate::boot::ShardStore| Part {
             store: shard.store,
-            files: QueueFiles::new(
-                Arc::clone(&paths.disk),
-                paths.consume_queue.clone(),
-                paths.queue_file_bytes,
-            ),
+            files: DerivedFiles::new(&paths, shard.index),
             jobs: VecDeque::new(),
             flying: Vec::new(),
         };
@@ -490,7 +486,7 @@ impl Machine {
                 }
             }
             Job::Queues(QueueStep::Trim(trims)) => {
-                let trimmed = retention::trim(&mut part.files, &trims);
+                let trimmed = retention::trim(&mut part.files.queues, &trims);
                 part.store.on_trimmed(&trimmed);
             }
             Job::Queues(step) => {

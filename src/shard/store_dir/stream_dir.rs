@@ -1,6 +1,7 @@
 //! One stream of the store directory: from its files and a dead process's window to a stream ready to append.
 
 use super::foreign;
+use super::index_dir::{self, IndexStart, OpenIndex};
 use super::{LastStop, StoreDirConfig, StoreError, StorePaths, create_segment, open_segment};
 use crate::boot::SegmentFiles;
 use crate::disk::{
@@ -52,6 +53,8 @@ pub(super) struct OpenStream {
     pub(super) checkpoint: Checkpoint,
     pub(super) files: Vec<SegmentFiles>,
     pub(super) queues: Vec<ConsumeQueue>,
+    /// `None`: it could not be opened.
+    pub(super) index: Option<OpenIndex>,
 }
 
 /// A queue directory: topic and number.
@@ -101,6 +104,8 @@ pub(super) struct Opening<'o> {
     unsynced_bytes: Option<u64>,
     /// Java wrote the checkpoint, and so perhaps the log, since we did.
     foreign: bool,
+    /// The window of a process that died on this boot of the machine was there.
+    window_found: bool,
 }
 
 pub(super) fn open(
@@ -135,6 +140,7 @@ pub(super) fn open(
         clean,
         unsynced_bytes,
         foreign: false,
+        window_found: false,
     };
     opening.check_segments()?;
     opening.await_old_writes()?;
@@ -151,7 +157,8 @@ pub(super) fn open(
         opening.cut_queues(&queues)?;
         opening.sync_segments(checkpoint.dispatched.unwrap_or(0), end.end)?;
     }
-    opening.finish(end, checkpoint, queues)
+    let index = opening.index(&checkpoint, end.end);
+    opening.finish(end, checkpoint, queues, index)
 }
 
 impl Opening<'_> {
@@ -223,6 +230,7 @@ impl Opening<'_> {
         let opened = Window::open(&self.window_path, self.window_identity);
         let opened = opened.map_err(StoreError::io(&self.window_path, "opening the log window"))?;
         let Some((window, WindowFrontiers { appended, written })) = opened else { return Ok(()) };
+        self.window_found = true;
         tracing::info!(
             "stream {}: the last process ended without a stop; its window holds the log up to {appended}, \
              the disk had it up to {written}",
@@ -289,6 +297,19 @@ impl Opening<'_> {
             }
         }
         Ok(())
+    }
+
+    fn index(&self, checkpoint: &Checkpoint, end: u64) -> Option<OpenIndex> {
+        index_dir::open(&IndexStart {
+            paths: self.paths,
+            stream: self.stream,
+            checkpoint,
+            clean: self.clean,
+            same_boot: self.window_found,
+            start: self.bases.first().copied().unwrap_or(0),
+            end,
+            is_on: self.config.index,
+        })
     }
 
     fn limit(&self) -> u64 {
@@ -513,6 +534,7 @@ impl Opening<'_> {
         end: ScanEnd,
         mut checkpoint: Checkpoint,
         queues: Vec<ConsumeQueue>,
+        index: Option<OpenIndex>,
     ) -> Result<OpenStream, StoreError> {
         checkpoint.clean_end = None;
         checkpoint.log_timestamp = checkpoint.log_timestamp.max(end.last_timestamp);
@@ -554,7 +576,7 @@ impl Opening<'_> {
         let zeroed = end.next_multiple_of(BLOCK_BYTES as u64);
         let segments = Segments::new(size, &self.bases, zeroed);
         let stream = Stream::new(config, window, segments, end);
-        Ok(OpenStream { stream, checkpoint, files, queues })
+        Ok(OpenStream { stream, checkpoint, files, queues, index })
     }
 
     /// A fresh window: as large as asked for, smaller where shared memory is short, private where there is none.
@@ -703,7 +725,7 @@ impl<'o> Rebuilt<'o> {
 }
 
 /// A line every second while a long scan runs.
-struct Progress {
+pub(super) struct Progress {
     stream: StreamId,
     from: u64,
     limit: u64,
@@ -712,12 +734,12 @@ struct Progress {
 
 impl Progress {
     #[allow(clippy::disallowed_methods)] // Start-up has no turn whose time could be used.
-    fn new(stream: StreamId, from: u64, limit: u64) -> Progress {
+    pub(super) fn new(stream: StreamId, from: u64, limit: u64) -> Progress {
         Progress { stream, from, limit, next: Instant::now() + Duration::from_secs(1) }
     }
 
     #[allow(clippy::disallowed_methods)] // As above.
-    fn at(&mut self, position: u64) {
+    pub(super) fn at(&mut self, position: u64) {
         let now = Instant::now();
         if now >= self.next {
             self.next = now + Duration::from_secs(1);

@@ -5,6 +5,7 @@
 
 use super::*;
 use crate::layout::consume_queue::ENTRY_BYTES;
+use crate::op::Trimmed;
 use crate::recovery::{ScanRange, scan};
 use crate::segments::Segments;
 use crate::stream::{FlushMode, StreamConfig, SyncBy};
@@ -67,6 +68,9 @@ struct World {
     syncs: Vec<Sync>,
     files: HashMap<(Vec<u8>, i32), Vec<u8>>,
     dispatched: u64,
+    /// What the index files took, and how far the last checkpoint says they are complete.
+    index: Vec<IndexEntry>,
+    indexed: u64,
     now: Now,
     random: Random,
 }
@@ -110,8 +114,12 @@ impl World {
         let sync_by = if seed.is_multiple_of(2) { SyncBy::Flush } else { SyncBy::WriteThrough };
         let window = Window::anonymous(RING, identity(), 0).unwrap();
         let stream = Stream::new(config(flush, sync_by), window, Segments::new(SEGMENT, &[], 0), 0);
-        let config =
-            StoreConfig { queue_flush_interval_ns: 0, checkpoint_interval_ns: 0, retention: None };
+        let config = StoreConfig {
+            queue_flush_interval_ns: 0,
+            checkpoint_interval_ns: 0,
+            retention: None,
+            index: true,
+        };
         let mut world = World {
             store: Store::new(config, vec![(stream, Checkpoint::default())], Queues::default()),
             disk: Vec::new(),
@@ -120,6 +128,8 @@ impl World {
             syncs: Vec::new(),
             files: HashMap::new(),
             dispatched: 0,
+            index: Vec::new(),
+            indexed: 0,
             now: Now { wall: WallMs(1000), mono: MonoNs(1) },
             random: Random(seed | 1),
         };
@@ -164,7 +174,19 @@ impl World {
                     }
                 }
                 QueueStep::Trim(_) => unreachable!("nothing is deleted"),
-                QueueStep::Checkpoint(list) => self.dispatched = list[0].1.dispatched.unwrap(),
+                QueueStep::Index(stream, entries) => {
+                    let durable = self.store.stream(stream).flushed();
+                    assert!(entries.iter().all(|e| e.phy.position() < durable));
+                    if self.random.below(3) == 0 {
+                        self.store.on_index_failed();
+                    } else {
+                        self.index.extend(entries);
+                    }
+                }
+                QueueStep::Checkpoint(list) => {
+                    self.dispatched = list[0].1.dispatched.unwrap();
+                    self.indexed = list[0].1.indexed.unwrap();
+                }
             }
             self.store.on_queues(None, MonoNs(0));
         }
@@ -315,6 +337,35 @@ fn with_sync_flush_every_crash_keeps_what_was_acknowledged() {
 }
 
 #[test]
+fn the_index_gets_every_record_once_and_the_checkpoint_knows_how_far() {
+    for seed in 1..100u64 {
+        let flush = if seed % 2 == 0 { FlushMode::Sync } else { FlushMode::Async };
+        let mut world = World::new(flush, seed * 7919);
+        let mut sent = Vec::new();
+        for _ in 0..20 + world.random.below(300) {
+            let body = vec![1; 1 + world.random.below(20_000)];
+            if let Ok(appended) = world.append(b"A", &body) {
+                sent.push(appended.end);
+            }
+            world.plan();
+            let complete = sent.iter().filter(|end| **end <= world.indexed).count();
+            assert!(world.index.len() >= complete, "seed {seed}: below {}", world.indexed);
+            for _ in 0..world.random.below(4) {
+                world.complete_one();
+            }
+        }
+        world.settle();
+        assert_eq!(world.index.len(), sent.len(), "seed {seed}");
+        assert!(world.index.is_sorted_by(|a, b| a.phy < b.phy));
+        let query = IndexQuery { hash: world.index[0].hash, begin: 0, end: i64::MAX, count_max: 9 };
+        assert!(world.store.search_index(&query).places.is_empty(), "all of them are in the files");
+        world.append(b"A", b"x").unwrap();
+        let found = world.store.search_index(&query).places.len();
+        assert_eq!(found, usize::from(flush == FlushMode::Async), "when readers may see it");
+    }
+}
+
+#[test]
 fn a_scan_from_the_checkpoint_finds_the_end_that_a_scan_of_the_whole_log_finds() {
     for seed in 1..150u64 {
         let flush = if seed % 2 == 0 { FlushMode::Sync } else { FlushMode::Async };
@@ -434,6 +485,8 @@ fn a_disk_without_room_for_queue_entries_refuses_sends_until_it_has() {
     world.store.on_queues(None, later);
     assert!(world.append(b"A", b"two").is_ok());
     // A checkpoint without room comes again, too.
+    assert!(matches!(world.store.plan_queues(later), Some(QueueStep::Index(..))));
+    world.store.on_queues(None, later);
     assert!(matches!(world.store.plan_queues(later), Some(QueueStep::Checkpoint(_))));
     world.store.on_queues(Some(122), later);
     assert_eq!(world.append(b"A", b"three"), Err(AppendError::DiskFull(None)));
@@ -525,7 +578,7 @@ fn deleting_the_oldest_segment_moves_the_beginning_of_its_queues() {
     let trims = loop {
         match world.store.plan_queues(world.now.mono.plus_ms(60_000)) {
             Some(QueueStep::Trim(trims)) => break trims,
-            Some(QueueStep::Write(_) | QueueStep::Checkpoint(_)) => {
+            Some(QueueStep::Write(_) | QueueStep::Index(..) | QueueStep::Checkpoint(_)) => {
                 world.store.on_queues(None, world.now.mono);
             }
             None => panic!("the queue is trimmed"),

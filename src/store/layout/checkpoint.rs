@@ -3,13 +3,15 @@
 //! Map, big-endian: 0 store time of the last durable record, 8 of the last record whose queue entry is durable,
 //! 16 of the index, 24 and 32 Java's replication positions (kept as found). Ours, from 512: magic, the three
 //! times again, `dispatched` (queue entries of all records below it are durable), `log end` of an orderly stop or
-//! 0, CRC-32 of bytes 512 to 559. When Java has written the file since, its times differ from our copies and our
-//! part counts for nothing.
+//! 0, CRC-32 of bytes 512 to 559; `indexed` (index entries of all records below it are durable), one more than the
+//! physical offset of the last of them or 0, CRC-32 of bytes 512 to 559 and these two. When Java has written the file
+//! since, its times differ from our copies and our part counts for nothing.
 
 /// Size of the file.
 pub const FILE_BYTES: usize = 4096;
 const OURS_AT: usize = 512;
 const OURS_BYTES: usize = 56;
+const INDEX_AT: usize = OURS_AT + OURS_BYTES;
 const MAGIC: u64 = 0x5249_4e47_4d51_4350; // "RINGMQCP"
 
 /// Content of a checkpoint.
@@ -27,6 +29,11 @@ pub struct Checkpoint {
     pub dispatched: Option<u64>,
     /// End of the log at an orderly stop.
     pub clean_end: Option<u64>,
+    /// Index entries of all records below this stream position are durable. `None`: not known.
+    pub indexed: Option<u64>,
+    /// One more than the physical offset of the last durable index entry; 0 without one. An index that ends before has
+    /// lost files.
+    pub index_end: u64,
 }
 
 impl Checkpoint {
@@ -46,6 +53,12 @@ impl Checkpoint {
             put(&mut bytes, OURS_AT + 40, &self.clean_end.unwrap_or(0).to_be_bytes());
             let crc = crc32fast::hash(bytes.get(OURS_AT..OURS_AT + 48).expect("inside the file"));
             put(&mut bytes, OURS_AT + 48, &u64::from(crc).to_be_bytes());
+            if let Some(indexed) = self.indexed {
+                put(&mut bytes, INDEX_AT, &indexed.to_be_bytes());
+                put(&mut bytes, INDEX_AT + 8, &self.index_end.to_be_bytes());
+                let crc = index_crc(&bytes).expect("inside the file");
+                put(&mut bytes, INDEX_AT + 16, &u64::from(crc).to_be_bytes());
+            }
         }
         bytes
     }
@@ -63,6 +76,8 @@ impl Checkpoint {
             replication: [word(24), word(32)],
             dispatched: None,
             clean_end: None,
+            indexed: None,
+            index_end: 0,
         };
         let ours = bytes.get(OURS_AT..OURS_AT + OURS_BYTES);
         let crc = ours.and_then(|b| b.get(..48)).map(|b| i64::from(crc32fast::hash(b)));
@@ -76,8 +91,19 @@ impl Checkpoint {
             checkpoint.dispatched = u64::try_from(word(OURS_AT + 32)).ok();
             checkpoint.clean_end = u64::try_from(word(OURS_AT + 40)).ok().filter(|end| *end > 0);
         }
+        if proven && index_crc(bytes).map(i64::from) == Some(word(INDEX_AT + 16)) {
+            checkpoint.indexed = u64::try_from(word(INDEX_AT)).ok();
+            checkpoint.index_end = u64::try_from(word(INDEX_AT + 8)).unwrap_or(0);
+        }
         checkpoint
     }
+}
+
+fn index_crc(bytes: &[u8]) -> Option<u32> {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(bytes.get(OURS_AT..OURS_AT + 48)?);
+    crc.update(bytes.get(INDEX_AT..INDEX_AT + 16)?);
+    Some(crc.finalize())
 }
 
 fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
@@ -96,6 +122,8 @@ mod tests {
             replication: [9, 8],
             dispatched: Some(77),
             clean_end: Some(100),
+            indexed: Some(70),
+            index_end: 61,
         }
     }
 
@@ -116,5 +144,15 @@ mod tests {
         bytes[OURS_AT + 39] ^= 1;
         assert_eq!(Checkpoint::decode(&bytes).dispatched, None);
         assert_eq!(Checkpoint::decode(&bytes).log_timestamp, 5);
+        let mut bytes = sample().encode();
+        bytes[INDEX_AT + 7] ^= 1;
+        let damaged = Checkpoint::decode(&bytes);
+        assert_eq!((damaged.indexed, damaged.dispatched), (None, Some(77)));
+    }
+
+    #[test]
+    fn what_an_older_release_wrote_says_nothing_of_the_index() {
+        let before = Checkpoint { indexed: None, index_end: 0, ..sample() };
+        assert_eq!(Checkpoint::decode(&before.encode()), before);
     }
 }

@@ -3,4 +3,5 @@
 pub mod checkpoint;
 pub mod consume_queue;
 pub mod identity;
+pub mod index;
 pub mod segment;

@@ -112,6 +112,38 @@ headers! {
         commit_offset: i64 => b"commitOffset";
     }
 
+    /// Code 12.
+    QueryMessageRequestHeader<'a> {
+        /// Topic.
+        topic: Text<'a> => b"topic";
+        /// Key, unique key or tag.
+        key: Text<'a> => b"key";
+        /// Most messages wanted.
+        max_num: i32 => b"maxNum";
+        /// Earliest store time, ms.
+        begin_timestamp: i64 => b"beginTimestamp";
+        /// Latest store time, ms.
+        end_timestamp: i64 => b"endTimestamp";
+        /// `true`: the key is a unique key. Not in Java's class, but among its fields.
+        unique_key_query: Option<Text<'a>> => b"_UNIQUE_KEY_QUERY";
+        /// K for a key, U for a unique key, T for a tag (5.5).
+        index_type: Option<Text<'a>> => b"indexType";
+    }
+
+    /// Answer to 12. Fields are in the order of Java's hash map.
+    QueryMessageResponseHeader {
+        /// Physical offset of the newest record in the index.
+        index_last_update_phyoffset: i64 => b"indexLastUpdatePhyoffset";
+        /// Its store time, ms.
+        index_last_update_timestamp: i64 => b"indexLastUpdateTimestamp";
+    }
+
+    /// Code 33.
+    ViewMessageRequestHeader {
+        /// Physical offset of the message.
+        offset: i64 => b"offset";
+    }
+
     /// Code 29.
     SearchOffsetRequestHeader<'a> {
         /// Topic.

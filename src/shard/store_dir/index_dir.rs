@@ -1,0 +1,167 @@
+//! A stream's index at start: its files opened, and what they miss read from the log.
+
+use super::StorePaths;
+use super::stream_dir::Progress;
+use crate::disk::{Access, DiskFile, read_full_at};
+use crate::index_files::{StreamIndex, Trust};
+use std::io;
+use store::index::{IndexEntry, IndexKeys, is_indexed};
+use store::layout::checkpoint::Checkpoint;
+use store::layout::index::topic_hash;
+use store::layout::segment;
+use store::recovery::{ScanRange, scan};
+use wire::ids::{PhyOffset, StreamId};
+use wire::message::MessageView;
+
+/// What recovery knows of a stream when its log is whole again.
+pub(super) struct IndexStart<'s> {
+    pub(super) paths: &'s StorePaths,
+    pub(super) stream: StreamId,
+    pub(super) checkpoint: &'s Checkpoint,
+    /// The last process stopped in order.
+    pub(super) clean: bool,
+    /// The machine has gone on since the last process.
+    pub(super) same_boot: bool,
+    /// First position of the log.
+    pub(super) start: u64,
+    /// Where the log ends.
+    pub(super) end: u64,
+    /// New messages are to be indexed; otherwise what is there is only read.
+    pub(super) is_on: bool,
+}
+
+/// An opened index.
+pub(super) struct OpenIndex {
+    pub(super) index: StreamIndex,
+    /// Entries may be added: it has those of all records of the log.
+    pub(super) is_complete: bool,
+}
+
+/// Opens the index and completes it. `None`, after a warning: it cannot be used in this run.
+pub(super) fn open(start: &IndexStart<'_>) -> Option<OpenIndex> {
+    let place = start.paths.index_place(start.stream);
+    let dir = place.dir.clone();
+    if !start.is_on && !dir.exists() {
+        return None;
+    }
+    match StreamIndex::open(place, start.trust(), start.end) {
+        Ok(index) => Some(start.complete(index)),
+        Err(error) => {
+            tracing::warn!(
+                "{}: the index cannot be opened ({error}); messages are not found by key until a start can",
+                dir.display()
+            );
+            None
+        }
+    }
+}
+
+impl IndexStart<'_> {
+    fn trust(&self) -> Trust {
+        if self.clean || self.same_boot {
+            Trust::All
+        } else if self.checkpoint.dispatched.is_none() {
+            Trust::Until(self.checkpoint.index_timestamp)
+        } else {
+            Trust::Below(self.checkpoint.indexed.unwrap_or(0))
+        }
+    }
+
+    fn complete(&self, mut index: StreamIndex) -> OpenIndex {
+        let last = index.last_phy().and_then(PhyOffset::from_wire);
+        let is_lost = last.map_or(0, |phy| phy.0 + 1) < self.checkpoint.index_end;
+        let known = self.checkpoint.indexed.filter(|_| !is_lost);
+        let from = known.unwrap_or(0).max(last.map_or(0, PhyOffset::position));
+        let from = from.clamp(self.start.min(self.end), self.end);
+        let durable = if is_lost { Some(from) } else { self.checkpoint.indexed };
+        index.set_durable(self.checkpoint, durable);
+        if !self.is_on {
+            return OpenIndex { index, is_complete: false };
+        }
+        if is_lost {
+            tracing::warn!(
+                "stream {}: index files are missing; the log is read from {from} on to index it again",
+                self.stream.0
+            );
+        }
+        let is_complete = from == self.end || self.read_log(&mut index, from);
+        OpenIndex { index, is_complete }
+    }
+
+    /// Indexes the log from a position on. False: the disk does not take the entries.
+    fn read_log(&self, index: &mut StreamIndex, from: u64) -> bool {
+        let size = self.paths.segment_bytes;
+        let (mut at, mut records) = (from, 0);
+        while at < self.end {
+            let (result, stopped_at, seen) = self.scan_from(index, at);
+            records += seen;
+            if let Err(error) = result {
+                tracing::warn!(
+                    "stream {}: indexing the log from {from} on failed ({error}); newer messages are not found by key \
+                     until a start succeeds",
+                    self.stream.0
+                );
+                return false;
+            }
+            if stopped_at >= self.end {
+                break;
+            }
+            // What the index said of the log's places was wrong, or the log is damaged here: it goes on with a file.
+            let base = stopped_at - stopped_at % size;
+            let next = if seen == 0 && at == from && base < at { base } else { base + size };
+            tracing::warn!(
+                "stream {}: no record of the log begins at {stopped_at}; indexing goes on at {next}",
+                self.stream.0
+            );
+            at = next.max(self.start);
+        }
+        tracing::info!(
+            "stream {}: {records} records indexed from {from} to {}",
+            self.stream.0,
+            self.end
+        );
+        true
+    }
+
+    /// Indexes the log up to its end or damage; returns where that is, and how many records there were.
+    fn scan_from(&self, index: &mut StreamIndex, from: u64) -> (io::Result<()>, u64, u64) {
+        let (stream, segment_bytes) = (self.stream, self.paths.segment_bytes);
+        let range = ScanRange { stream, segment_bytes, from, limit: self.end };
+        let mut progress = Progress::new(self.stream, from, self.end);
+        let dir = self.paths.log_dir(self.stream);
+        let mut open: Option<(u64, Box<dyn DiskFile>)> = None;
+        let mut read = |position: u64, buffer: &mut [u8]| {
+            progress.at(position);
+            let base = position - position % segment_bytes;
+            if open.as_ref().is_none_or(|(at, _)| *at != base) {
+                let path = dir.join(segment::name(base));
+                open = Some((base, self.paths.disk.open(&path, Access::Read)?));
+            }
+            let (_, file) = open.as_ref().expect("opened above");
+            read_full_at(&**file, buffer, position - base)
+        };
+        let mut result = Ok(());
+        let mut entries = Vec::new();
+        let scanned = scan(range, &mut read, &mut |view, position, _size| {
+            entries_of(view, PhyOffset::new(stream, position), &mut entries);
+            if result.is_ok() {
+                result = index.append(&entries);
+            }
+        });
+        match scanned {
+            Ok(end) => (result, end.end, end.records),
+            Err(error) => (result.and(Err(error)), from, 0),
+        }
+    }
+}
+
+/// The entries of a record; `out` is cleared first.
+fn entries_of(view: &MessageView<'_>, phy: PhyOffset, out: &mut Vec<IndexEntry>) {
+    out.clear();
+    if !is_indexed(view.sys_flag()) {
+        return;
+    }
+    let timestamp = view.store_timestamp().0;
+    let keys = IndexKeys::of(view.properties());
+    keys.hashes(topic_hash(view.topic()), |hash| out.push(IndexEntry { hash, phy, timestamp }));
+}
