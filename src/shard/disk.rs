@@ -134,15 +134,6 @@ pub fn read_file(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Whether there is a file of that name.
-pub fn exists(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
-    match disk.file_bytes(path) {
-        Ok(_) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e),
-    }
-}
-
 /// Makes a directory and those missing above it.
 pub fn make_dirs(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     let made = match disk.make_dir(dir) {
