@@ -10,7 +10,7 @@ use crate::sys;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -32,8 +32,8 @@ pub trait Turner {
     fn turn(&mut self) -> Pace;
     /// Blocks until there is something for a turn.
     fn wait(&mut self);
-    /// Is signalled when a job is done, and then wakes `wait`.
-    fn event_fd(&self) -> RawFd;
+    /// An eventfd that wakes `wait`: signalled when a job is done.
+    fn waker(&self) -> io::Result<OwnedFd>;
 }
 
 /// Work that may block (metadata files, segment creation), run on a thread that is not pinned.
@@ -152,10 +152,7 @@ impl ShardThread {
 }
 
 fn run<T: Turner>(mut turner: T, waker: &mpsc::Sender<OwnedFd>) {
-    // SAFETY: the turner owns the descriptor and lives until the end of this function.
-    let event_fd = unsafe { BorrowedFd::borrow_raw(turner.event_fd()) };
-    let duplicate =
-        event_fd.try_clone_to_owned().expect("a descriptor more than the start counted on");
+    let duplicate = turner.waker().expect("the start has counted descriptors");
     waker.send(duplicate).expect("the thread waits for it");
     loop {
         match turner.turn() {
@@ -210,8 +207,8 @@ mod tests {
             }
         }
 
-        fn event_fd(&self) -> RawFd {
-            self.fd.as_raw_fd()
+        fn waker(&self) -> io::Result<OwnedFd> {
+            self.fd.try_clone()
         }
     }
 

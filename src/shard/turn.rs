@@ -19,7 +19,7 @@ use reactor::host::{Background, Pace, Turner};
 use reactor::mesh::Mesh;
 use reactor::probe::StartError;
 use reactor::{Event, Reactor, SocketId, clock};
-use std::os::fd::RawFd;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use store::Store;
 use store::queues::QueueNo;
@@ -766,8 +766,8 @@ impl<A: App> Turner for Shard<A> {
         self.reactor.wait();
     }
 
-    fn event_fd(&self) -> RawFd {
-        self.reactor.event_fd()
+    fn waker(&self) -> std::io::Result<OwnedFd> {
+        self.reactor.waker()
     }
 }
 
