@@ -180,6 +180,8 @@ pub struct Store {
     index_failed: bool,
     /// What the index files did not take waits for another round.
     index_late: bool,
+    /// The last step was one for the index.
+    index_was_last: bool,
     failure: Option<Failure>,
     closing: bool,
 }
@@ -216,6 +218,7 @@ impl Store {
             trim: Trim::default(),
             index_failed: false,
             index_late: false,
+            index_was_last: false,
             failure: None,
             closing: false,
         };
@@ -483,6 +486,15 @@ impl Store {
                 self.queues.get_mut(*no).dirty = false;
             }
             self.round.begin(dirty, marks);
+        }
+        // In turn with the queues: of many, a round takes long.
+        if !std::mem::take(&mut self.index_was_last)
+            && let Some(marks) = self.round.planned_marks()
+            && let Some(step) = self.plan_index(&marks)
+        {
+            self.index_was_last = true;
+            self.round.hold(marks);
+            return Some(step);
         }
         let mut later = Vec::new();
         let step = self.round.step(&self.queues, &mut later);
