@@ -276,7 +276,7 @@ pub(crate) fn last_end(
 /// Clears entries from offset `next` on, which belong to records that are not in the log, and the files behind.
 ///
 /// Returns whether there were any.
-pub(crate) fn cut_entries(
+pub fn cut_entries(
     disk: &dyn Disk,
     dir: &Path,
     file_bytes: u64,
@@ -360,7 +360,9 @@ pub fn extent(
     }
     let first_file = disk.open(&dir.join(segment::name(first_base)), Access::Read)?;
     let mut min = first_base / ENTRY_BYTES as u64;
-    let (mut low, mut high) = (0, (next - min).min(per_file));
+    // Fillers also stand for messages that were lost to damage; those do not begin the file.
+    let begins_filled = entry_at(&*first_file, 0)?.is_some_and(|e| e.is_filler());
+    let (mut low, mut high) = (0, if begins_filled { (next - min).min(per_file) } else { 0 });
     while low < high {
         let middle = low + (high - low) / 2;
         let filler = entry_at(&*first_file, middle)?.is_some_and(|e| e.is_filler());
