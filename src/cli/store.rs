@@ -7,6 +7,7 @@ mod check;
 mod entries;
 mod info;
 mod items;
+mod layout;
 mod mend;
 mod place;
 mod progress;
@@ -60,6 +61,13 @@ enum Command {
     /// when told how, ends the log at a position or steps over damaged places. What is cut or overwritten is first copied to
     /// DIR/cut. Exit status: 0 nothing is left to do, 1 something is, 2 the store is in use or cannot be read.
     Repair(repair::RepairArgs),
+    /// Give a stopped, clean store another number of streams; without --apply only say what would be done
+    ///
+    /// Writes all records anew, each to the stream of its queue, checks the result and then puts it in the place of the old
+    /// files, which stay in DIR/cut until you remove them. Needs as much free space as the log takes. Offset message ids
+    /// and handles of open transactions that clients hold name old places and lead nowhere afterwards. The way back is the same
+    /// command with another number.
+    Layout(layout::LayoutArgs),
 }
 
 /// Which store, and how to answer.
@@ -133,6 +141,7 @@ pub(crate) fn run(args: &StoreArgs) -> ExitCode {
         Command::Grep(args) => show::dump(args, true, &watch),
         Command::Export(args) => show::export(args, &watch),
         Command::Repair(args) => repair::run(args, &watch),
+        Command::Layout(args) => layout::run(args, &watch),
     };
     watch.finish();
     match done {

@@ -276,12 +276,7 @@ pub(crate) fn last_end(
 /// Clears entries from offset `next` on, which belong to records that are not in the log, and the files behind.
 ///
 /// Returns whether there were any.
-pub fn cut_entries(
-    disk: &dyn Disk,
-    dir: &Path,
-    file_bytes: u64,
-    next: i64,
-) -> io::Result<bool> {
+pub fn cut_entries(disk: &dyn Disk, dir: &Path, file_bytes: u64, next: i64) -> io::Result<bool> {
     let at = u64::try_from(next).map_err(|_| io::ErrorKind::InvalidInput)? * ENTRY_BYTES as u64;
     let mut found = false;
     for (number, base) in bases(disk, dir)?.into_iter().enumerate().rev() {

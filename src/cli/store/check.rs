@@ -22,7 +22,7 @@ const THREADS_MAX: usize = 8;
 /// Damaged places that are kept.
 const DAMAGES_MAX: usize = 10_000;
 /// The stop for Java in the log directory of a store with several streams.
-const SEVERAL_STREAMS: &str = "ringmq-store-with-several-streams";
+pub(super) const SEVERAL_STREAMS: &str = "ringmq-store-with-several-streams";
 
 /// What a check has learnt of a log.
 #[derive(Debug)]

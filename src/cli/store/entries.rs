@@ -275,7 +275,9 @@ impl<'p> Entries<'p> {
             let finding =
                 Finding::new(Severity::Error, "queues-lost", &self.place.consume_queue, text)
                     .advice("the next start makes them; so does ringmq store repair");
-            let found = if self.records > 0 { vec![finding] } else { Vec::new() };
+            // A new broker makes them with its first round.
+            let is_lost = self.records > 0 && !state.is_live;
+            let found = if is_lost { vec![finding] } else { Vec::new() };
             return Ok((found, bad));
         }
         for (topic, id) in self.place.queues()? {

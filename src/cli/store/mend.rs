@@ -1,7 +1,7 @@
 //! Queue files made from the log, and bridges over holes of it: what `repair` writes.
 //!
-//! A bridge is Java's filler where the damage reaches the end of its segment, else a rolled-back record, which no queue,
-//! index or consumer ever sees and which both brokers step over.
+//! A bridge is a rolled-back record, which no queue, index or consumer ever sees and which both brokers step over; where
+//! the damage reaches the end of its segment, Java's filler stands behind it.
 
 use super::Trouble;
 use super::entries::HOLE_TOPIC;
@@ -18,12 +18,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use store::layout::consume_queue::CqEntry;
-use store::layout::segment;
+use store::layout::segment::{self, BLANK_BYTES};
 use store::op::QueueWrite;
 use store::queues::QUEUE_ID_MAX;
 use wire::ids::{PhyOffset, QueueId, QueueOffset, StreamId};
 use wire::message;
-use wire::message::{BLANK_BYTES_MIN, MAGIC_BLANK, MessageView, NewMessage};
+use wire::message::{MAGIC_BLANK, MessageView, NewMessage};
 use wire::sys_flag::{INNER_BATCH, TRANSACTION_ROLLBACK, is_consumable};
 
 /// Entries that wait for being written together.
@@ -46,6 +46,8 @@ pub(super) struct Gap {
     pub(super) base: u64,
     pub(super) from: u64,
     pub(super) to: u64,
+    /// Where the log goes on: the records in the gap get the store time of the one there.
+    pub(super) resume: u64,
 }
 
 /// Writes a bridge over a gap.
@@ -55,30 +57,38 @@ pub(super) fn bridge(
     gap: &Gap,
     ends_segment: bool,
 ) -> Result<(), Trouble> {
+    let size = place.segment_bytes;
+    let next = path.with_file_name(segment::name(gap.resume - gap.resume % size));
     let write = || -> std::io::Result<()> {
         let file = LocalDisk.open(path, Access::Write)?;
-        if ends_segment {
-            let size = i32::try_from(gap.to - gap.from).unwrap_or(i32::MAX);
-            let mut filler = size.to_be_bytes().to_vec();
-            filler.extend(MAGIC_BLANK.to_be_bytes());
-            assert_eq!(filler.len(), BLANK_BYTES_MIN, "a filler is two words");
-            write_full_at(&*file, &filler, gap.from - gap.base)?;
-            return file.sync_all();
-        }
-        let time = store_time(path, gap.to - gap.base)?;
+        let time = store_time(&next, gap.resume % size)?;
         let mut at = gap.from;
         while at < gap.to {
             let left = gap.to - at;
-            // What is left must be room enough for another record.
-            let size = if left <= HOLE_BYTES_MAX { left } else { HOLE_BYTES_MAX - HOLE_BYTES_MIN };
-            let record = hole_record(PhyOffset::new(gap.stream, at), size, time);
-            write_full_at(&*file, &record, at - gap.base)?;
-            at += size;
+            let bytes = if ends_segment && (at > gap.from || left < HOLE_BYTES_MIN + BLANK_BYTES) {
+                filler(left)
+            } else if ends_segment {
+                // The smallest record says that something is missing here.
+                hole_record(PhyOffset::new(gap.stream, at), HOLE_BYTES_MIN, time)
+            } else {
+                // What is left must be room enough for another record.
+                let most = HOLE_BYTES_MAX - HOLE_BYTES_MIN;
+                let size = if left <= HOLE_BYTES_MAX { left } else { most };
+                hole_record(PhyOffset::new(gap.stream, at), size, time)
+            };
+            write_full_at(&*file, &bytes, at - gap.base)?;
+            let is_filler = ends_segment && bytes.len() as u64 == BLANK_BYTES;
+            at = if is_filler { gap.to } else { at + bytes.len() as u64 };
         }
         file.sync_all()
     };
-    assert!(place.segment_bytes > 0, "a store has segments");
     write().map_err(|e| Trouble::io(path, e))
+}
+
+/// The two words that say that the rest of a segment is not used.
+fn filler(rest: u64) -> Vec<u8> {
+    let size = i32::try_from(rest).expect("a segment is below 2 GiB");
+    [size.to_be_bytes(), MAGIC_BLANK.to_be_bytes()].concat()
 }
 
 /// Store time of the record at a byte of a file.

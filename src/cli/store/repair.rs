@@ -55,7 +55,15 @@ pub(super) enum Act {
     /// Moves a file out of the store.
     SetAside { path: PathBuf },
     /// Lets the log go on over a damaged place of one segment; its bytes are kept.
-    Bridge { stream: StreamId, path: PathBuf, base: u64, from: u64, to: u64, ends_segment: bool },
+    Bridge {
+        stream: StreamId,
+        path: PathBuf,
+        base: u64,
+        from: u64,
+        to: u64,
+        ends_segment: bool,
+        resume: u64,
+    },
     /// Makes queue files again; `None`: all.
     Queues { queues: Option<mend::BadQueues> },
     /// Makes an empty file.
@@ -115,9 +123,10 @@ impl Act {
                 zero(path, *from, *to)
             }
             Act::SetAside { path } => set_aside(place, path),
-            Act::Bridge { stream, path, base, from, to, ends_segment } => {
+            Act::Bridge { stream, path, base, from, to, ends_segment, resume } => {
                 keep(place, path, from - base, to - base)?;
-                let gap = mend::Gap { stream: *stream, base: *base, from: *from, to: *to };
+                let (stream, base, resume) = (*stream, *base, *resume);
+                let gap = mend::Gap { stream, base, from: *from, to: *to, resume };
                 mend::bridge(place, path, &gap, *ends_segment)
             }
             Act::Queues { queues } => mend::queues(place, queues.as_ref(), watch),
@@ -136,6 +145,16 @@ struct Plan {
     undecided: Vec<String>,
 }
 
+impl Plan {
+    fn set_aside_checkpoint(&mut self, stream: &StreamPlace) {
+        let path = stream.checkpoint.clone();
+        let is_there = |act: &Act| matches!(act, Act::SetAside { path: other } if *other == path);
+        if path.exists() && !self.acts.iter().any(is_there) {
+            self.acts.push(Act::SetAside { path });
+        }
+    }
+}
+
 /// Runs `repair`. Exit status: 0 nothing is (or was) left to do, 1 something is.
 pub(super) fn run(args: &RepairArgs, watch: &Watch) -> Result<ExitCode, Trouble> {
     let place = args.which.place()?;
@@ -149,7 +168,9 @@ pub(super) fn run(args: &RepairArgs, watch: &Watch) -> Result<ExitCode, Trouble>
     let mut plan = log_plan(&place, &checked, args, watch)?;
     plan.acts.splice(0..0, windows);
     let log_changes = !plan.acts.is_empty();
-    if !args.apply || !log_changes {
+    // While a damaged place may still be restored from a copy, what derives from its records stays.
+    let is_decided = plan.undecided.is_empty();
+    if is_decided && (!args.apply || !log_changes) {
         derived_plan(&place, &checked, &mut plan)?;
     }
     watch.finish();
@@ -158,7 +179,7 @@ pub(super) fn run(args: &RepairArgs, watch: &Watch) -> Result<ExitCode, Trouble>
     }
     perform(&place, &plan, watch)?;
     let place = args.which.place()?;
-    if log_changes {
+    if log_changes && is_decided {
         let checked = check(&place, Proof::Whole, watch)?;
         let mut derived = Plan::default();
         derived_plan(&place, &checked, &mut derived)?;
@@ -185,7 +206,9 @@ fn say(plan: &Plan, log_changes: bool) -> ExitCode {
         print("nothing to repair\n");
         return ExitCode::SUCCESS;
     }
-    if log_changes {
+    if !plan.undecided.is_empty() {
+        print("queue files and index wait for that decision\n");
+    } else if log_changes {
         print("queue files and index are looked at again when the log is repaired\n");
     }
     print("nothing was changed; --apply does it\n");
@@ -201,7 +224,7 @@ fn perform(place: &Place, plan: &Plan, watch: &Watch) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn lock(root: &Path) -> Result<File, Trouble> {
+pub(super) fn lock(root: &Path) -> Result<File, Trouble> {
     let path = root.join("lock");
     let held = LocalDisk.lock(&path).map_err(|e| Trouble::io(&path, e))?;
     held.ok_or_else(|| Trouble::new(&path, "the lock was not given"))
@@ -252,8 +275,8 @@ fn log_plan(
         let lies = checkpoint.is_some_and(|c| {
             is_ahead(c.dispatched) || is_ahead(c.indexed) || is_ahead(c.clean_end)
         });
-        if facts.bad_checkpoint || lies {
-            plan.acts.push(Act::SetAside { path: stream.checkpoint.clone() });
+        if facts.bad_checkpoint || lies || cut_at.is_some() {
+            plan.set_aside_checkpoint(stream);
         }
     }
     Ok(plan)
@@ -352,7 +375,16 @@ fn holes(
                 return Err(Trouble::new(&path, text));
             }
             let stream = stream.stream;
-            plan.acts.push(Act::Bridge { stream, path, base, from: at, to: stop, ends_segment });
+            let (from, resume) = (at, *to);
+            plan.acts.push(Act::Bridge {
+                stream,
+                path,
+                base,
+                from,
+                to: stop,
+                ends_segment,
+                resume,
+            });
             at = stop;
         }
     }
@@ -376,6 +408,9 @@ fn derived_plan(place: &Place, checked: &Checked, plan: &mut Plan) -> Result<(),
         }
     }
     for (stream, facts) in place.streams.iter().zip(&checked.streams) {
+        if facts.bad_checkpoint {
+            plan.set_aside_checkpoint(stream);
+        }
         if facts.bad_index {
             for (name, _) in index_files(&stream.index_dir)? {
                 plan.acts.push(Act::SetAside { path: stream.index_dir.join(name) });
