@@ -368,6 +368,28 @@ fn our_store_with_two_streams_in_use_and_stopped() {
     assert!(server.stop().success());
 }
 
+#[test]
+fn what_a_killed_broker_has_in_its_window_is_not_given_up_silently() {
+    let data = Data::new();
+    let config = "mappedFileSizeCommitLog=131072\nlogStreams=1\n".to_owned();
+    let setting = Setting { shards: 1, config };
+    let server = Server::start(data.path(), &setting);
+    send(&server, 50);
+    server.kill();
+    let store = data.store();
+    let store = store.to_str().unwrap();
+    let info = run(&["info", store]);
+    assert!(info.out.contains("its log window is there"), "{info:?}");
+    let refused = run(&["repair", store, "--apply"]);
+    assert!(refused.code == 2 && refused.err.contains("--drop-window"), "{refused:?}");
+    let dropped = run(&["repair", store, "--apply", "--drop-window"]);
+    assert_eq!(dropped.code, 0, "{dropped:?}");
+    let server = Server::start(data.path(), &setting);
+    send(&server, 4);
+    assert!(server.stop().success());
+    assert_eq!(run(&["check", store, "--json"]).findings(), BTreeSet::new());
+}
+
 /// Bodies of a queue, with their offsets.
 fn read(server: &Server, topic: &str, queue: i32) -> Vec<(i64, Vec<u8>)> {
     let mut consumer = Consumer::new(server.connect(TIMEOUT).unwrap(), "G_tool");

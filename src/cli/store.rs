@@ -70,7 +70,7 @@ enum Command {
     Layout(layout::LayoutArgs),
 }
 
-/// Which store, and how to answer.
+/// Which store.
 #[derive(Args, Debug)]
 struct Which {
     /// The store's directory (storePathRootDir), Java's or RingMQ's, or a copy of it
@@ -79,9 +79,6 @@ struct Which {
     /// Properties file of its broker: file sizes, delay levels, log directory
     #[arg(short = 'c', long = "configFile", value_name = "FILE")]
     config_file: Option<PathBuf>,
-    /// Answer in JSON
-    #[arg(long)]
-    json: bool,
 }
 
 impl Which {
@@ -91,16 +88,28 @@ impl Which {
     }
 }
 
+/// Form of an answer.
+#[derive(Args, Debug)]
+struct Answer {
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
 #[derive(Args, Debug)]
 struct InfoArgs {
     #[command(flatten)]
     which: Which,
+    #[command(flatten)]
+    answer: Answer,
 }
 
 #[derive(Args, Debug)]
 struct CheckArgs {
     #[command(flatten)]
     which: Which,
+    #[command(flatten)]
+    answer: Answer,
     /// Only lengths, places and queue entries: no CRC, no index
     #[arg(long)]
     fast: bool,
@@ -162,7 +171,7 @@ fn run_check(args: &CheckArgs, watch: &Watch) -> Result<ExitCode, Trouble> {
     let proof = if args.fast { Proof::Lengths } else { Proof::Whole };
     let checked = check::check(&place, proof, watch)?;
     watch.finish();
-    if args.which.json {
+    if args.answer.json {
         let mut value = checked.report.json();
         let streams: Vec<_> = checked.streams.iter().map(info::stream_facts).collect();
         value["streams"] = streams.into();

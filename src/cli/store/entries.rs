@@ -147,6 +147,26 @@ struct Queue {
 }
 
 impl Queue {
+    /// Beside a running broker entries may have come since the cursor passed: these miss no more.
+    fn look_again(&mut self) -> Result<(), Trouble> {
+        self.cursor.held.clear();
+        let mut left = Vec::new();
+        for run in std::mem::take(&mut self.runs) {
+            let mut stays = run.wrong != Wrong::Missing;
+            let mut offset = run.first;
+            while !stays && offset <= run.last {
+                let at = u64::try_from(offset).unwrap_or(0);
+                stays = self.cursor.entry(at)?.is_none();
+                offset += 1;
+            }
+            if stays {
+                left.push(run);
+            }
+        }
+        self.runs = left;
+        Ok(())
+    }
+
     /// Offset behind the last record, also when it has expired.
     fn behind(&self) -> i64 {
         let mut nothing = self.runs.iter().filter(|run| run.wrong == Wrong::Nothing);
@@ -300,6 +320,9 @@ impl<'p> Entries<'p> {
             }
             pass(&mut queue, end, self.stream, self.log_start)?;
             let holes = state.is_damaged || self.has_hole_records;
+            if state.is_live {
+                queue.look_again()?;
+            }
             let findings = judge(&queue, state, holes);
             if findings.iter().any(|finding| finding.severity != Severity::Note) {
                 bad.insert(key, queue.behind());

@@ -16,7 +16,7 @@ use wire::message::MessageView;
 pub(super) fn run(args: &InfoArgs) -> Result<ExitCode, Trouble> {
     let place = args.which.place()?;
     let value = describe(&place)?;
-    if args.which.json {
+    if args.answer.json {
         print(&format!("{value:#}\n"));
     } else {
         print(&text(&place, &value));

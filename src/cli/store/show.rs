@@ -5,7 +5,7 @@
 use super::place::Place;
 use super::progress::Watch;
 use super::walk::{Step, Walk};
-use super::{Trouble, Which, times};
+use super::{Answer, Trouble, Which, times};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -76,6 +76,8 @@ pub(super) struct DumpArgs {
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
+    answer: Answer,
+    #[command(flatten)]
     filter: Filter,
 }
 
@@ -143,7 +145,7 @@ pub(super) fn dump(
     watch: &Watch,
 ) -> Result<ExitCode, Trouble> {
     let place = args.which.place()?;
-    let form = match (args.which.json, only_messages) {
+    let form = match (args.answer.json, only_messages) {
         (false, _) => Form::Text,
         (true, false) => Form::Json,
         (true, true) => Form::Export(Bodies::None),
