@@ -443,6 +443,55 @@ fn a_store_gets_more_streams_and_fewer() {
 }
 
 #[test]
+fn a_layout_command_that_was_killed_is_run_again() {
+    let name = "v497-small-clean";
+    let data = unpack(name);
+    let records = |checked: &Ran| -> u64 {
+        let value = checked.json();
+        let streams = value["streams"].as_array().unwrap().iter();
+        streams.map(|stream| stream["records"].as_u64().unwrap()).sum()
+    };
+    let all = records(&on(&data, name, "check", &["--json"]));
+    for round in 0..12u16 {
+        let streams = (2 + round % 2).to_string();
+        let (store, config) = (data.store(), golden(&format!("{name}.conf")));
+        let mut command = Command::new(RINGMQ);
+        command.args(["store", "layout"]).arg(store).arg("-c").arg(config);
+        let mut child = command.args(["--apply", "--streams", &streams]).spawn().unwrap();
+        // From the beginning of the copy to behind the end of the command.
+        std::thread::sleep(Duration::from_millis(10 * u64::from(round)));
+        let _ = child.kill();
+        child.wait().unwrap();
+        on(&data, name, "layout", &["--apply", "--streams", &streams]);
+        let checked = on(&data, name, "check", &["--json"]);
+        assert_eq!(checked.findings(), BTreeSet::new(), "{round}: {checked:?}");
+        assert_eq!(checked.json()["streams"].as_array().unwrap().len().to_string(), streams);
+        assert_eq!(records(&checked), all, "{round}");
+    }
+}
+
+#[test]
+fn a_stale_record_behind_the_end_is_told() {
+    let name = "v550-tiny-clean";
+    let data = unpack(name);
+    let end = on(&data, name, "check", &["--json"]).json()["streams"][0]["end"].as_u64().unwrap();
+    let segment = 65_536;
+    let file = |base: u64| data.store().join("commitlog").join(format!("{base:020}"));
+    let first = fs::read(file(0)).unwrap();
+    let size = usize::try_from(u32::from_be_bytes(first[..4].try_into().unwrap())).unwrap();
+    let last = file(end - end % segment);
+    let mut bytes = fs::read(&last).unwrap();
+    let at = usize::try_from(end % segment).unwrap();
+    bytes[at..at + size].copy_from_slice(&first[..size]);
+    fs::write(&last, bytes).unwrap();
+    let checked = on(&data, name, "check", &["--json"]);
+    assert_eq!(checked.findings(), pairs(&[("error", "behind-the-end")]), "{checked:?}");
+    assert!(checked.out.contains("the record belongs to another place"), "{checked:?}");
+    assert_eq!(on(&data, name, "repair", &["--apply"]).code, 0);
+    assert_eq!(on(&data, name, "check", &[]).code, 0);
+}
+
+#[test]
 fn help_and_what_is_no_store() {
     for command in ["info", "check", "dump", "grep", "export", "repair", "layout"] {
         let help = run(&[command, "--help"]);

@@ -12,7 +12,6 @@ use super::progress::Watch;
 use super::report::{Finding, Report, Severity};
 use super::walk::{Step, Walk, WalkEnd};
 use std::path::PathBuf;
-use std::time::Duration;
 use store::layout::checkpoint::FILE_BYTES;
 use store::layout::segment;
 use store::recovery::Proof;
@@ -20,9 +19,6 @@ use wire::ids::StreamId;
 
 /// Streams that are walked at a time.
 const THREADS_MAX: usize = 8;
-/// How often, and how long after each other, a damaged place is looked at beside a running broker.
-const LOOKS: u32 = 3;
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Damaged places that are kept.
 const DAMAGES_MAX: usize = 10_000;
 /// The stop for Java in the log directory of a store with several streams.
@@ -181,11 +177,13 @@ fn of_stream(
         }
     });
     facts.walk = end.map_err(|e| Trouble::io(&stream.dir, e))?;
+    let is_damaged = !facts.damages.is_empty();
     if is_live {
-        stay_damaged(&walk, &mut facts).map_err(|e| Trouble::io(&stream.dir, e))?;
+        // The log's oldest file may have expired meanwhile.
+        let size = place.segment_bytes;
+        facts.damages.retain(|(from, ..)| stream.path(from - from % size).exists());
     }
     of_log(place, stream, &facts, &mut report);
-    let is_damaged = !facts.damages.is_empty();
     let state = LogState { is_abort: place.is_abort, is_damaged, is_live };
     let (found, bad) = entries.finish(&state)?;
     facts.bad_queues = bad;
@@ -201,29 +199,6 @@ fn of_stream(
         facts.bad_checkpoint = of_checkpoint(place, stream, &facts, &mut report)?;
     }
     Ok((report, facts))
-}
-
-/// Beside a running broker a place may be looked at while it is written, or when its file has just expired: only what
-/// stays damaged counts.
-fn stay_damaged(walk: &Walk<'_>, facts: &mut StreamFacts) -> std::io::Result<()> {
-    for _ in 0..LOOKS {
-        if facts.damages.is_empty() {
-            break;
-        }
-        std::thread::sleep(LOOK_AGAIN);
-        let mut left = Vec::new();
-        for (from, to, why) in std::mem::take(&mut facts.damages) {
-            let base = from - from % walk.segment_bytes;
-            let mut is_damaged = false;
-            let again = Walk { from, to, ..*walk };
-            again.run(&mut |step| is_damaged |= matches!(step, Step::Damage { .. }))?;
-            if is_damaged && walk.dir.join(segment::name(base)).exists() {
-                left.push((from, to, why));
-            }
-        }
-        facts.damages = left;
-    }
-    Ok(())
 }
 
 fn of_segments(place: &Place, stream: &StreamPlace, is_live: bool, report: &mut Report) {

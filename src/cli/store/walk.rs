@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 use store::layout::segment;
 use store::recovery::{Proof, ScanEnd, ScanRange, scan_by};
 use wire::ids::{PhyOffset, StreamId};
@@ -17,6 +18,9 @@ use wire::message::{MessageView, Probe, probe};
 
 /// Bytes read at a time while looking for the next record.
 const CHUNK_BYTES: usize = 4 << 20;
+/// How often, and how long after each other, a damaged place is looked at beside a running broker.
+const LOOKS_MAX: u32 = 5;
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// No record is larger than this: the frame limit bounds what a client can send.
 const RECORD_BYTES_MAX: usize = 32 << 20;
 /// Bytes of a magic number that both record versions share.
@@ -75,6 +79,8 @@ pub(super) struct Walk<'w> {
     pub(super) from: u64,
     /// Records at or behind it are not wanted.
     pub(super) to: u64,
+    /// A broker is using the store: what looks damaged may be on its way to the disk.
+    pub(super) is_live: bool,
     pub(super) watch: &'w Watch,
 }
 
@@ -97,6 +103,7 @@ impl<'w> Walk<'w> {
             proof: Proof::Whole,
             from: stream.start(),
             to: u64::MAX,
+            is_live: place.user.is_some(),
             watch,
         }
     }
@@ -105,8 +112,10 @@ impl<'w> Walk<'w> {
     pub(super) fn run(&self, each: &mut dyn FnMut(Step<'_>)) -> io::Result<WalkEnd> {
         let first = self.segments.first().map_or(0, |piece| piece.base);
         let mut at = self.from.max(first);
+        let mut looks = 0;
         loop {
             let end = self.scan_from(at, each)?;
+            looks = if end.end > at { 0 } else { looks };
             if end.end >= self.to || self.watch.has_enough() {
                 return Ok(WalkEnd { end: end.end, why: end.why, ..WalkEnd::default() });
             }
@@ -115,6 +124,12 @@ impl<'w> Walk<'w> {
                 let (used_behind, stale) = (found.used, found.stale);
                 return Ok(WalkEnd { end: end.end, why: end.why, used_behind, stale });
             };
+            if self.is_live && looks < LOOKS_MAX {
+                looks += 1;
+                at = end.end;
+                std::thread::sleep(LOOK_AGAIN);
+                continue;
+            }
             each(Step::Damage { from: end.end, to: next, why: &end.why });
             at = next;
         }
