@@ -6,6 +6,7 @@ use base::time::{MonoNs, Now, WallMs};
 use buf::window::{Window, WindowIdentity};
 use shard::offline;
 use std::hint::black_box;
+use store::index::IndexKeys;
 use store::layout::checkpoint::Checkpoint;
 use store::op::StoreOp;
 use store::queues::{QueueNo, Queues};
@@ -21,6 +22,10 @@ const WINDOW_BYTES: usize = 16 << 20;
 /// Messages of a turn, and its length.
 const TURN_MESSAGES: u64 = 32;
 const TURN_NS: u64 = 40_000;
+
+/// What `frames::properties` has.
+const KEYS: IndexKeys<'static> =
+    IndexKeys { unique: b"7F00000100002A139A55000000000001", keys: b"", tags: b"TagA" };
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -113,7 +118,7 @@ fn append(body_bytes: usize, flush: FlushMode) -> Operations {
             let message = message(black_box(&body), &properties);
             let len = message.encoded_len();
             let mut batch = bench.store.begin(bench.queue, len, bench.now).unwrap();
-            batch.push(&message, tag_code(b"TagA"));
+            batch.push_indexed(&message, tag_code(b"TagA"), &KEYS);
             black_box(batch.finish());
             appended += 1;
             if appended.is_multiple_of(TURN_MESSAGES) {
@@ -132,7 +137,8 @@ fn append_batch() -> Operations {
             let total = items().map(|i| message(i.body, i.properties).encoded_len()).sum();
             let mut batch = bench.store.begin(bench.queue, total, bench.now).unwrap();
             for item in items() {
-                batch.push(&message(item.body, item.properties), tag_code(b"TagA"));
+                let message = message(item.body, item.properties);
+                batch.push_indexed(&message, tag_code(b"TagA"), &KEYS);
             }
             black_box(batch.finish());
             bench.end_turn();

@@ -11,7 +11,7 @@ use reactor::{Event, Reactor, ReactorConfig, clock, sys};
 use rustix::time::{ClockId, clock_gettime};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::RawFd;
+use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -189,8 +189,8 @@ impl Turner for Echo {
         self.reactor.wait();
     }
 
-    fn event_fd(&self) -> RawFd {
-        self.reactor.event_fd()
+    fn waker(&self) -> std::io::Result<OwnedFd> {
+        self.reactor.waker()
     }
 }
 

@@ -17,8 +17,9 @@ const QUEUES: i32 = 8;
 const HOURS: &str = "0;1;2;3;4;5;6;7;8;9;10;11;12;13;14;15;16;17;18;19;20;21;22;23";
 
 fn setting(shards: u16, lines: &str) -> Setting {
-    let config =
-        format!("mappedFileSizeCommitLog=1048576\nmappedFileSizeConsumeQueue=2000\n{lines}");
+    let config = format!(
+        "mappedFileSizeCommitLog=1048576\nmappedFileSizeConsumeQueue=2000\nmaxHashSlotNum=100\nmaxIndexNum=500\n{lines}"
+    );
     Setting { shards, config }
 }
 
@@ -138,6 +139,10 @@ fn old_segments_go_at_their_hour_with_the_queue_files_that_name_them() {
             old.extend(list);
         }
         assert!(old.len() >= 3, "{} old segments", old.len());
+        let index = data.store().join("index");
+        let oldest = || fs::read_dir(&index).ok()?.map(|entry| entry.unwrap().path()).min();
+        wait_for("messages are indexed", || oldest().is_some());
+        let oldest = oldest().unwrap();
         // Only what a checkpoint has passed is deleted; that comes within 10 s.
         age(&old);
         wait_for("the old segments are deleted", || old.iter().all(|path| !path.exists()));
@@ -147,6 +152,7 @@ fn old_segments_go_at_their_hour_with_the_queue_files_that_name_them() {
         wait_for("the queue's first file is deleted", || {
             !first_queue.join("00000000000000000000").exists()
         });
+        wait_for("the oldest index file is deleted", || !oldest.exists());
         let mut before = check(&server, topic, &ledger);
         wait_for("the queues begin where the log does", || {
             std::thread::sleep(Duration::from_millis(300));

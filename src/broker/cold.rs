@@ -273,7 +273,9 @@ fn pin(
     }
     let last = choice.pieces.last().map_or(0, |p| p.phy.position() + u64::from(p.size));
     for at in &choice.blocks {
-        let end = last.min(at.base + BLOCK_BYTES);
+        let segments = store.stream(at.stream).segments();
+        let segment_end = segments.base_of(at.base) + segments.segment_bytes();
+        let end = last.min(at.base + BLOCK_BYTES).min(segment_end);
         choice.missing += usize::from(blocks.pin(store, *at, end, token));
     }
     if let Some(at) = choice.blocks.last() {

@@ -15,6 +15,8 @@ const PAUSE_MS: u64 = 500;
 const PAUSE_MS_MAX: u64 = 10_000;
 /// After this long the process reports ready whether the name servers answered or not.
 const READY_MS: u64 = 1000;
+/// Pause between two registrations because of changed topics: each holds all topics.
+const GATHER_MS: u64 = 100;
 /// Longest goodbye.
 const GOODBYE_MS: u64 = 3000;
 
@@ -91,6 +93,8 @@ struct Server {
     failures: u32,
     /// Registered, as the log was told.
     is_registered: bool,
+    /// Changes of topics until then are told together.
+    gathers_until: MonoNs,
     /// The first try has ended, well or not.
     was_tried: bool,
     /// Topics registered there; 0: none.
@@ -131,6 +135,7 @@ impl Register {
             state: State::Waiting(MonoNs(0)),
             failures: 0,
             is_registered: false,
+            gathers_until: MonoNs(0),
             was_tried: false,
             generation: 0,
             version: 0,
@@ -175,6 +180,9 @@ impl Register {
             State::Waiting(at) => Some(at),
             State::Connecting { deadline, .. } => Some(deadline),
             State::Open { pending: Some(pending), .. } => Some(pending.deadline),
+            State::Open { pending: None, .. } if server.generation != self.generation => {
+                Some(server.gathers_until)
+            }
             State::Open { pending: None, due, .. } => Some(due),
             State::Resolving | State::Left => None,
         });
@@ -304,7 +312,7 @@ impl Register {
         let is_old = server.generation != self.generation;
         let ask = match self.goodbye {
             Some(_) => Ask::Unregister,
-            None if is_old => Ask::Register,
+            None if is_old && server.gathers_until <= now => Ask::Register,
             None if due > now => return,
             None if self.pace.force => Ask::Register,
             None => Ask::Version,
@@ -316,6 +324,9 @@ impl Register {
         self.opaque = self.opaque.wrapping_add(1);
         let (opaque, generation) = (self.opaque, self.generation);
         let server = &mut self.servers[at];
+        if ask == Ask::Register && server.is_registered {
+            server.gathers_until = now.plus_ms(GATHER_MS);
+        }
         let State::Open { conn, pending, due } = &mut server.state else { return };
         let deadline = now.plus_ms(self.pace.timeout_ms);
         *pending = Some(Pending { opaque, ask, generation, deadline });

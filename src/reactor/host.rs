@@ -1,20 +1,19 @@
-//! glommio as host of a shard: it pins the thread, runs the turn loop, and runs background jobs beside it.
+//! glommio as host of a shard: it makes and pins the thread and runs the turn loop; a thread beside it runs jobs.
 //!
-//! This is the only module that names glommio. Its rings carry no I/O of ours. When a turn finds nothing to do, the
-//! thread sleeps in the shard's own ring; only while a background job runs does it wait through glommio, which
-//! delivers the job's end, for the eventfd of that ring (`decisions/2026-11-21-sleep-in-own-ring.md`). glommio has no public wait for
-//! a descriptor; a `TcpStream` made from a duplicate arms a poll, and its first read fails with ENOTSOCK once the
-//! descriptor is readable, which is all we want to know.
+//! This is the only module that names glommio. Its rings carry no I/O of ours: when a turn finds nothing to do, the thread
+//! sleeps in the shard's own ring (`decisions/2026-11-21-sleep-in-own-ring.md`). Jobs do not go through glommio's pool: it
+//! looks for their ends so seldom while a shard is busy that queue entries were written slower than messages came
+//! (`decisions/2026-11-21-own-background-thread.md`).
 
 use crate::affinity::Cpu;
 use crate::sys;
-use glommio::{Latency, LocalExecutorBuilder, Placement, PoolPlacement, Shares, TaskQueueHandle};
-use std::cell::RefCell;
-use std::collections::VecDeque;
+use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
+use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
 
 /// What a turn found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,10 +30,10 @@ pub enum Pace {
 pub trait Turner {
     /// One turn. Never blocks.
     fn turn(&mut self) -> Pace;
-    /// Blocks until there is something for a turn, when glommio has nothing to run.
+    /// Blocks until there is something for a turn.
     fn wait(&mut self);
-    /// Becomes readable when there is something for a turn: for waits beside background jobs.
-    fn event_fd(&self) -> RawFd;
+    /// An eventfd that wakes `wait`: signalled when a job is done.
+    fn waker(&self) -> io::Result<OwnedFd>;
 }
 
 /// Work that may block (metadata files, segment creation), run on a thread that is not pinned.
@@ -42,88 +41,101 @@ pub type Job<R> = Box<dyn FnOnce() -> R + Send>;
 
 /// Hands jobs from the turn loop to the background and results back. Stays on its thread.
 pub struct Background<R> {
-    shared: Rc<RefCell<Jobs<R>>>,
+    lines: Rc<Lines<R>>,
 }
 
-struct Jobs<R> {
-    waiting: VecDeque<Job<R>>,
-    running: usize,
-    finished: VecDeque<R>,
+struct Lines<R> {
+    jobs: mpsc::Sender<Job<R>>,
+    results: mpsc::Receiver<R>,
+    outstanding: Cell<usize>,
 }
 
 impl<R> Clone for Background<R> {
     fn clone(&self) -> Self {
-        Background { shared: Rc::clone(&self.shared) }
-    }
-}
-
-impl<R> Default for Background<R> {
-    fn default() -> Self {
-        let jobs = Jobs { waiting: VecDeque::new(), running: 0, finished: VecDeque::new() };
-        Background { shared: Rc::new(RefCell::new(jobs)) }
+        Background { lines: Rc::clone(&self.lines) }
     }
 }
 
 impl<R: Send + 'static> Background<R> {
     /// Queues a job; jobs of one shard run one after the other, in order.
     pub fn submit(&self, job: Job<R>) {
-        self.shared.borrow_mut().waiting.push_back(job);
+        self.lines.outstanding.set(self.lines.outstanding.get() + 1);
+        self.lines.jobs.send(job).expect("the thread takes jobs until the last sender is gone");
     }
 
     /// A finished job's result.
     pub fn finished(&self) -> Option<R> {
-        self.shared.borrow_mut().finished.pop_front()
+        // Jobs are rare, turns are not.
+        if self.lines.outstanding.get() == 0 {
+            return None;
+        }
+        let result = self.lines.results.try_recv().ok()?;
+        self.lines.outstanding.set(self.lines.outstanding.get() - 1);
+        Some(result)
     }
 
     /// Jobs not finished yet.
     pub fn outstanding(&self) -> usize {
-        let jobs = self.shared.borrow();
-        jobs.waiting.len() + jobs.running
-    }
-
-    fn start_next(&self, queue: TaskQueueHandle, event_fd: RawFd) {
-        let mut jobs = self.shared.borrow_mut();
-        if jobs.running > 0 {
-            return;
-        }
-        let Some(job) = jobs.waiting.pop_front() else { return };
-        jobs.running = 1;
-        let shared = Rc::clone(&self.shared);
-        let task = async move {
-            let result = glommio::executor().spawn_blocking(job).await;
-            let mut jobs = shared.borrow_mut();
-            jobs.running = 0;
-            jobs.finished.push_back(result);
-            sys::event_signal(event_fd);
-        };
-        glommio::spawn_local_into(task, queue).expect("the queue exists").detach();
+        self.lines.outstanding.get()
     }
 }
 
-/// Turns between two yields to glommio while the shard is busy and jobs wait.
-const TURNS_PER_YIELD: u32 = 32;
+/// The thread beside a shard, and the ends of its lines.
+struct Beside<R> {
+    jobs: mpsc::Sender<Job<R>>,
+    results: mpsc::Receiver<R>,
+    waker: mpsc::Sender<OwnedFd>,
+    thread: JoinHandle<()>,
+}
+
+impl<R: Send + 'static> Beside<R> {
+    /// Starts it, on the CPUs of the calling thread.
+    fn start(shard: &str) -> io::Result<Beside<R>> {
+        let (jobs, waiting) = mpsc::channel::<Job<R>>();
+        let (done, results) = mpsc::channel();
+        let (waker, wakers) = mpsc::channel::<OwnedFd>();
+        let thread =
+            std::thread::Builder::new().name(format!("{shard}-jobs")).spawn(move || {
+                // The shard's eventfd comes before its first job.
+                let Ok(waker) = wakers.recv() else { return };
+                for job in waiting {
+                    if done.send(job()).is_err() {
+                        return;
+                    }
+                    sys::event_signal(waker.as_raw_fd());
+                }
+            })?;
+        Ok(Beside { jobs, results, waker, thread })
+    }
+}
+
 /// glommio pins this much per ring for I/O it never does here; its default is 10 MiB.
 const GLOMMIO_IO_BYTES: usize = 64 * 1024;
 
 /// Runs `make`'s loop on a thread of its own, pinned to `cpu`, until it stops. Returns the thread.
 ///
-/// `make` runs on the new thread. Errors: glommio's own start-up (memlock below 512 KiB, no io_uring).
+/// `make` runs on the new thread. Errors: glommio's own start-up (memlock below 512 KiB, no io_uring), no more threads.
 pub fn spawn<T, R, F>(name: &str, cpu: Cpu, make: F) -> io::Result<ShardThread>
 where
     T: Turner + 'static,
     R: Send + 'static,
     F: FnOnce(Background<R>) -> Option<T> + Send + 'static,
 {
+    let beside = Beside::start(name)?;
     let handle = LocalExecutorBuilder::new(Placement::Fixed(cpu))
         .name(name)
         .io_memory(GLOMMIO_IO_BYTES)
         .ring_depth(16)
         .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
         .spawn(move || async move {
-            let background = Background::default();
+            let Beside { jobs, results, waker, thread } = beside;
+            let lines = Rc::new(Lines { jobs, results, outstanding: Cell::new(0) });
+            let background = Background { lines };
             if let Some(turner) = make(background.clone()) {
-                run(turner, background).await;
+                run(turner, &waker);
             }
+            drop((background, waker));
+            thread.join().expect("a job does not panic");
         })
         .map_err(|e| io::Error::other(format!("starting a shard thread: {e}")))?;
     Ok(ShardThread(handle))
@@ -139,66 +151,30 @@ impl ShardThread {
     }
 }
 
-async fn run<T: Turner, R: Send + 'static>(mut turner: T, background: Background<R>) {
-    let queue = glommio::executor().create_task_queue(
-        Shares::Static(50),
-        Latency::NotImportant,
-        "background",
-    );
-    let event_fd = turner.event_fd();
-    let mut busy_turns = 0;
+fn run<T: Turner>(mut turner: T, waker: &mpsc::Sender<OwnedFd>) {
+    let duplicate = turner.waker().expect("the start has counted descriptors");
+    waker.send(duplicate).expect("the thread waits for it");
     loop {
-        let pace = turner.turn();
-        background.start_next(queue, event_fd);
-        match pace {
+        match turner.turn() {
             Pace::Stop => return,
-            Pace::Busy => {
-                busy_turns += 1;
-                if busy_turns >= TURNS_PER_YIELD && background.outstanding() > 0 {
-                    busy_turns = 0;
-                    glommio::executor().yield_task_queue_now().await;
-                }
-            }
-            Pace::Idle if background.outstanding() == 0 => {
-                busy_turns = 0;
-                turner.wait();
-            }
-            Pace::Idle => {
-                busy_turns = 0;
-                readable(event_fd).await;
-                sys::event_clear(event_fd);
-            }
+            Pace::Busy => {}
+            Pace::Idle => turner.wait(),
         }
     }
-}
-
-/// Waits until the descriptor is readable.
-async fn readable(fd: RawFd) {
-    use futures_lite::AsyncReadExt;
-    // SAFETY: the eventfd outlives the loop that waits for it.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    let Ok(duplicate) = borrowed.try_clone_to_owned() else {
-        // Out of descriptors: poll slowly instead of spinning.
-        glommio::timer::sleep(Duration::from_millis(1)).await;
-        return;
-    };
-    debug_assert!(duplicate.as_raw_fd() >= 0);
-    let raw = duplicate.into_raw_fd();
-    // SAFETY: `raw` is a fresh duplicate whose ownership moves into the stream.
-    let mut stream = unsafe { glommio::net::TcpStream::from_raw_fd(raw) };
-    let _not_a_socket = stream.read(&mut [0u8; 1]).await;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::OwnedFd;
-    use std::sync::mpsc;
+    use std::collections::VecDeque;
+    use std::io::Read;
+    use std::time::Duration;
 
     struct Counter {
         fd: OwnedFd,
         turns: u32,
         jobs: Background<u32>,
+        done: VecDeque<u32>,
         report: mpsc::Sender<&'static str>,
     }
 
@@ -211,9 +187,12 @@ mod tests {
                     self.jobs.submit(Box::new(|| 42));
                     Pace::Idle
                 }
-                _ if self.jobs.outstanding() > 0 => Pace::Idle,
                 _ => {
-                    assert_eq!((self.jobs.finished(), self.jobs.finished()), (Some(41), Some(42)));
+                    self.done.extend(std::iter::from_fn(|| self.jobs.finished()));
+                    if self.jobs.outstanding() > 0 {
+                        return Pace::Idle;
+                    }
+                    assert_eq!(self.done, [41, 42], "in order");
                     self.report.send("done").unwrap();
                     Pace::Stop
                 }
@@ -221,11 +200,15 @@ mod tests {
         }
 
         fn wait(&mut self) {
-            unreachable!("jobs are outstanding whenever this loop is idle");
+            // The eventfd does not block: look until the end of a job has signalled it.
+            let file = std::fs::File::from(self.fd.try_clone().unwrap());
+            while (&file).read(&mut [0; 8]).is_err() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
 
-        fn event_fd(&self) -> RawFd {
-            self.fd.as_raw_fd()
+        fn waker(&self) -> io::Result<OwnedFd> {
+            self.fd.try_clone()
         }
     }
 
@@ -233,7 +216,13 @@ mod tests {
     fn an_idle_loop_sleeps_until_its_jobs_are_done() {
         let (report, reports) = mpsc::channel();
         let thread = spawn("test", crate::affinity::allowed_cpus()[0], move |jobs| {
-            Some(Counter { fd: sys::event_fd().unwrap(), turns: 0, jobs, report })
+            Some(Counter {
+                fd: sys::event_fd().unwrap(),
+                turns: 0,
+                jobs,
+                done: VecDeque::new(),
+                report,
+            })
         })
         .unwrap();
         assert_eq!(reports.recv_timeout(Duration::from_secs(5)), Ok("done"));

@@ -117,7 +117,6 @@ pub struct Reactor {
     windows: Vec<RegisteredWindow>,
     rearm: Vec<SocketId>,
     events: Vec<Event>,
-    event_fd: OwnedFd,
     /// Other threads signal this one; the ring polls it.
     wake_fd: OwnedFd,
     wake_armed: bool,
@@ -146,10 +145,6 @@ impl Reactor {
         submitter
             .register_buffers_sparse(BUFFERS_MAX)
             .map_err(memory("the registered-buffer table"))?;
-        let event_fd = sys::event_fd().map_err(system("making an eventfd"))?;
-        submitter
-            .register_eventfd(event_fd.as_raw_fd())
-            .map_err(system("registering an eventfd"))?;
         let receive =
             ReceiveBuffers::new(&ring, config.receive_buffers, config.receive_buffer_bytes)
                 .map_err(memory("receive buffers"))?;
@@ -169,7 +164,6 @@ impl Reactor {
             windows: Vec::new(),
             rearm: Vec::new(),
             events: Vec::with_capacity(256),
-            event_fd,
             wake_fd: sys::event_fd().map_err(system("making an eventfd"))?,
             wake_armed: false,
             waits_are_idle: true,
@@ -185,11 +179,6 @@ impl Reactor {
     /// Descriptor of the ring, for peers that wake it.
     pub fn ring_fd(&self) -> RawFd {
         self.ring.as_raw_fd()
-    }
-
-    /// Eventfd that becomes readable when completions wait.
-    pub fn event_fd(&self) -> RawFd {
-        self.event_fd.as_raw_fd()
     }
 
     /// An eventfd with which another thread wakes this one.

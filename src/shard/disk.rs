@@ -56,6 +56,11 @@ pub trait Disk: Send + Sync {
     /// Makes everything durable, names and content, on the file system that holds `dir`.
     fn sync_file_system(&self, dir: &Path) -> io::Result<()>;
 
+    /// Whether paths are those of this machine, so that a file can be mapped into memory.
+    fn can_map(&self) -> bool {
+        false
+    }
+
     /// Takes the lock at `path` until the file is dropped; `None` on a disk that only this process can reach.
     ///
     /// Errors: `WouldBlock` when another process has it.
@@ -129,15 +134,6 @@ pub fn read_file(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Whether there is a file of that name.
-pub fn exists(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
-    match disk.file_bytes(path) {
-        Ok(_) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e),
-    }
-}
-
 /// Makes a directory and those missing above it.
 pub fn make_dirs(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     let made = match disk.make_dir(dir) {
@@ -200,6 +196,10 @@ pub fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()
 pub struct LocalDisk;
 
 impl Disk for LocalDisk {
+    fn can_map(&self) -> bool {
+        true
+    }
+
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
         let mut options = OpenOptions::new();
         options.read(true).write(access != Access::Read);

@@ -183,10 +183,11 @@ impl StreamIndex {
 
     /// The local time as a name, or the next one behind the newest file's.
     fn new_name(&self) -> String {
-        let now = clock::now().wall;
-        let millis = u16::try_from(now.0.rem_euclid(1000)).expect("less than a thousand");
-        let fields = clock::local(now).unwrap_or_default();
-        let name = index::name(LocalTime { fields, millis });
+        let now = jiff::Zoned::now();
+        let date = [now.month(), now.day(), now.hour(), now.minute(), now.second()];
+        let [month, day, hour, minute, second] = date.map(|n| u16::from(n.unsigned_abs()));
+        let fields = [now.year().unsigned_abs(), month, day, hour, minute, second];
+        let name = index::name(LocalTime { fields, millis: now.millisecond().unsigned_abs() });
         let newest = self.newest.as_ref().map(|file| &file.name);
         let newest = newest.or_else(|| self.sealed.last().map(|file| &file.name));
         match newest.and_then(|newest| index::parse_name(newest)) {
@@ -397,6 +398,23 @@ impl ShardIndex {
     /// The index of a stream.
     pub fn stream_mut(&mut self, stream: StreamId) -> Option<&mut StreamIndex> {
         self.streams.iter_mut().find(|index| index.stream() == stream)
+    }
+
+    /// The log begins at these places now: files that are all below go. What cannot go now goes later.
+    pub(crate) fn follow_log(&mut self, starts: impl Iterator<Item = PhyOffset>) {
+        for start in starts {
+            let Some(index) = self.stream_mut(start.stream()) else { continue };
+            match index.remove_below(start.position()) {
+                Ok(0) => {}
+                Ok(count) => {
+                    tracing::info!("{}: {count} old files deleted", index.place.dir.display());
+                }
+                Err(error) => {
+                    let dir = index.place.dir.display();
+                    tracing::warn!("{dir}: an old file cannot be deleted: {error}");
+                }
+            }
+        }
     }
 
     /// Adds entries to a stream's index; false when the disk does not take them now.

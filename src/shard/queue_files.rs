@@ -14,6 +14,8 @@ use store::layout::segment;
 use store::op::{QueueTrim, QueueWrite, Trimmed};
 use wire::ids::{PhyOffset, QueueId};
 
+/// More files than these are synced together with all else on their file system.
+const SYNC_FILES_MAX: usize = 64;
 /// Files kept open between writes.
 const OPEN_FILES_MAX: usize = 512;
 
@@ -72,6 +74,13 @@ impl QueueFiles {
 
     /// Makes everything written so far durable.
     pub fn sync(&mut self) -> io::Result<()> {
+        if self.unsynced.len() > SYNC_FILES_MAX {
+            // One pass over the file system costs less than a journal commit for each of thousands of files.
+            self.disk.sync_file_system(&self.root)?;
+            self.unsynced.clear();
+            self.unsynced_dirs.clear();
+            return Ok(());
+        }
         for path in std::mem::take(&mut self.unsynced) {
             let synced = match self.open.get(&path) {
                 Some(file) => file.sync_data(),

@@ -1,7 +1,6 @@
 //! Retention on the background thread: how full the disk is, how old a segment is, deleting it without a stall.
 
 use crate::disk::{Access, DiskFile};
-use crate::index_files::ShardIndex;
 use crate::io_map::DerivedFiles;
 use crate::store_dir::StorePaths;
 use base::time::WallMs;
@@ -13,7 +12,7 @@ use std::time::Duration;
 use store::layout::segment;
 use store::op::{QueueTrim, Trimmed};
 use store::retention::DiskLook;
-use wire::ids::{PhyOffset, StreamId};
+use wire::ids::StreamId;
 
 /// A deleted file gives its blocks back in steps of this size, so that no commit of the file system's journal has to free a
 /// gigabyte at once while sends wait for theirs.
@@ -78,7 +77,7 @@ pub(crate) fn shrink(file: &dyn DiskFile) {
 
 /// Trims queues, and the index behind them; a queue that cannot be read keeps its beginning.
 pub(crate) fn trim(files: &mut DerivedFiles, trims: &[QueueTrim]) -> Vec<Trimmed> {
-    trim_index(&mut files.index, trims);
+    files.index.follow_log(trims.iter().map(|trim| trim.start));
     let trim = |trim: &QueueTrim| match files.queues.trim(trim) {
         Ok(trimmed) => Some(trimmed),
         // Its topic was deleted meanwhile.
@@ -90,21 +89,4 @@ pub(crate) fn trim(files: &mut DerivedFiles, trims: &[QueueTrim]) -> Vec<Trimmed
         }
     };
     trims.iter().filter_map(trim).collect()
-}
-
-/// Deletes index files of records below the logs' starts.
-fn trim_index(index: &mut ShardIndex, trims: &[QueueTrim]) {
-    let mut starts: Vec<PhyOffset> = trims.iter().map(|trim| trim.start).collect();
-    starts.sort_unstable();
-    starts.dedup();
-    for start in starts {
-        let Some(files) = index.stream_mut(start.stream()) else { continue };
-        match files.remove_below(start.position()) {
-            Ok(0) => {}
-            Ok(count) => tracing::info!("stream {}: {count} index files deleted", start.stream().0),
-            Err(error) => {
-                tracing::warn!("stream {}: deleting index files: {error}", start.stream().0);
-            }
-        }
-    }
 }

@@ -210,16 +210,18 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
         tracing::info!("synced writes: {}", device::describe(sync_by));
     }
     let config = &StoreDirConfig { sync_by: Some(sync_by), ..config.clone() };
-    let abort = disk::exists(&*disk, &paths.abort());
-    let clean = !abort.map_err(StoreError::io(&paths.abort(), "looking for the marker"))?;
-    mark_running(&*disk, &paths.abort())
-        .map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
+    let last = last_stop(&*disk, &paths.abort())
+        .map_err(StoreError::io(&paths.abort(), "reading the marker"))?;
+    if last == LastStop::Orderly {
+        mark_running(&*disk, &paths.abort(), config)
+            .map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
+    }
     let queues = stream_dir::queue_dirs(&paths)?;
     let opened: Vec<Result<stream_dir::OpenStream, StoreError>> = std::thread::scope(|scope| {
         let open = |stream| {
             let (paths, queues) = (&paths, &queues);
             let open =
-                move || stream_dir::open(config, &identity, paths, StreamId(stream), queues, clean);
+                move || stream_dir::open(config, &identity, paths, StreamId(stream), queues, last);
             let name = format!("recovery-{stream}");
             let thread = std::thread::Builder::new().name(name).spawn_scoped(scope, open);
             thread.expect("a thread at start-up")
@@ -233,9 +235,11 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
     for (at, stream) in opened.into_iter().enumerate() {
         parts[at % config.shards].push(stream?);
     }
-    if !clean {
+    if last != LastStop::Orderly {
         // What a dead process did is in the page cache only, names too, and recovery has built on it.
         disk.sync_file_system(&paths.root).map_err(StoreError::io(&paths.root, "syncing"))?;
+        mark_running(&*disk, &paths.abort(), config)
+            .map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
     }
     let settings = StoreConfig { retention: config.retention, ..StoreConfig::default() };
     let shards = parts.into_iter().map(|part| shard_store(part, &paths, settings)).collect();
@@ -269,14 +273,42 @@ fn shard_store(
     ShardStore { store, files, index, paths: Arc::clone(paths) }
 }
 
-/// Leaves the marker, with the process id in it where the disk has room. Only that it exists counts.
+/// How the last process that had the store ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum LastStop {
+    /// It said so.
+    Orderly,
+    /// It left its marker. It may have written so many bytes of log behind what was durable, where the marker says it.
+    Sudden { unsynced_bytes: Option<u64> },
+}
+
+/// The marker's line with the bytes; Java, whose marker has the process id alone, reads none of it.
+const UNSYNCED: &str = "unsynced=";
+
+fn last_stop(disk: &dyn Disk, path: &Path) -> io::Result<LastStop> {
+    match disk::read_file(disk, path) {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            let value = text.lines().find_map(|line| line.strip_prefix(UNSYNCED));
+            Ok(LastStop::Sudden { unsynced_bytes: value.and_then(|v| v.trim().parse().ok()) })
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(LastStop::Orderly),
+        Err(e) => Err(e),
+    }
+}
+
+/// Leaves the marker, with what it says where the disk has room. Only that it exists must be.
 ///
-/// Durable before anything is changed: a crash that took the marker would pass for an orderly stop.
-fn mark_running(disk: &dyn Disk, path: &Path) -> io::Result<()> {
-    let pid = std::process::id().to_string();
-    match disk::replace_file(disk, path, pid.as_bytes()) {
+/// Durable before anything is changed: a crash that took the marker would pass for an orderly stop. After a sudden one
+/// the old marker stays until the log is recovered, as it speaks of that log.
+fn mark_running(disk: &dyn Disk, path: &Path, config: &StoreDirConfig) -> io::Result<()> {
+    let pid = std::process::id();
+    let text = format!("{pid}\n{UNSYNCED}{}\n", stream_dir::unsynced_bytes(config));
+    match disk::replace_file(disk, path, text.as_bytes()) {
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)) => {
-            disk.open(path, Access::Create)?.sync_all()?;
+            let marker = disk.open(path, Access::Create)?;
+            marker.set_bytes(0)?;
+            marker.sync_all()?;
             disk.sync_dir(path.parent().ok_or(io::ErrorKind::InvalidInput)?)
         }
         done => done,

@@ -19,7 +19,7 @@ use reactor::host::{Background, Pace, Turner};
 use reactor::mesh::Mesh;
 use reactor::probe::StartError;
 use reactor::{Event, Reactor, SocketId, clock};
-use std::os::fd::RawFd;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use store::Store;
 use store::queues::QueueNo;
@@ -39,8 +39,10 @@ const RESUMES_PER_TURN: usize = 64;
 const LINES_PER_SECOND: u32 = 20;
 /// Pause between looks for idle connections.
 const IDLE_SWEEP_MS: u64 = 5_000;
-/// How long an orderly stop may take before the rest is dropped.
-const STOP_MS: u64 = 10_000;
+/// How long the application's goodbyes may take.
+const LEAVE_MS: u64 = 10_000;
+/// How long the store may take to become durable before the rest is left to recovery: 50,000 queues need some 10 s.
+const SETTLE_MS: u64 = 30_000;
 
 mod upkeep;
 
@@ -662,14 +664,14 @@ impl<A: App> Shard<A> {
         match self.phase {
             Phase::Running if self.stop.is_raised() => {
                 self.reactor.stop_listening();
-                self.phase = Phase::Leaving { until: now.plus_ms(STOP_MS) };
+                self.phase = Phase::Leaving { until: now.plus_ms(LEAVE_MS) };
                 self.app.on_stop(&mut cx!(self));
             }
             Phase::Leaving { until } if self.app.may_stop() || now >= until => {
                 if let Some(store) = self.store.as_mut() {
                     store.close();
                 }
-                self.phase = Phase::Settling { until: now.plus_ms(STOP_MS) };
+                self.phase = Phase::Settling { until: now.plus_ms(SETTLE_MS) };
             }
             Phase::Settling { until } => {
                 let closed = self.store.as_ref().is_none_or(|s| s.is_closed());
@@ -764,8 +766,8 @@ impl<A: App> Turner for Shard<A> {
         self.reactor.wait();
     }
 
-    fn event_fd(&self) -> RawFd {
-        self.reactor.event_fd()
+    fn waker(&self) -> std::io::Result<OwnedFd> {
+        self.reactor.waker()
     }
 }
 

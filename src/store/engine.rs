@@ -514,7 +514,8 @@ impl Store {
         } else {
             moved && (self.checkpoint_wanted || now >= self.next_checkpoint_at)
         };
-        self.round.end(checkpoint, MonoNs(now.0 + self.config.queue_flush_interval_ns));
+        let next_at = self.round.next_after(now, self.config.queue_flush_interval_ns);
+        self.round.end(checkpoint, next_at);
         if !moved {
             self.checkpoint_wanted = false;
         }

@@ -759,8 +759,11 @@ impl Lives {
             self.sabotage(&disk);
         }
         let dir = self.scratch.fresh(windows);
-        let open =
-            open_on(Arc::new(disk.clone()), &self.setup.config(&dir)).map_err(|e| e.to_string())?;
+        let mut config = self.setup.config(&dir);
+        if self.setup.sabotage.is_none() && self.random.chance(15) {
+            config.flush = self.random.pick(&[FlushMode::Sync, FlushMode::Async]);
+        }
+        let open = open_on(Arc::new(disk.clone()), &config).map_err(|e| e.to_string())?;
         let ends = check(&self.setup, &open, &disk.state(), &self.history, owed)?;
         drop(open);
         std::fs::remove_dir_all(&dir).expect("our own directory");

@@ -37,13 +37,14 @@ pub(super) struct OpenIndex {
     pub(super) is_complete: bool,
 }
 
-/// Opens the index and completes it. `None`, after a warning: it cannot be used in this run.
+/// Opens the index and completes it. `None`, after a warning: it cannot be used in this run. Nor on a disk whose files
+/// cannot be mapped.
 pub(super) fn open(start: &IndexStart<'_>) -> Option<OpenIndex> {
-    let place = start.paths.index_place(start.stream);
-    let dir = place.dir.clone();
-    if !start.is_on && !dir.exists() {
+    if !start.paths.disk.can_map() {
         return None;
     }
+    let place = start.paths.index_place(start.stream);
+    let dir = place.dir.clone();
     match StreamIndex::open(place, start.trust(), start.end) {
         Ok(index) => Some(start.complete(index)),
         Err(error) => {

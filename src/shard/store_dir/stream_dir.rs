@@ -2,7 +2,7 @@
 
 use super::foreign;
 use super::index_dir::{self, IndexStart, OpenIndex};
-use super::{StoreDirConfig, StoreError, StorePaths, create_segment, open_segment};
+use super::{LastStop, StoreDirConfig, StoreError, StorePaths, create_segment, open_segment};
 use crate::boot::SegmentFiles;
 use crate::disk::{
     Access, Disk, DiskFile, make_durable_dirs, read_file, read_full_at, write_full_at,
@@ -34,6 +34,15 @@ const WRITE_BATCH_BYTES: u64 = 256 << 10;
 const WINDOW_BYTES_MIN: usize = 16 << 20;
 /// Windows of log that can be written and not yet durable: 2 GiB with windows of 64 MiB.
 const UNSYNCED_WINDOWS: u64 = 32;
+/// Bytes of log that a process with these settings may have written behind what is durable.
+pub(super) fn unsynced_bytes(config: &StoreDirConfig) -> u64 {
+    let window = config.window_bytes as u64;
+    match config.flush {
+        FlushMode::Sync => window,
+        FlushMode::Async => UNSYNCED_WINDOWS * window,
+    }
+}
+
 /// Where a record says its offset in its queue and its place in the log (store.md 2.2).
 const RECORD_PLACES: std::ops::Range<usize> = 20..36;
 /// Behind the end of the log at most this much can be left from writes of a process that died.
@@ -91,6 +100,8 @@ pub(super) struct Opening<'o> {
     window_identity: WindowIdentity,
     pub(super) bases: Vec<u64>,
     pub(super) clean: bool,
+    /// Log that the last process may have written behind what was durable.
+    unsynced_bytes: Option<u64>,
     /// Java wrote the checkpoint, and so perhaps the log, since we did.
     foreign: bool,
     /// The window of a process that died on this boot of the machine was there.
@@ -103,10 +114,14 @@ pub(super) fn open(
     paths: &StorePaths,
     stream: StreamId,
     queue_names: &[QueueName],
-    clean: bool,
+    last: LastStop,
 ) -> Result<OpenStream, StoreError> {
     let dir = paths.log_dir(stream);
     let disk = &*paths.disk;
+    let (clean, unsynced_bytes) = match last {
+        LastStop::Orderly => (true, None),
+        LastStop::Sudden { unsynced_bytes } => (false, unsynced_bytes),
+    };
     make_durable_dirs(disk, &dir).map_err(StoreError::io(&dir, "making the directory"))?;
     let name = format!("ringmq-{:032x}-{}", identity.store_id, stream.0);
     let mut opening = Opening {
@@ -123,6 +138,7 @@ pub(super) fn open(
         bases: segment_bases(disk, &dir)?,
         dir,
         clean,
+        unsynced_bytes,
         foreign: false,
         window_found: false,
     };
@@ -422,11 +438,11 @@ impl Opening<'_> {
     /// is set aside, not deleted. What Java wrote is left to the operator.
     fn refuse_to_cut(&self, end: &ScanEnd, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         let size = self.paths.segment_bytes;
-        let window = self.config.window_bytes as u64;
-        let unsynced = match (checkpoint.dispatched, self.config.flush) {
-            (None, _) if self.foreign => 0,
-            (Some(_), FlushMode::Sync) => window,
-            (None | Some(_), _) => UNSYNCED_WINDOWS * window,
+        let unsynced = match checkpoint.dispatched {
+            None if self.foreign => 0,
+            // The settings may be others now than when the log was written.
+            None => UNSYNCED_WINDOWS * self.config.window_bytes as u64,
+            Some(_) => self.unsynced_bytes.unwrap_or_else(|| unsynced_bytes(self.config)),
         };
         let far = |base: &&u64| **base > end.end - end.end % size && **base - end.end > unsynced;
         for base in self.bases.iter().filter(far) {
