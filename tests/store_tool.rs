@@ -246,6 +246,8 @@ fn a_cut_ends_the_log_and_keeps_what_followed() {
     let refused = on(&data, name, "repair", &["--cut-at", &inside, "--apply"]);
     assert!(refused.code == 2 && refused.err.contains("between two records"), "{refused:?}");
     let log = fs::read(data.store().join("commitlog/00000000000000524288")).unwrap();
+    let base = cut_at - cut_at % 131_072;
+    let begun = fs::read(data.store().join(format!("commitlog/{base:020}"))).unwrap();
     let cut = on(&data, name, "repair", &["--cut-at", &cut_at.to_string(), "--apply"]);
     assert_eq!(cut.code, 0, "{cut:?}");
     let checked = on(&data, name, "check", &["--json"]).json();
@@ -253,6 +255,12 @@ fn a_cut_ends_the_log_and_keeps_what_followed() {
     assert_eq!(checked["streams"][0]["records"], (records.len() / 2) as u64);
     let kept = data.store().join("cut/commitlog-00000000000000524288");
     assert_eq!(fs::read(kept).unwrap(), log);
+    let from = cut_at - base;
+    let kept = format!("cut/commitlog-{base:020}-bytes-{from}-to-131072");
+    assert_eq!(fs::read(data.store().join(kept)).unwrap(), begun[usize::try_from(from).unwrap()..]);
+    let ends = fs::read(data.store().join(format!("commitlog/{base:020}"))).unwrap();
+    assert_eq!(ends[..usize::try_from(from).unwrap()], begun[..usize::try_from(from).unwrap()]);
+    assert!(ends[usize::try_from(from).unwrap()..].iter().all(|byte| *byte == 0));
     let server = Server::start(data.path(), &setting(name));
     assert!(server.stop().success());
 }

@@ -469,6 +469,17 @@ mod tests {
     }
 
     #[test]
+    fn a_lost_message_does_not_hide_those_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = QueueFiles::new(Arc::new(LocalDisk), dir.path().to_path_buf(), FILE_BYTES);
+        files.write(&write(0, 9)).unwrap();
+        let lost = QueueWrite { bytes: CqEntry::FILLER.encode().to_vec(), ..write(4, 1) };
+        files.write(&lost).unwrap();
+        let queue = dir.path().join("T/3");
+        assert_eq!(extent(&LocalDisk, &queue, FILE_BYTES, u64::MAX, &yes).unwrap(), (0, 9));
+    }
+
+    #[test]
     fn entries_behind_the_log_are_cut() {
         let dir = tempfile::tempdir().unwrap();
         let mut files = QueueFiles::new(Arc::new(LocalDisk), dir.path().to_path_buf(), FILE_BYTES);

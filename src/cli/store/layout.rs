@@ -4,7 +4,7 @@
 //! Every record goes to the stream that its queue has with the new number, in the order of store times, at a new place;
 //! its offset in the queue stays. The old files are kept in `cut/`. The new store is checked before anything of the old
 //! one is touched; from then on an interrupted run is finished by running the command again, and no broker starts in
-//! between: the identity file names no version then.
+//! between: the identity file says so.
 
 use super::check::{Checked, check};
 use super::mend;
@@ -194,8 +194,7 @@ impl Work {
     /// The new files take the place of the old ones; can be repeated after an interruption.
     fn swap(&self) -> Result<(), Trouble> {
         let identity = self.root.join(identity::FILE_NAME);
-        let between = "# ringmq store layout was interrupted: run it again with --apply before any broker.\n\
-                       version=unfinished\n";
+        let between = Identity::unfinished();
         replace_file(&LocalDisk, &identity, between.as_bytes())
             .map_err(|e| Trouble::io(&identity, e))?;
         let old_is_out = self.dir.join("old-is-out");
