@@ -9,6 +9,7 @@ mod machine;
 mod ports;
 mod shutdown;
 mod standalone;
+mod store;
 
 pub(crate) use load::Start;
 
@@ -48,6 +49,7 @@ pub(crate) fn dispatch(arguments: Vec<OsString>) -> ExitCode {
         Command::Standalone(args) => standalone::start(&args),
         Command::Bench { arguments } => Ok(run::run_bench(&arguments)),
         Command::Shutdown(args) => Ok(shutdown::run(&args)),
+        Command::Store(args) => Ok(store::run(&args)),
     };
     outcome.unwrap_or_else(|failure| {
         eprintln!("{}", failure.text.trim_end());

@@ -8,6 +8,7 @@ mod files;
 mod line;
 
 use files::{RolledFile, Sink};
+pub(crate) use line::civil;
 use line::{LineLayer, Style};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;

@@ -77,7 +77,7 @@ fn help_is_success_and_names_the_flags_of_java() {
     }
     let ran = home.run(&["--help"]);
     assert_eq!(ran.code, 0);
-    for process in ["standalone", "namesrv", "broker", "bench", "shutdown"] {
+    for process in ["standalone", "namesrv", "broker", "bench", "shutdown", "store"] {
         assert!(ran.out.contains(process), "{}", ran.out);
     }
     let ran = home.run(&["standalone", "-h"]);

@@ -29,6 +29,8 @@ pub(crate) enum Command {
     },
     /// Stop a process that was started from this executable (mqshutdown)
     Shutdown(ShutdownArgs),
+    /// Look at a store, check it, repair it, while no broker runs
+    Store(Box<super::store::StoreArgs>),
 }
 
 /// Flags of mqbroker and mqnamesrv.

@@ -66,7 +66,7 @@ pub(super) fn head(style: Style, level: Level, thread: &str, unix_s: i64) -> Str
 }
 
 /// The date of a day counted from 1970-01-01. Years are taken to begin in March, so that the leap day is their last.
-fn civil(days: i64) -> (i64, i64, i64) {
+pub(crate) fn civil(days: i64) -> (i64, i64, i64) {
     const DAYS_PER_ERA: i64 = 146_097;
     let days = days.saturating_add(719_468);
     let era = days.div_euclid(DAYS_PER_ERA);

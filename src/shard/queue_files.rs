@@ -285,12 +285,7 @@ pub(crate) fn last_end(
 /// Clears entries from offset `next` on, which belong to records that are not in the log, and the files behind.
 ///
 /// Returns whether there were any.
-pub(crate) fn cut_entries(
-    disk: &dyn Disk,
-    dir: &Path,
-    file_bytes: u64,
-    next: i64,
-) -> io::Result<bool> {
+pub fn cut_entries(disk: &dyn Disk, dir: &Path, file_bytes: u64, next: i64) -> io::Result<bool> {
     let at = u64::try_from(next).map_err(|_| io::ErrorKind::InvalidInput)? * ENTRY_BYTES as u64;
     let mut found = false;
     for (number, base) in bases(disk, dir)?.into_iter().enumerate().rev() {
@@ -369,7 +364,9 @@ pub fn extent(
     }
     let first_file = disk.open(&dir.join(segment::name(first_base)), Access::Read)?;
     let mut min = first_base / ENTRY_BYTES as u64;
-    let (mut low, mut high) = (0, (next - min).min(per_file));
+    // Fillers also stand for messages that were lost to damage; those do not begin the file.
+    let begins_filled = entry_at(&*first_file, 0)?.is_some_and(|e| e.is_filler());
+    let (mut low, mut high) = (0, if begins_filled { (next - min).min(per_file) } else { 0 });
     while low < high {
         let middle = low + (high - low) / 2;
         let filler = entry_at(&*first_file, middle)?.is_some_and(|e| e.is_filler());
@@ -469,6 +466,17 @@ mod tests {
         assert_eq!(extent(&LocalDisk, &queue, FILE_BYTES, u64::MAX, &yes).unwrap(), (14, 17));
         let bytes = fs::read(queue.join("00000000000000000200")).unwrap();
         assert!(CqEntry::decode(&bytes).unwrap().is_filler());
+    }
+
+    #[test]
+    fn a_lost_message_does_not_hide_those_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = QueueFiles::new(Arc::new(LocalDisk), dir.path().to_path_buf(), FILE_BYTES);
+        files.write(&write(0, 9)).unwrap();
+        let lost = QueueWrite { bytes: CqEntry::FILLER.encode().to_vec(), ..write(4, 1) };
+        files.write(&lost).unwrap();
+        let queue = dir.path().join("T/3");
+        assert_eq!(extent(&LocalDisk, &queue, FILE_BYTES, u64::MAX, &yes).unwrap(), (0, 9));
     }
 
     #[test]

@@ -70,8 +70,27 @@ impl Cursor<'_, '_> {
     }
 }
 
+/// What a record must show before it counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Proof {
+    /// Everything that can be checked.
+    Whole,
+    /// Magic, lengths and its own position; a damaged body passes.
+    Lengths,
+}
+
 /// Walks the log and hands every provable record to `on_record` (view, position, size). Errors are read errors.
 pub fn scan(
+    range: ScanRange,
+    read: &mut ReadLog<'_>,
+    on_record: &mut dyn FnMut(&MessageView<'_>, u64, u32),
+) -> std::io::Result<ScanEnd> {
+    scan_by(Proof::Whole, range, read, on_record)
+}
+
+/// As `scan`, with a choice of what a record must show.
+pub fn scan_by(
+    proof: Proof,
     range: ScanRange,
     read: &mut ReadLog<'_>,
     on_record: &mut dyn FnMut(&MessageView<'_>, u64, u32),
@@ -91,9 +110,14 @@ pub fn scan(
             end.why = "no record begins there".to_string();
             return Ok(end);
         };
-        let torn = has_hole(&mut cursor, position, size)?;
+        let torn = proof == Proof::Whole && has_hole(&mut cursor, position, size)?;
         let bytes = cursor.bytes(position, size)?;
-        match probe(bytes, PhyOffset::new(range.stream, position)) {
+        let place = PhyOffset::new(range.stream, position);
+        let found = match proof {
+            Proof::Whole => probe(bytes, place),
+            Proof::Lengths => probe_lengths(bytes, place),
+        };
+        match found {
             Probe::Blank { size } if size as u64 == left => end.end += left,
             Probe::Blank { size } => {
                 end.why = format!("a filler of {size} bytes where {left} are left of the segment");
@@ -115,6 +139,14 @@ pub fn scan(
                 end.end += size as u64;
             }
         }
+    }
+}
+
+/// As `probe`, without the CRC of the body.
+fn probe_lengths(bytes: &[u8], place: PhyOffset) -> Probe {
+    match MessageView::parse(bytes) {
+        Ok((view, size)) if view.phy_offset() == place => Probe::Message { size },
+        Ok(_) | Err(_) => probe(bytes, place),
     }
 }
 

@@ -166,6 +166,15 @@ impl Opening<'_> {
         self.dir.join(segment::name(base))
     }
 
+    /// The command that an operator can give.
+    fn repair(&self, options: &str) -> String {
+        let stream = match self.stream.0 {
+            0 => String::new(),
+            n => format!(" --stream {n}"),
+        };
+        format!("`ringmq store repair {}{stream} {options}`", self.paths.root.display())
+    }
+
     fn check_segments(&mut self) -> Result<(), StoreError> {
         let size = self.paths.segment_bytes;
         if let Some(last) = self.bases.last().copied() {
@@ -186,14 +195,20 @@ impl Opening<'_> {
             let path = self.path(*base);
             let len = self.disk.file_bytes(&path).map_err(StoreError::io(&path, "reading"))?;
             if len != size {
-                let text =
-                    format!("the segment has {len} bytes, every segment of this store has {size}");
+                let text = format!(
+                    "the segment has {len} bytes, every segment of this store has {size}. Restore it from a copy; {} \
+                     gives it its size and keeps what it loses",
+                    self.repair("--apply")
+                );
                 return Err(StoreError::new(path, text));
             }
             let expected = self.bases[0] + at as u64 * size;
             if *base != expected {
-                let text =
-                    format!("the segment {} before this one is missing", segment::name(expected));
+                let text = format!(
+                    "the segment {} before this one is missing. Restore it from a copy; {} goes on without its messages",
+                    segment::name(expected),
+                    self.repair("--step-over --apply")
+                );
                 return Err(StoreError::new(path, text));
             }
         }
@@ -348,10 +363,11 @@ impl Opening<'_> {
             let path = self.path(end.end - end.end % self.paths.segment_bytes);
             let text = format!(
                 "the log was durable up to {durable}, but is damaged at {} ({}). Nothing was changed. Restore the file \
-                 from a copy, or move the file {} away to go on without what follows",
+                 from a copy, or go on without: {} loses what follows, {} only the damaged place",
                 end.end,
                 end.why,
-                self.paths.checkpoint(self.stream).display()
+                self.repair(&format!("--cut-at {} --apply", end.end)),
+                self.repair("--step-over --apply")
             );
             return Err(StoreError::new(path, text));
         }
@@ -444,10 +460,13 @@ impl Opening<'_> {
             if fits && matches!(probe(&head, place), Probe::Message { .. }) {
                 let text = format!(
                     "valid records begin here, but the log before is damaged at {} ({}). Nothing was changed. \
-                     Restore the file {} from a copy, or move this and later files away to go on without them",
+                     Restore the file {} from a copy, or go on without: {} loses only the damaged place, {} this and \
+                     later files, too",
                     end.end,
                     end.why,
-                    segment::name(end.end - end.end % size)
+                    segment::name(end.end - end.end % size),
+                    self.repair("--step-over --apply"),
+                    self.repair(&format!("--cut-at {} --apply", end.end))
                 );
                 return Err(StoreError::new(path, text));
             }

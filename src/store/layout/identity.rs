@@ -10,6 +10,8 @@ pub const FILE_NAME: &str = "ringmq.store";
 /// Most streams a store may have: far above any machine, far below what an offset can carry.
 pub const STREAMS_MAX: u16 = 1024;
 const VERSION: u32 = 1;
+/// Stands for the version while files are exchanged for those of another layout.
+const UNFINISHED: &str = "unfinished";
 
 /// Content of the identity file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +46,11 @@ impl Identity {
         )
     }
 
+    /// The file's text while the number of streams is being changed: nothing opens such a store.
+    pub fn unfinished() -> String {
+        format!("# ringmq store layout is at work, or was interrupted.\nversion={UNFINISHED}\n")
+    }
+
     /// Reads the file's text.
     pub fn decode(text: &str) -> Result<Identity, IdentityError> {
         let value = |key: &str| {
@@ -55,6 +62,10 @@ impl Identity {
         };
         let bad = |key: &str, v: &str| IdentityError(format!("{key} = {v:?} is not valid"));
         let version = value("version")?;
+        if version == UNFINISHED {
+            let text = "ringmq store layout was interrupted; run it again with --apply";
+            return Err(IdentityError(text.to_owned()));
+        }
         if version != VERSION.to_string() {
             let text = format!(
                 "version {version} was written by another release; this one reads {VERSION}"
@@ -89,5 +100,6 @@ mod tests {
         assert!(error(good.replace("streams=1", "streams=0")).contains("streams"));
         assert!(error(good.replace("version=1", "version=2")).contains("another release"));
         assert!(error(good.replace("storeId=", "x=")).contains("storeId is missing"));
+        assert!(error(Identity::unfinished()).contains("layout was interrupted"));
     }
 }
