@@ -215,6 +215,34 @@ fn bases(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u64>> {
     Ok(bases)
 }
 
+/// Whether a queue lacks none of its files between the first and the last; with `from_zero` also before the first.
+///
+/// Errors: a file of another size than `file_bytes`, but an empty one, which a power cut leaves of a new one.
+pub(crate) fn check_files(
+    disk: &dyn Disk,
+    dir: &Path,
+    file_bytes: u64,
+    from_zero: bool,
+) -> io::Result<bool> {
+    let bases = bases(disk, dir)?;
+    let (Some(first), Some(last)) = (bases.first().copied(), bases.last().copied()) else {
+        return Ok(true);
+    };
+    for base in [first, last] {
+        let path = dir.join(segment::name(base));
+        let bytes = disk.file_bytes(&path)?;
+        if bytes != 0 && bytes != file_bytes {
+            let path = path.display();
+            return Err(io::Error::other(format!(
+                "{path} has {bytes} bytes, not the {file_bytes} of mappedFileSizeConsumeQueue; start with \
+                 mappedFileSizeConsumeQueue={bytes}, with which the store was written"
+            )));
+        }
+    }
+    let has_all = (last - first) / file_bytes + 1 == bases.len() as u64;
+    Ok(has_all && !(from_zero && first > 0))
+}
+
 /// Among the offsets `[held.0, held.1)` of a queue's files the first whose record lies at or behind `start`, and where;
 /// `held.1` when there is none. Fillers, entries in missing files and entries of other streams lie before.
 pub(crate) fn first_at(
