@@ -7,7 +7,7 @@ use crate::boot::SegmentFiles;
 use crate::disk::{
     Access, Disk, DiskFile, make_durable_dirs, read_file, read_full_at, write_full_at,
 };
-use crate::queue_files::{check_files, cut_entries, extent, first_at, queue_dir};
+use crate::queue_files::{FilesExpected, check_files, cut_entries, extent, first_at, queue_dir};
 use buf::BLOCK_BYTES;
 use buf::window::{Window, WindowFrontiers, WindowIdentity};
 use hashbrown::HashMap;
@@ -647,11 +647,15 @@ impl<'o> Rebuilt<'o> {
         let mut queues = HashMap::new();
         let mut gaps = 0;
         let paths = opening.paths;
-        let log_start = opening.bases.first().copied().unwrap_or(0);
+        let expected = FilesExpected {
+            file_bytes: paths.queue_file_bytes,
+            from_zero: opening.bases.first().is_none_or(|first| *first == 0),
+            clean: opening.clean,
+        };
         for (topic, id) in names {
             let dir = queue_dir(&paths.consume_queue, topic, *id);
             let dir = dir.map_err(StoreError::io(&paths.consume_queue, "naming a queue"))?;
-            let is_whole = check_files(opening.disk, &dir, paths.queue_file_bytes, log_start == 0)
+            let is_whole = check_files(opening.disk, &dir, expected)
                 .map_err(StoreError::io(&dir, "reading the queue"))?;
             gaps += u64::from(!is_whole);
             let names_record = |entry: &CqEntry, offset| {
