@@ -278,6 +278,9 @@ fn upstream_7355_queue_files_that_were_deleted_are_made_again() {
                 _ => fs::remove_dir_all(&queue).unwrap(),
             }
             eprintln!("killed {kills}, {gone} gone");
+            // Also when the process that makes them dies.
+            Server::start(data.path(), &setting).kill();
+            data.remove_windows();
             let server = Server::start(data.path(), &setting);
             check(&server, 350, 100);
             send(&server, 350, 400, 100);

@@ -56,6 +56,9 @@ impl QueueFiles {
     pub fn write(&mut self, write: &QueueWrite) -> io::Result<()> {
         let dir = queue_dir(&self.root, &write.topic, write.queue)?;
         let first = u64::try_from(write.first).map_err(|_| io::ErrorKind::InvalidInput)?;
+        if first == 0 {
+            self.begin(&dir)?;
+        }
         let mut at = first * ENTRY_BYTES as u64;
         let mut rest = write.bytes.as_slice();
         while !rest.is_empty() {
@@ -70,6 +73,17 @@ impl QueueFiles {
             rest = later;
         }
         Ok(())
+    }
+
+    /// A queue begins: what its directory holds is of a deleted topic of that name, whose files could not be removed then.
+    /// Where they cannot be removed now either, nothing may be written: a start would take them for this queue's.
+    fn begin(&mut self, dir: &Path) -> io::Result<()> {
+        self.open.retain(|path, _| !path.starts_with(dir));
+        self.unsynced.retain(|path| !path.starts_with(dir));
+        match self.disk.remove_dir_all(dir) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Makes everything written so far durable.
@@ -504,11 +518,28 @@ mod tests {
         assert_eq!(extent(&LocalDisk, &queue, FILE_BYTES, u64::MAX, &yes).unwrap(), (14, 15));
         let error = check(400, false).unwrap_err().to_string();
         assert!(error.contains("0200 has 200 bytes") && error.contains("=200"), "{error}");
-        files.write(&write(0, 1)).unwrap();
+        files.write(&write(1, 1)).unwrap();
         files.write(&write(20, 1)).unwrap();
         assert!(check(FILE_BYTES, true).unwrap());
         fs::remove_file(&path).unwrap();
         assert!(!check(FILE_BYTES, true).unwrap(), "a hole");
+    }
+
+    #[test]
+    fn a_topic_that_is_made_anew_takes_nothing_over_from_files_that_could_not_be_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = QueueFiles::new(Arc::new(LocalDisk), dir.path().to_path_buf(), FILE_BYTES);
+        files.write(&write(0, 25)).unwrap();
+        // The topic was deleted, its files were not.
+        files.write(&write(0, 3)).unwrap();
+        files.sync().unwrap();
+        let queue = dir.path().join("T/3");
+        assert_eq!(extent(&LocalDisk, &queue, FILE_BYTES, u64::MAX, &yes).unwrap(), (0, 3));
+        assert_eq!(fs::read_dir(&queue).unwrap().count(), 1);
+        // What cannot be removed now either is an error, which stops the store.
+        fs::remove_dir_all(&queue).unwrap();
+        fs::write(&queue, b"no directory").unwrap();
+        assert!(files.write(&write(0, 3)).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::index_dir::{self, IndexStart, OpenIndex};
 use super::{LastStop, StoreDirConfig, StoreError, StorePaths, create_segment, open_segment};
 use crate::boot::SegmentFiles;
 use crate::disk::{
-    Access, Disk, DiskFile, make_durable_dirs, read_file, read_full_at, write_full_at,
+    Access, Disk, DiskFile, make_durable_dirs, read_file, read_full_at, replace_file, write_full_at,
 };
 use crate::queue_files::{FilesExpected, check_files, cut_entries, extent, first_at, queue_dir};
 use buf::BLOCK_BYTES;
@@ -357,7 +357,20 @@ impl Opening<'_> {
             );
             return Err(StoreError::new(path, text));
         }
+        self.forget_dispatched(checkpoint, first)?;
         Ok((end, queues))
+    }
+
+    /// The checkpoint's word for the queue files was wrong, and they are written anew: a process that dies meanwhile must
+    /// not leave it to the next start.
+    fn forget_dispatched(&self, checkpoint: &Checkpoint, first: u64) -> Result<(), StoreError> {
+        if checkpoint.dispatched.is_none_or(|known| known <= first) {
+            return Ok(());
+        }
+        let path = self.paths.checkpoint(self.stream);
+        let none =
+            Checkpoint { dispatched: Some(first), clean_end: None, queues: None, ..*checkpoint };
+        replace_file(self.disk, &path, &none.encode()).map_err(StoreError::io(&path, "writing"))
     }
 
     fn scan_from(
