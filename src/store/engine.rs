@@ -545,6 +545,7 @@ impl Store {
         let closing = self.closing;
         let mut list = Vec::new();
         for (id, flushed) in marks {
+            let queues = closing.then(|| self.queues.digest(*id));
             let state = self.state_mut(*id);
             let time = state.last_timestamp;
             let settled =
@@ -554,6 +555,7 @@ impl Store {
                 queue_timestamp: time,
                 dispatched: Some(*flushed),
                 clean_end: settled.then_some(*flushed),
+                queues: queues.filter(|_| settled),
                 indexed: state.index.complete_to(*flushed).or(state.checkpoint.indexed),
                 ..state.checkpoint
             };

@@ -420,6 +420,38 @@ fn consumers_see_flushed_messages_only_with_sync_flush() {
 }
 
 #[test]
+fn upstream_8239_consumers_never_see_what_is_not_flushed() {
+    for seed in 1..150u64 {
+        let mut world = World::new(FlushMode::Sync, seed * 7919);
+        let mut ends = Vec::new();
+        let mut seen = 0;
+        for _ in 0..20 + world.random.below(200) {
+            let body = vec![1; 1 + world.random.below(9000)];
+            ends.extend(world.append(b"A", &body).ok().map(|appended| appended.end));
+            if world.random.below(3) == 0 {
+                world.plan();
+            }
+            for _ in 0..world.random.below(3) {
+                world.complete_one();
+            }
+            // What a consumer may read now, and then say that it has consumed.
+            let no = world.store.find_or_create(b"A", QueueId(0), StreamId(0));
+            let visible = usize::try_from(world.store.queue(no).visible()).unwrap();
+            let flushed = world.store.stream(StreamId(0)).flushed();
+            assert!(ends[..visible].iter().all(|end| *end <= flushed), "seed {seed}");
+            seen = seen.max(visible);
+        }
+        let (found, _) = recover(&world.crash());
+        assert!(
+            found.len() >= seen,
+            "seed {seed}: offset {seen} was shown, {} is next",
+            found.len()
+        );
+        assert!(seen > 0, "seed {seed}");
+    }
+}
+
+#[test]
 fn an_orderly_close_leaves_everything_on_the_disk_and_in_the_queue_files() {
     for flush in [FlushMode::Sync, FlushMode::Async] {
         let mut world = World::new(flush, 3);
