@@ -272,7 +272,7 @@ impl Ledger {
                 assert_eq!(
                     answer.status,
                     PullStatus::Found,
-                    "queue {queue} offset {next} of {max}"
+                    "queue {queue} offset {next} of {max}: {answer:?}"
                 );
                 for received in &answer.messages {
                     let place = (queue, next);
@@ -429,7 +429,7 @@ fn setting(random: &mut Random, is_sync: bool) -> Setting {
     let flush = if is_sync { "SYNC_FLUSH" } else { "ASYNC_FLUSH" };
     let window = random.pick(&["2M", "8M", "64M"]);
     let config = format!(
-        "flushDiskType={flush}\nmappedFileSizeCommitLog={SEGMENT_BYTES}\nmappedFileSizeConsumeQueue=20000\n\
+        "flushDiskType={flush}\ncleanFileForciblyEnable=false\nmappedFileSizeCommitLog={SEGMENT_BYTES}\nmappedFileSizeConsumeQueue=20000\n\
          logWindowBytes={window}\nsyncFlushTimeout=15000\nmaxMessageSize=1000000\n"
     );
     Setting { shards: *random.pick(&[1, 2, 4]), config }

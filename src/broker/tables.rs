@@ -1,7 +1,7 @@
 //! The JSON tables below `<store>/config`: read before the start, written by background jobs, in Java's dialect.
 //!
 //! `topics.json`, `subscriptionGroup.json`, `consumerOffset.json` of both Java lines; a file that is missing, empty or
-//! damaged is read from its `.bak`, as Java does. A write keeps the old text as `.bak` and replaces the file at once.
+//! damaged is read from its `.bak`, as Java does, and kept as `.damaged`. A write keeps the old text as `.bak` and replaces the file at once.
 //! Java counterparts: ConfigManager and its subclasses.
 
 use crate::app::BootTables;
@@ -413,6 +413,7 @@ fn read<T: DeserializeOwned + Default>(path: &Path) -> Result<T, String> {
     match read_one(&backup)? {
         Some(table) => {
             tracing::warn!("{}: missing or damaged, its .bak was read", path.display());
+            set_damaged_aside(path)?;
             Ok(table)
         }
         None if path.exists() && std::fs::metadata(path).is_ok_and(|file| file.len() > 0) => {
@@ -422,6 +423,18 @@ fn read<T: DeserializeOwned + Default>(path: &Path) -> Result<T, String> {
             ))
         }
         None => Ok(T::default()),
+    }
+}
+
+/// Moves a damaged file away: the next write would make it the `.bak`, in the place of the only good text.
+fn set_damaged_aside(path: &Path) -> Result<(), String> {
+    let mut kept = path.as_os_str().to_os_string();
+    kept.push(".damaged");
+    match std::fs::rename(path, &kept) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(format!("{}: it is damaged and cannot be moved away: {error}", path.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -56,6 +56,9 @@ impl QueueFiles {
     pub fn write(&mut self, write: &QueueWrite) -> io::Result<()> {
         let dir = queue_dir(&self.root, &write.topic, write.queue)?;
         let first = u64::try_from(write.first).map_err(|_| io::ErrorKind::InvalidInput)?;
+        if first == 0 {
+            self.begin(&dir)?;
+        }
         let mut at = first * ENTRY_BYTES as u64;
         let mut rest = write.bytes.as_slice();
         while !rest.is_empty() {
@@ -70,6 +73,17 @@ impl QueueFiles {
             rest = later;
         }
         Ok(())
+    }
+
+    /// A queue begins: what its directory holds is of a deleted topic of that name, whose files could not be removed then.
+    /// Where they cannot be removed now either, nothing may be written: a start would take them for this queue's.
+    fn begin(&mut self, dir: &Path) -> io::Result<()> {
+        self.open.retain(|path, _| !path.starts_with(dir));
+        self.unsynced.retain(|path| !path.starts_with(dir));
+        match self.disk.remove_dir_all(dir) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Makes everything written so far durable.
@@ -150,9 +164,15 @@ impl QueueFiles {
     /// A new file gets its full size; one that does not begin with its first entry gets Java's filler before it.
     fn open_or_create(&mut self, path: &Path, first_byte: u64) -> io::Result<Box<dyn DiskFile>> {
         match self.disk.open(path, Access::Write) {
-            Ok(file) => return Ok(file),
+            // An empty one is left where the disk had no room for it, or by a power cut.
+            Ok(file) if file.bytes()? > 0 => {
+                if file.bytes()? < self.file_bytes {
+                    file.set_bytes(self.file_bytes)?;
+                }
+                return Ok(file);
+            }
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
         let dir = path.parent().expect("a queue file lies in a directory");
         make_dirs(&*self.disk, dir)?;
@@ -164,8 +184,12 @@ impl QueueFiles {
         let file = self.disk.open(path, Access::Create)?;
         file.set_bytes(self.file_bytes)?;
         let filler = usize::try_from(first_byte).unwrap_or(0) / ENTRY_BYTES;
-        if filler > 0 {
-            write_full_at(&*file, &CqEntry::FILLER.encode().repeat(filler), 0)?;
+        if filler > 0
+            && let Err(error) = write_full_at(&*file, &CqEntry::FILLER.encode().repeat(filler), 0)
+        {
+            // Empty, it is made again.
+            let _ = file.set_bytes(0);
+            return Err(error);
         }
         Ok(file)
     }
@@ -213,6 +237,44 @@ fn bases(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u64>> {
     let mut bases: Vec<u64> = names.iter().filter_map(|name| segment::parse_name(name)).collect();
     bases.sort_unstable();
     Ok(bases)
+}
+
+/// How a queue's files are judged at a start.
+#[derive(Clone, Copy)]
+pub(crate) struct FilesExpected {
+    /// `mappedFileSizeConsumeQueue`.
+    pub(crate) file_bytes: u64,
+    /// The log begins at 0, and so does every queue.
+    pub(crate) from_zero: bool,
+    /// The last stop was orderly. Otherwise a file may be short: its size had not reached the disk.
+    pub(crate) clean: bool,
+}
+
+/// Whether a queue has all of its files up to the last. Errors: files of another size than is configured.
+pub(crate) fn check_files(
+    disk: &dyn Disk,
+    dir: &Path,
+    expected: FilesExpected,
+) -> io::Result<bool> {
+    let FilesExpected { file_bytes, from_zero, clean } = expected;
+    let bases = bases(disk, dir)?;
+    let (Some(first), Some(last)) = (bases.first().copied(), bases.last().copied()) else {
+        return Ok(true);
+    };
+    let path = dir.join(segment::name(first));
+    let bytes = disk.file_bytes(&path)?;
+    let is_other = bytes > file_bytes
+        || bytes > 0 && bytes < file_bytes && clean
+        || bases.iter().any(|base| base % file_bytes != 0);
+    if is_other {
+        let path = path.display();
+        return Err(io::Error::other(format!(
+            "{path} has {bytes} bytes, not the {file_bytes} of mappedFileSizeConsumeQueue; start with \
+             mappedFileSizeConsumeQueue={bytes}, with which the store was written"
+        )));
+    }
+    let has_all = (last - first) / file_bytes + 1 == bases.len() as u64;
+    Ok(has_all && !(from_zero && first > 0))
 }
 
 /// Among the offsets `[held.0, held.1)` of a queue's files the first whose record lies at or behind `start`, and where;
@@ -432,6 +494,49 @@ mod tests {
         assert_eq!(bytes, entries(25)[160..200], "to the end of that file");
         let none = read_entries(&paths, b"T", QueueId(3), 30, 9).unwrap();
         assert!(none.is_empty());
+    }
+
+    #[test]
+    fn an_empty_file_is_made_again_and_one_of_another_size_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let queue = dir.path().join("T/3");
+        fs::create_dir_all(&queue).unwrap();
+        let path = queue.join("00000000000000000200");
+        fs::write(&path, b"").unwrap();
+        let check = |file_bytes, from_zero| {
+            let expected = FilesExpected { file_bytes, from_zero, clean: false };
+            check_files(&LocalDisk, &queue, expected)
+        };
+        assert!(check(FILE_BYTES, false).unwrap());
+        assert!(!check(FILE_BYTES, true).unwrap(), "0 is missing");
+        let mut files = QueueFiles::new(Arc::new(LocalDisk), dir.path().to_path_buf(), FILE_BYTES);
+        files.write(&write(14, 1)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), FILE_BYTES);
+        assert_eq!(extent(&LocalDisk, &queue, FILE_BYTES, u64::MAX, &yes).unwrap(), (14, 15));
+        let error = check(400, false).unwrap_err().to_string();
+        assert!(error.contains("0200 has 200 bytes") && error.contains("=200"), "{error}");
+        files.write(&write(1, 1)).unwrap();
+        files.write(&write(20, 1)).unwrap();
+        assert!(check(FILE_BYTES, true).unwrap());
+        fs::remove_file(&path).unwrap();
+        assert!(!check(FILE_BYTES, true).unwrap(), "a hole");
+    }
+
+    #[test]
+    fn a_topic_that_is_made_anew_takes_nothing_over_from_files_that_could_not_be_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = QueueFiles::new(Arc::new(LocalDisk), dir.path().to_path_buf(), FILE_BYTES);
+        files.write(&write(0, 25)).unwrap();
+        // The topic was deleted, its files were not.
+        files.write(&write(0, 3)).unwrap();
+        files.sync().unwrap();
+        let queue = dir.path().join("T/3");
+        assert_eq!(extent(&LocalDisk, &queue, FILE_BYTES, u64::MAX, &yes).unwrap(), (0, 3));
+        assert_eq!(fs::read_dir(&queue).unwrap().count(), 1);
+        // What cannot be removed now either is an error, which stops the store.
+        fs::remove_dir_all(&queue).unwrap();
+        fs::write(&queue, b"no directory").unwrap();
+        assert!(files.write(&write(0, 3)).is_err());
     }
 
     #[test]

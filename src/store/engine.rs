@@ -180,6 +180,8 @@ pub struct Store {
     index_failed: bool,
     /// What the index files did not take waits for another round.
     index_late: bool,
+    /// The last step was one for the index.
+    index_was_last: bool,
     failure: Option<Failure>,
     closing: bool,
 }
@@ -216,6 +218,7 @@ impl Store {
             trim: Trim::default(),
             index_failed: false,
             index_late: false,
+            index_was_last: false,
             failure: None,
             closing: false,
         };
@@ -484,6 +487,15 @@ impl Store {
             }
             self.round.begin(dirty, marks);
         }
+        // In turn with the queues: of many, a round takes long.
+        if !std::mem::take(&mut self.index_was_last)
+            && let Some(marks) = self.round.planned_marks()
+            && let Some(step) = self.plan_index(&marks)
+        {
+            self.index_was_last = true;
+            self.round.hold(marks);
+            return Some(step);
+        }
         let mut later = Vec::new();
         let step = self.round.step(&self.queues, &mut later);
         for no in later {
@@ -533,6 +545,7 @@ impl Store {
         let closing = self.closing;
         let mut list = Vec::new();
         for (id, flushed) in marks {
+            let queues = closing.then(|| self.queues.digest(*id));
             let state = self.state_mut(*id);
             let time = state.last_timestamp;
             let settled =
@@ -542,6 +555,7 @@ impl Store {
                 queue_timestamp: time,
                 dispatched: Some(*flushed),
                 clean_end: settled.then_some(*flushed),
+                queues: queues.filter(|_| settled),
                 indexed: state.index.complete_to(*flushed).or(state.checkpoint.indexed),
                 ..state.checkpoint
             };

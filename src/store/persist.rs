@@ -96,6 +96,11 @@ impl Round {
         MonoNs(now.0 + pause_ns.clamp(interval_ns, PAUSE_NS_MAX.max(interval_ns)))
     }
 
+    /// The marks of the round while its next step is being planned.
+    pub(crate) fn planned_marks(&self) -> Option<Marks> {
+        (self.state == State::Planning).then(|| self.marks.clone())
+    }
+
     /// After `Complete`: a checkpoint is on its way, or the round ends here.
     pub(crate) fn end(&mut self, checkpoint: bool, next_at: MonoNs) {
         assert_eq!(self.state, State::Planning, "a round ends once");

@@ -1,6 +1,7 @@
 //! The queues of a shard: found by topic and number, named by a dense `QueueNo` afterwards.
 
 use crate::consume_queue::ConsumeQueue;
+use crate::layout::checkpoint::queue_digest;
 use hashbrown::HashMap;
 use std::sync::Arc;
 use wire::ids::{QueueId, StreamId};
@@ -30,6 +31,13 @@ pub fn stream_of(topic: &[u8], id: QueueId, streams: u16) -> StreamId {
     let number = start + u64::try_from(id.0).unwrap_or(0);
     let stream = number % u64::from(streams.max(1));
     StreamId(u16::try_from(stream).expect("less than the number of streams"))
+}
+
+/// What `Checkpoint::queues` says of these queues.
+pub fn digest<'q>(queues: impl Iterator<Item = &'q ConsumeQueue>) -> u64 {
+    let used = queues.filter(|queue| queue.next() > 0);
+    let part = |queue: &ConsumeQueue| queue_digest(&queue.topic, queue.id.0, queue.next());
+    used.map(part).fold(0, u64::wrapping_add)
 }
 
 impl Queues {
@@ -84,6 +92,11 @@ impl Queues {
     /// Every queue.
     pub fn iter(&self) -> impl Iterator<Item = (QueueNo, &ConsumeQueue)> {
         (0u32..).map(QueueNo).zip(self.list.iter())
+    }
+
+    /// What `Checkpoint::queues` says of a stream's queues.
+    pub fn digest(&self, stream: StreamId) -> u64 {
+        digest(self.list.iter().filter(|queue| queue.stream == stream))
     }
 
     /// Number of queues.

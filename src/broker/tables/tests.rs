@@ -104,7 +104,7 @@ fn a_damaged_file_is_read_from_its_backup_or_named() {
     assert!(topic(&load(dir.path(), &settings).unwrap(), "GoldA").is_some());
     fs::write(&path, "").unwrap();
     assert!(topic(&load(dir.path(), &settings).unwrap(), "GoldA").is_some());
-    fs::remove_file(&path).unwrap();
+    assert!(!path.exists(), "it is kept beside");
     assert!(topic(&load(dir.path(), &settings).unwrap(), "GoldA").is_some());
     fs::write(dir.path().join("topics.json.bak"), &whole[..500]).unwrap();
     let error = load(dir.path(), &settings).err().unwrap();
@@ -176,4 +176,50 @@ fn offsets_are_forgotten_by_topic_and_by_group() {
     assert_eq!(groups, ["g", "h"]);
     assert!(offsets.remove(|key| split_key(key).is_some_and(|(topic, _)| topic == b"T")));
     assert_eq!(offsets.snapshot().len(), 1);
+}
+
+#[test]
+fn upstream_9412_a_write_that_a_crash_cut_short_leaves_the_old_table_or_the_new_one() {
+    let settings = gold_settings();
+    let dir = store_of("550");
+    let path = |name: &str| dir.path().join(name);
+    let whole = golden("550", "topics.json");
+    // What each step of a write leaves: a temporary file in parts, with or without a backup, before and after the rename.
+    for cut in [0, 1, whole.len() / 2] {
+        fs::write(path("topics.json.tmp"), &whole[..cut]).unwrap();
+        fs::write(path("topics.json.bak.tmp"), &whole[..cut]).unwrap();
+        let boot = load(dir.path(), &settings).unwrap();
+        assert_eq!(topic(&boot, "GoldA").unwrap().read_queue_nums, 4);
+    }
+    write(dir.path(), TableFile::Topics, &whole).unwrap();
+    assert_eq!(fs::read(path("topics.json.bak")).unwrap(), whole);
+    assert!(!path("topics.json.tmp").exists() && !path("topics.json.bak.tmp").exists());
+    // Java deletes the file before the rename: what it leaves there is read, too.
+    fs::remove_file(path("topics.json")).unwrap();
+    let boot = load(dir.path(), &settings).unwrap();
+    assert_eq!(topic(&boot, "GoldA").unwrap().read_queue_nums, 4);
+}
+
+#[test]
+fn upstream_9705_a_damaged_table_never_replaces_the_good_backup() {
+    let settings = gold_settings();
+    for damaged in [&b"{\"topicConfigTable\":{"[..], b"\0\0\0\0\0\0", b" \n", b""] {
+        let dir = store_of("550");
+        let path = dir.path().join("topics.json");
+        let whole = fs::read(&path).unwrap();
+        fs::write(backup(&path), &whole).unwrap();
+        fs::write(&path, damaged).unwrap();
+        let boot = load(dir.path(), &settings).unwrap();
+        assert_eq!(topic(&boot, "GoldA").unwrap().read_queue_nums, 4, "from the backup");
+        assert_eq!(fs::read(dir.path().join("topics.json.damaged")).unwrap(), damaged);
+        // The first write of the new life, up to the moment before its rename.
+        fs::create_dir(&path).unwrap();
+        assert!(write(dir.path(), TableFile::Topics, b"{}").is_err());
+        fs::remove_dir(&path).unwrap();
+        assert_eq!(fs::read(backup(&path)).unwrap(), whole, "it stays until there is a better one");
+        write(dir.path(), TableFile::Topics, &whole).unwrap();
+        let boot = load(dir.path(), &settings).unwrap();
+        assert_eq!(topic(&boot, "GoldA").unwrap().read_queue_nums, 4);
+        assert_eq!(fs::read(backup(&path)).unwrap(), whole);
+    }
 }

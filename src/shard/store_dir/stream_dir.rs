@@ -5,9 +5,9 @@ use super::index_dir::{self, IndexStart, OpenIndex};
 use super::{LastStop, StoreDirConfig, StoreError, StorePaths, create_segment, open_segment};
 use crate::boot::SegmentFiles;
 use crate::disk::{
-    Access, Disk, DiskFile, make_durable_dirs, read_file, read_full_at, write_full_at,
+    Access, Disk, DiskFile, make_durable_dirs, read_file, read_full_at, replace_file, write_full_at,
 };
-use crate::queue_files::{cut_entries, extent, first_at, queue_dir};
+use crate::queue_files::{FilesExpected, check_files, cut_entries, extent, first_at, queue_dir};
 use buf::BLOCK_BYTES;
 use buf::window::{Window, WindowFrontiers, WindowIdentity};
 use hashbrown::HashMap;
@@ -20,7 +20,7 @@ use store::layout::checkpoint::Checkpoint;
 use store::layout::consume_queue::CqEntry;
 use store::layout::identity::Identity;
 use store::layout::segment;
-use store::queues::{QUEUE_ID_MAX, stream_of};
+use store::queues::{QUEUE_ID_MAX, digest, stream_of};
 use store::recovery::{ScanEnd, ScanRange, scan};
 use store::segments::Segments;
 use store::stream::{FlushMode, Stream, StreamConfig, SyncBy};
@@ -347,12 +347,14 @@ impl Opening<'_> {
         let known = start.filter(|at| (first..=self.limit()).contains(at));
         if let Some(from) = known {
             let (end, queues, gaps) = self.scan_from(from, names)?;
-            if gaps == 0 {
+            let stopped_with = checkpoint.queues.filter(|_| self.clean && end.records == 0);
+            let is_whole = stopped_with.is_none_or(|sum| sum == digest(queues.iter()));
+            if gaps == 0 && is_whole {
                 self.refuse_to_cut(&end, checkpoint)?;
                 return Ok((end, queues));
             }
             tracing::warn!(
-                "stream {}: {gaps} queue entries below the checkpoint are missing; reading the whole log",
+                "stream {}: queue files or entries below the checkpoint are missing; reading the whole log",
                 self.stream.0
             );
         }
@@ -371,7 +373,20 @@ impl Opening<'_> {
             );
             return Err(StoreError::new(path, text));
         }
+        self.forget_dispatched(checkpoint, first)?;
         Ok((end, queues))
+    }
+
+    /// The checkpoint's word for the queue files was wrong, and they are written anew: a process that dies meanwhile must
+    /// not leave it to the next start.
+    fn forget_dispatched(&self, checkpoint: &Checkpoint, first: u64) -> Result<(), StoreError> {
+        if checkpoint.dispatched.is_none_or(|known| known <= first) {
+            return Ok(());
+        }
+        let path = self.paths.checkpoint(self.stream);
+        let none =
+            Checkpoint { dispatched: Some(first), clean_end: None, queues: None, ..*checkpoint };
+        replace_file(self.disk, &path, &none.encode()).map_err(StoreError::io(&path, "writing"))
     }
 
     fn scan_from(
@@ -662,10 +677,19 @@ impl<'o> Rebuilt<'o> {
         names: &[&QueueName],
     ) -> Result<Rebuilt<'o>, StoreError> {
         let mut queues = HashMap::new();
+        let mut gaps = 0;
         let paths = opening.paths;
+        let expected = FilesExpected {
+            file_bytes: paths.queue_file_bytes,
+            from_zero: opening.bases.first().is_none_or(|first| *first == 0),
+            clean: opening.clean,
+        };
         for (topic, id) in names {
             let dir = queue_dir(&paths.consume_queue, topic, *id);
             let dir = dir.map_err(StoreError::io(&paths.consume_queue, "naming a queue"))?;
+            let is_whole = check_files(opening.disk, &dir, expected)
+                .map_err(StoreError::io(&dir, "reading the queue"))?;
+            gaps += u64::from(!is_whole);
             let names_record = |entry: &CqEntry, offset| {
                 // Entries of these queues name records of other ones.
                 if topic.starts_with(b"%LMQ%") {
@@ -695,7 +719,7 @@ impl<'o> Rebuilt<'o> {
             queues.insert((topic.clone(), id.0), queue);
         }
         let whole_log = opening.bases.first().is_none_or(|first| from <= *first);
-        Ok(Rebuilt { opening, queues, stream: opening.stream, gaps: 0, whole_log })
+        Ok(Rebuilt { opening, queues, stream: opening.stream, gaps, whole_log })
     }
 
     fn add(&mut self, view: &MessageView<'_>, phy: PhyOffset, size: u32) {

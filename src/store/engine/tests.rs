@@ -161,6 +161,16 @@ impl World {
         }
     }
 
+    /// The next step but those for the index, which succeed.
+    fn next_step(&mut self, now: MonoNs) -> Option<QueueStep> {
+        loop {
+            match self.store.plan_queues(now) {
+                Some(QueueStep::Index(..)) => self.store.on_queues(None, now),
+                step => return step,
+            }
+        }
+    }
+
     fn plan_queues(&mut self) {
         if let Some(step) = self.store.plan_queues(self.now.mono) {
             match step {
@@ -410,6 +420,38 @@ fn consumers_see_flushed_messages_only_with_sync_flush() {
 }
 
 #[test]
+fn upstream_8239_consumers_never_see_what_is_not_flushed() {
+    for seed in 1..150u64 {
+        let mut world = World::new(FlushMode::Sync, seed * 7919);
+        let mut ends = Vec::new();
+        let mut seen = 0;
+        for _ in 0..20 + world.random.below(200) {
+            let body = vec![1; 1 + world.random.below(9000)];
+            ends.extend(world.append(b"A", &body).ok().map(|appended| appended.end));
+            if world.random.below(3) == 0 {
+                world.plan();
+            }
+            for _ in 0..world.random.below(3) {
+                world.complete_one();
+            }
+            // What a consumer may read now, and then say that it has consumed.
+            let no = world.store.find_or_create(b"A", QueueId(0), StreamId(0));
+            let visible = usize::try_from(world.store.queue(no).visible()).unwrap();
+            let flushed = world.store.stream(StreamId(0)).flushed();
+            assert!(ends[..visible].iter().all(|end| *end <= flushed), "seed {seed}");
+            seen = seen.max(visible);
+        }
+        let (found, _) = recover(&world.crash());
+        assert!(
+            found.len() >= seen,
+            "seed {seed}: offset {seen} was shown, {} is next",
+            found.len()
+        );
+        assert!(seen > 0, "seed {seed}");
+    }
+}
+
+#[test]
 fn an_orderly_close_leaves_everything_on_the_disk_and_in_the_queue_files() {
     for flush in [FlushMode::Sync, FlushMode::Async] {
         let mut world = World::new(flush, 3);
@@ -474,20 +516,18 @@ fn a_disk_without_room_for_queue_entries_refuses_sends_until_it_has() {
         world.plan_log();
         world.complete_one();
     }
-    let step = world.store.plan_queues(MonoNs(1)).expect("an entry to write");
+    let step = world.next_step(MonoNs(1)).expect("an entry to write");
     assert!(matches!(step, QueueStep::Write(_)));
     world.store.on_queues(Some(28), MonoNs(1));
     assert_eq!(world.append(b"A", b"two"), Err(AppendError::DiskFull(None)));
     assert_eq!(world.store.failure(), None);
-    assert!(world.store.plan_queues(MonoNs(2)).is_none(), "a pause first");
+    assert!(world.next_step(MonoNs(2)).is_none(), "a pause first");
     let later = MonoNs(2_000_000_000);
-    assert!(matches!(world.store.plan_queues(later), Some(QueueStep::Write(_))), "the same again");
+    assert!(matches!(world.next_step(later), Some(QueueStep::Write(_))), "the same again");
     world.store.on_queues(None, later);
     assert!(world.append(b"A", b"two").is_ok());
     // A checkpoint without room comes again, too.
-    assert!(matches!(world.store.plan_queues(later), Some(QueueStep::Index(..))));
-    world.store.on_queues(None, later);
-    assert!(matches!(world.store.plan_queues(later), Some(QueueStep::Checkpoint(_))));
+    assert!(matches!(world.next_step(later), Some(QueueStep::Checkpoint(_))));
     world.store.on_queues(Some(122), later);
     assert_eq!(world.append(b"A", b"three"), Err(AppendError::DiskFull(None)));
     let mut now = later;

@@ -4,7 +4,8 @@
 //! 16 of the index, 24 and 32 Java's replication positions (kept as found). Ours, from 512: magic, the three
 //! times again, `dispatched` (queue entries of all records below it are durable), `log end` of an orderly stop or
 //! 0, CRC-32 of bytes 512 to 559; `indexed` (index entries of all records below it are durable), one more than the
-//! physical offset of the last of them or 0, CRC-32 of bytes 512 to 559 and these two. When Java has written the file
+//! physical offset of the last of them or 0, CRC-32 of bytes 512 to 559 and these two; `queues` of an orderly stop, CRC-32 of
+//! bytes 512 to 559 and this one, or zeros. When Java has written the file
 //! since, its times differ from our copies and our part counts for nothing.
 
 /// Size of the file.
@@ -12,6 +13,7 @@ pub const FILE_BYTES: usize = 4096;
 const OURS_AT: usize = 512;
 const OURS_BYTES: usize = 56;
 const INDEX_AT: usize = OURS_AT + OURS_BYTES;
+const QUEUES_AT: usize = INDEX_AT + 24;
 const MAGIC: u64 = 0x5249_4e47_4d51_4350; // "RINGMQCP"
 
 /// Content of a checkpoint.
@@ -34,6 +36,19 @@ pub struct Checkpoint {
     /// One more than the physical offset of the last durable index entry; 0 without one. An index that ends before has
     /// lost files.
     pub index_end: u64,
+    /// Sum of `queue_digest` over the stream's queues with messages, at an orderly stop. Other files than those are there:
+    /// some were lost.
+    pub queues: Option<u64>,
+}
+
+/// A queue's part in `Checkpoint::queues`: its name and the offset of its next message.
+pub fn queue_digest(topic: &[u8], queue: i32, next: i64) -> u64 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&queue.to_be_bytes());
+    crc.update(&next.to_be_bytes());
+    crc.update(topic);
+    // Odd, so that the sum counts the queues, too.
+    u64::from(crc.finalize()) << 1 | 1
 }
 
 impl Checkpoint {
@@ -59,6 +74,11 @@ impl Checkpoint {
                 let crc = index_crc(&bytes).expect("inside the file");
                 put(&mut bytes, INDEX_AT + 16, &u64::from(crc).to_be_bytes());
             }
+            if let Some(queues) = self.queues {
+                put(&mut bytes, QUEUES_AT, &queues.to_be_bytes());
+                let crc = queues_crc(&bytes).expect("inside the file");
+                put(&mut bytes, QUEUES_AT + 8, &u64::from(crc).to_be_bytes());
+            }
         }
         bytes
     }
@@ -78,6 +98,7 @@ impl Checkpoint {
             clean_end: None,
             indexed: None,
             index_end: 0,
+            queues: None,
         };
         let ours = bytes.get(OURS_AT..OURS_AT + OURS_BYTES);
         let crc = ours.and_then(|b| b.get(..48)).map(|b| i64::from(crc32fast::hash(b)));
@@ -95,6 +116,9 @@ impl Checkpoint {
             checkpoint.indexed = u64::try_from(word(INDEX_AT)).ok();
             checkpoint.index_end = u64::try_from(word(INDEX_AT + 8)).unwrap_or(0);
         }
+        if proven && queues_crc(bytes).map(i64::from) == Some(word(QUEUES_AT + 8)) {
+            checkpoint.queues = Some(u64::from_be_bytes(word(QUEUES_AT).to_be_bytes()));
+        }
         checkpoint
     }
 }
@@ -103,6 +127,13 @@ fn index_crc(bytes: &[u8]) -> Option<u32> {
     let mut crc = crc32fast::Hasher::new();
     crc.update(bytes.get(OURS_AT..OURS_AT + 48)?);
     crc.update(bytes.get(INDEX_AT..INDEX_AT + 16)?);
+    Some(crc.finalize())
+}
+
+fn queues_crc(bytes: &[u8]) -> Option<u32> {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(bytes.get(OURS_AT..OURS_AT + 48)?);
+    crc.update(bytes.get(QUEUES_AT..QUEUES_AT + 8)?);
     Some(crc.finalize())
 }
 
@@ -124,6 +155,7 @@ mod tests {
             clean_end: Some(100),
             indexed: Some(70),
             index_end: 61,
+            queues: Some(51),
         }
     }
 
@@ -148,11 +180,18 @@ mod tests {
         bytes[INDEX_AT + 7] ^= 1;
         let damaged = Checkpoint::decode(&bytes);
         assert_eq!((damaged.indexed, damaged.dispatched), (None, Some(77)));
+        let mut bytes = sample().encode();
+        bytes[QUEUES_AT + 7] ^= 1;
+        let damaged = Checkpoint::decode(&bytes);
+        assert_eq!(
+            (damaged.queues, damaged.indexed, damaged.dispatched),
+            (None, Some(70), Some(77))
+        );
     }
 
     #[test]
-    fn what_an_older_release_wrote_says_nothing_of_the_index() {
-        let before = Checkpoint { indexed: None, index_end: 0, ..sample() };
+    fn what_an_older_release_wrote_says_nothing_of_index_and_queues() {
+        let before = Checkpoint { indexed: None, index_end: 0, queues: None, ..sample() };
         assert_eq!(Checkpoint::decode(&before.encode()), before);
     }
 }
