@@ -478,6 +478,43 @@ fn a_layout_command_that_was_killed_is_run_again() {
     }
 }
 
+type Spoil = fn(&mut Vec<u8>);
+
+#[test]
+fn each_kind_of_damage_has_its_name_and_is_repaired() {
+    let name = "v497-small-clean";
+    let item = |number: usize| 40 + 4 * 2000 + 20 * number;
+    assert_eq!(item(5), 8140);
+    let queue = "consumequeue/GoldA/0/00000000000000000000";
+    let index = "index/20261121063207890";
+    let cases: [(&str, Spoil, &[&str]); 9] = [
+        (queue, |bytes| bytes[51] ^= 1, &["entry-size"]),
+        (queue, |bytes| bytes[19] ^= 1, &["entry-tags"]),
+        (queue, |bytes| bytes[20..60].fill(0), &["entry-missing"]),
+        (queue, |bytes| bytes.truncate(19_980), &["queue-file-size"]),
+        (index, |bytes| bytes[8143] ^= 1, &["index-wrong", "index-missing", "index-chains"]),
+        (index, |bytes| bytes[35] ^= 1, &["index-slot-count"]),
+        (index, |bytes| bytes.truncate(1000), &["index-size", "index-missing"]),
+        ("commitlog/00000000000000524288", |bytes| bytes.truncate(100_000), &["segment-size"]),
+        ("checkpoint", |bytes| bytes[1] = 1, &["checkpoint-time"]),
+    ];
+    for (file, spoil, kinds) in cases {
+        let data = unpack(name);
+        let path = data.store().join(file);
+        let mut bytes = fs::read(&path).unwrap();
+        spoil(&mut bytes);
+        fs::write(&path, bytes).unwrap();
+        let checked = on(&data, name, "check", &["--json"]);
+        let expected: Vec<(&str, &str)> = kinds.iter().map(|kind| ("error", *kind)).collect();
+        assert_eq!(checked.findings(), pairs(&expected), "{file}: {checked:?}");
+        let repaired = on(&data, name, "repair", &["--apply"]);
+        assert_eq!(repaired.code, 0, "{kinds:?}: {repaired:?}");
+        let server = Server::start(data.path(), &setting(name));
+        assert!(server.stop().success(), "{kinds:?}");
+        assert_eq!(on(&data, name, "check", &["--json"]).findings(), BTreeSet::new(), "{kinds:?}");
+    }
+}
+
 #[test]
 fn a_stale_record_behind_the_end_is_told() {
     let name = "v550-tiny-clean";

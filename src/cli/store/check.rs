@@ -155,8 +155,7 @@ fn of_stream(
         bad_checkpoint: false,
     };
     let mut entries = Entries::new(place, stream.stream, stream.start());
-    let limits = place.index_limits;
-    let mut items = Items::new(stream, limits, is_live)?;
+    let mut items = Items::new(place, stream)?;
     let walk = Walk { proof, ..Walk::all(place, stream, watch) };
     let end = walk.run(&mut |step| match step {
         Step::Record { view, position, size } => {
@@ -190,7 +189,7 @@ fn of_stream(
     facts.queues_lost = found.iter().any(|finding| finding.kind == "queues-lost");
     found.into_iter().for_each(|finding| report.add(finding));
     if proof == Proof::Whole {
-        for finding in items.finish(facts.walk.end, place.is_abort)? {
+        for finding in items.finish(facts.walk.end)? {
             facts.bad_index |= finding.severity != Severity::Note;
             report.add(finding);
         }
