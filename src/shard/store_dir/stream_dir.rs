@@ -147,12 +147,15 @@ pub(super) fn open(
     opening.write_back_window()?;
     let checkpoint = opening.checkpoint()?;
     opening.foreign = checkpoint.is_some_and(|found| found.dispatched.is_none());
+    let is_lost = checkpoint.is_none() && !opening.bases.is_empty();
     let checkpoint = checkpoint.unwrap_or_default();
     let mine = |(topic, id): &&QueueName| stream_of(topic, *id, identity.streams) == stream;
     let names: Vec<&QueueName> = queue_names.iter().filter(mine).collect();
     let (end, queues) = opening.recover(&checkpoint, &names)?;
-    if !clean || opening.foreign {
-        // Java leaves old bytes behind the end of its log, and entries of records that it lost.
+    let is_other = is_lost || checkpoint.clean_end.unwrap_or(0) != end.end;
+    if !clean || opening.foreign || is_other {
+        // Java leaves old bytes behind the end of its log, and entries of records that it lost. Where the log does not
+        // end as a checkpoint says, it was damaged since.
         opening.clean_tail(end.end)?;
         opening.cut_queues(&queues)?;
         opening.sync_segments(checkpoint.dispatched.unwrap_or(0), end.end)?;
