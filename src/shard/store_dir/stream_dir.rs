@@ -43,6 +43,8 @@ pub(super) fn unsynced_bytes(config: &StoreDirConfig) -> u64 {
     }
 }
 
+/// No queue gets so far; a larger offset in a record, which no CRC covers, is damage, and its entry has no place in a file.
+const OFFSET_MAX: i64 = i64::MAX / 64;
 /// Where a record says its offset in its queue and its place in the log (store.md 2.2).
 const RECORD_PLACES: std::ops::Range<usize> = 20..36;
 /// Behind the end of the log at most this much can be left from writes of a process that died.
@@ -713,6 +715,9 @@ impl<'o> Rebuilt<'o> {
             return;
         }
         let offset = view.queue_offset().0;
+        if offset > OFFSET_MAX {
+            return;
+        }
         let key = (view.topic().to_vec(), id.0);
         let stream = self.stream;
         let queue = self.queues.entry(key).or_insert_with(|| {
