@@ -40,4 +40,4 @@ macro_rules! targets {
     };
 }
 
-targets! { frame message text body layout recovery properties }
+targets! { frame message text body layout recovery properties store_dir }

@@ -363,7 +363,14 @@ fn load_identity(disk: &dyn Disk, config: &StoreDirConfig) -> Result<Identity, S
         None => config.segment_bytes,
         Some(first) => {
             let file = config.commit_log.join(segment::name(*first));
-            disk.file_bytes(&file).map_err(StoreError::io(&file, "reading"))?
+            let bytes = disk.file_bytes(&file).map_err(StoreError::io(&file, "reading"))?;
+            let is_unfinished = bytes == 0 && bases.len() == 1;
+            if !is_unfinished && !identity::is_segment_size(bytes) {
+                let text =
+                    format!("{bytes} bytes are no size of a log file: not a multiple of 4096");
+                return Err(StoreError::new(file, text));
+            }
+            if is_unfinished { config.segment_bytes } else { bytes }
         }
     };
     let streams = if bases.is_empty() { config.streams.clamp(1, identity::STREAMS_MAX) } else { 1 };

@@ -5,12 +5,17 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use shard::store_dir::{OpenStore, StoreDirConfig};
 use std::fmt::Debug;
+use std::path::Path;
+use store::delay::DelayLevels;
 use store::layout::checkpoint::Checkpoint;
 use store::layout::consume_queue::CqEntry;
 use store::layout::identity::Identity;
+use store::layout::index::IndexLimits;
 use store::layout::segment;
 use store::recovery::{ScanRange, scan};
+use store::stream::{FlushMode, SyncBy};
 use wire::batch::{BatchItems, encode_item};
 use wire::body::broker::{
     ConsumerOffsetWrapper, DelayOffsetWrapper, SubscriptionGroupConfig, SubscriptionGroupWrapper,
@@ -237,6 +242,104 @@ pub fn recovery(data: &[u8]) {
     });
     let end = end.expect("the reader never fails");
     assert!(end.end >= next && end.end <= limit);
+}
+
+/// Size of a segment, of a queue file, and the parts that `store_dir` puts together.
+const STORE_SEGMENT_BYTES: usize = 16 << 10;
+const STORE_QUEUE_FILE_BYTES: usize = 400;
+
+/// A store directory with arbitrary files: the open ends in an error that names one of them, or in a store that is sound
+/// that opens again as it is after a kill. (An orderly stop is trusted: damage below its end shows later.)
+///
+/// The input is a list of files: a byte that says which, one for its number, two for the length of the content.
+pub fn store_dir(data: &[u8]) {
+    let dir = tempfile::tempdir_in("/dev/shm").expect("a directory");
+    if !write_store(dir.path(), data) {
+        return;
+    }
+    let config = store_config(dir.path());
+    let ends = |open: &OpenStore| {
+        let streams = |shard: &shard::boot::ShardStore| shard.files.len();
+        let positions: Vec<u64> = (0..open.identity.streams)
+            .map(|n| open.shards[0].store.stream(StreamId(n)).appended())
+            .collect();
+        (positions, open.shards.iter().map(streams).collect::<Vec<_>>())
+    };
+    let was_killed = dir.path().join("abort").exists();
+    let first = match shard::store_dir::open(&config) {
+        Ok(open) => {
+            open.shards.iter().for_each(|shard| shard.store.check_invariants());
+            ends(&open)
+        }
+        Err(error) => {
+            let (text, place) = (error.to_string(), dir.path().display().to_string());
+            assert!(text.contains(&place), "{text} names no file");
+            return;
+        }
+    };
+    let again = shard::store_dir::open(&config);
+    if was_killed {
+        assert_eq!(ends(&again.expect("what one start leaves the next one opens")), first);
+    }
+}
+
+/// Writes the files; false where the identity asks for more room than a test may take.
+fn write_store(dir: &Path, mut data: &[u8]) -> bool {
+    while let Some(([kind, number, high, low], rest)) = data.split_first_chunk::<4>() {
+        let len = usize::from(u16::from_be_bytes([*high, *low])).min(rest.len());
+        let (content, rest) = rest.split_at(len);
+        data = rest;
+        let mut content = content.to_vec();
+        let number = usize::from(*number);
+        let (path, full) = match kind % 7 {
+            0 => (format!("commitlog/{:020}", number * STORE_SEGMENT_BYTES), STORE_SEGMENT_BYTES),
+            1 => {
+                let (queue, file) = (number % 4, number / 4 * STORE_QUEUE_FILE_BYTES);
+                (format!("consumequeue/T/{queue}/{file:020}"), STORE_QUEUE_FILE_BYTES)
+            }
+            2 => (format!("index/{:017}", 20_260_101_000_000_000 + number), 0),
+            3 => ("checkpoint".to_owned(), 4096),
+            4 => ("abort".to_owned(), 0),
+            5 => {
+                let identity = Identity::decode(&String::from_utf8_lossy(&content));
+                if identity.is_ok_and(|i| i.segment_bytes > 1 << 20 || i.streams > 2) {
+                    return false;
+                }
+                ("ringmq.store".to_owned(), 0)
+            }
+            _ => (format!("consumequeue/T/{number}/x"), 0),
+        };
+        // The upper bit: the file is as long as what is there, not as it should be.
+        if kind & 0x80 == 0 {
+            content.resize(content.len().max(full), 0);
+        }
+        let path = dir.join(path);
+        let above = path.parent().expect("below the store");
+        std::fs::create_dir_all(above).expect("a directory");
+        std::fs::write(path, content).expect("a file");
+    }
+    true
+}
+
+fn store_config(root: &Path) -> StoreDirConfig {
+    StoreDirConfig {
+        root: root.to_path_buf(),
+        commit_log: root.join("commitlog"),
+        segment_bytes: STORE_SEGMENT_BYTES as u64,
+        queue_file_bytes: STORE_QUEUE_FILE_BYTES as u64,
+        streams: 1,
+        shards: 1,
+        window_bytes: 32 << 10,
+        window_dir: root.to_path_buf(),
+        flush: FlushMode::Sync,
+        sync_by: Some(SyncBy::Flush),
+        flush_interval_ns: 1_000_000,
+        read_uncommitted: false,
+        delay_levels: DelayLevels::default(),
+        retention: None,
+        index: true,
+        index_limits: IndexLimits { slots: 50, items: 300 },
+    }
 }
 
 /// Text of a configuration file.

@@ -43,6 +43,8 @@ pub(super) fn unsynced_bytes(config: &StoreDirConfig) -> u64 {
     }
 }
 
+/// No queue gets so far; a larger offset in a record, which no CRC covers, is damage, and its entry has no place in a file.
+const OFFSET_MAX: i64 = i64::MAX / 64;
 /// Where a record says its offset in its queue and its place in the log (store.md 2.2).
 const RECORD_PLACES: std::ops::Range<usize> = 20..36;
 /// Behind the end of the log at most this much can be left from writes of a process that died.
@@ -147,12 +149,15 @@ pub(super) fn open(
     opening.write_back_window()?;
     let checkpoint = opening.checkpoint()?;
     opening.foreign = checkpoint.is_some_and(|found| found.dispatched.is_none());
+    let is_lost = checkpoint.is_none() && !opening.bases.is_empty();
     let checkpoint = checkpoint.unwrap_or_default();
     let mine = |(topic, id): &&QueueName| stream_of(topic, *id, identity.streams) == stream;
     let names: Vec<&QueueName> = queue_names.iter().filter(mine).collect();
     let (end, queues) = opening.recover(&checkpoint, &names)?;
-    if !clean || opening.foreign {
-        // Java leaves old bytes behind the end of its log, and entries of records that it lost.
+    let is_other = is_lost || checkpoint.clean_end.unwrap_or(0) != end.end;
+    if !clean || opening.foreign || is_other {
+        // Java leaves old bytes behind the end of its log, and entries of records that it lost. Where the log does not
+        // end as a checkpoint says, it was damaged since.
         opening.clean_tail(end.end)?;
         opening.cut_queues(&queues)?;
         opening.sync_segments(checkpoint.dispatched.unwrap_or(0), end.end)?;
@@ -729,6 +734,9 @@ impl<'o> Rebuilt<'o> {
             return;
         }
         let offset = view.queue_offset().0;
+        if offset > OFFSET_MAX {
+            return;
+        }
         let key = (view.topic().to_vec(), id.0);
         let stream = self.stream;
         let queue = self.queues.entry(key).or_insert_with(|| {

@@ -36,6 +36,13 @@ impl fmt::Display for IdentityError {
 
 impl std::error::Error for IdentityError {}
 
+/// Whether segments can have this size in bytes: a multiple of 4096 within what Java can map.
+pub fn is_segment_size(bytes: u64) -> bool {
+    const BLOCK_BYTES: u64 = 4096;
+    const SEGMENT_BYTES_MAX: u64 = 2_147_479_552;
+    (BLOCK_BYTES..=SEGMENT_BYTES_MAX).contains(&bytes) && bytes.is_multiple_of(BLOCK_BYTES)
+}
+
 impl Identity {
     /// The file's text.
     pub fn encode(&self) -> String {
@@ -78,7 +85,8 @@ impl Identity {
         let streams = count.parse().ok().filter(|n| (1..=STREAMS_MAX).contains(n));
         let streams = streams.ok_or_else(|| bad("streams", count))?;
         let size = value("segmentBytes")?;
-        let segment_bytes = size.parse().map_err(|_| bad("segmentBytes", size))?;
+        let segment_bytes = size.parse().ok().filter(|bytes| is_segment_size(*bytes));
+        let segment_bytes = segment_bytes.ok_or_else(|| bad("segmentBytes", size))?;
         Ok(Identity { store_id, streams, segment_bytes })
     }
 }
@@ -98,6 +106,10 @@ mod tests {
         let good = Identity { store_id: 1, streams: 1, segment_bytes: 4096 }.encode();
         let error = |text: String| Identity::decode(&text).unwrap_err().to_string();
         assert!(error(good.replace("streams=1", "streams=0")).contains("streams"));
+        for size in ["0", "5", "4097", "-1", "9223372036854775807"] {
+            let text = good.replace("segmentBytes=4096", &format!("segmentBytes={size}"));
+            assert!(error(text).contains("segmentBytes"), "{size}");
+        }
         assert!(error(good.replace("version=1", "version=2")).contains("another release"));
         assert!(error(good.replace("storeId=", "x=")).contains("storeId is missing"));
         assert!(error(Identity::unfinished()).contains("layout was interrupted"));
