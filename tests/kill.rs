@@ -417,7 +417,18 @@ fn flip(log: &LogFiles, last: Option<u64>, random: &mut Random) {
     if start >= log.end {
         return;
     }
-    let at = start + random.below(log.end - start);
+    let mut at = start + random.below(log.end - start);
+    if start == safe
+        && let Some((file, within)) = log.file(safe)
+    {
+        // In the first record behind: where a change can be seen. Topic and properties have no checksum, in Java neither.
+        let mut head = [0; 88];
+        let read = file.read_at(&mut head, within).unwrap();
+        let body = u32::from_be_bytes(head[84..].try_into().unwrap());
+        if read == head.len() && (1..1 << 20).contains(&body) {
+            at = safe + 88 + random.below(u64::from(body));
+        }
+    }
     let Some((file, within)) = log.file(at) else { return };
     let mut byte = [0];
     file.read_exact_at(&mut byte, within).unwrap();
