@@ -24,6 +24,7 @@ use wire::ids::StreamId;
 mod device;
 mod foreign;
 mod index_dir;
+mod progress;
 mod stream_dir;
 
 /// File in the log directory of a store with more than one stream.

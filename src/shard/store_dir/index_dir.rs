@@ -1,7 +1,7 @@
 //! A stream's index at start: its files opened, and what they miss read from the log.
 
 use super::StorePaths;
-use super::stream_dir::Progress;
+use super::progress::Progress;
 use crate::disk::{Access, DiskFile, read_full_at};
 use crate::index_files::{StreamIndex, Trust};
 use std::io;

@@ -2,6 +2,7 @@
 
 use super::foreign;
 use super::index_dir::{self, IndexStart, OpenIndex};
+use super::progress::Progress;
 use super::{LastStop, StoreDirConfig, StoreError, StorePaths, create_segment, open_segment};
 use crate::boot::SegmentFiles;
 use crate::disk::{
@@ -14,7 +15,6 @@ use hashbrown::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use store::consume_queue::ConsumeQueue;
 use store::layout::checkpoint::Checkpoint;
 use store::layout::consume_queue::CqEntry;
@@ -772,36 +772,5 @@ impl<'o> Rebuilt<'o> {
             queue.show(queue.next());
         }
         (queues, self.gaps)
-    }
-}
-
-/// A line every second while a long scan runs.
-pub(super) struct Progress {
-    stream: StreamId,
-    from: u64,
-    limit: u64,
-    next: Instant,
-}
-
-impl Progress {
-    #[allow(clippy::disallowed_methods)] // Start-up has no turn whose time could be used.
-    pub(super) fn new(stream: StreamId, from: u64, limit: u64) -> Progress {
-        Progress { stream, from, limit, next: Instant::now() + Duration::from_secs(1) }
-    }
-
-    #[allow(clippy::disallowed_methods)] // As above.
-    pub(super) fn at(&mut self, position: u64) {
-        let now = Instant::now();
-        if now >= self.next {
-            self.next = now + Duration::from_secs(1);
-            let (done, all) = (position - self.from, (self.limit - self.from).max(1));
-            tracing::info!(
-                "stream {}: recovering, {} of at most {} MiB read ({} %)",
-                self.stream.0,
-                done >> 20,
-                all >> 20,
-                done * 100 / all
-            );
-        }
     }
 }
