@@ -50,7 +50,7 @@ fn read_range(tag: Option<i64>) -> Operations {
     }
     queue.show(queue.next());
     let (mut pieces, mut offset) = (Vec::new(), 0);
-    let limits = ReadLimits { count_max: 32, bytes_max: 256 << 10, span_max: u64::MAX };
+    let limits = ReadLimits { count_max: 32, bytes_max: 256 << 10 };
     Box::new(move |count| {
         for _ in 0..count {
             classify(&queue, offset).unwrap();

@@ -18,15 +18,15 @@ use shard::Cx;
 use std::collections::VecDeque;
 use store::Store;
 use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
-use store::read::{Piece, ReadLimits, ReadStatus, SCAN_ENTRIES_MAX, Selection, classify, select};
+use store::read::{Piece, ReadStatus, SCAN_ENTRIES_MAX, Selection, classify, select};
 use wire::message::MessageView;
 
 /// Cold jobs in flight on a shard.
 const IN_FLIGHT_MAX: usize = 64;
 /// Cold jobs in line on a shard; more are told to come again.
 const WAITING_MAX: usize = 65_536;
-/// Bytes of log from the first to the last record of one answer, unless one record is larger.
-const SPAN_BYTES_MAX: u64 = 2 * BLOCK_BYTES;
+/// Blocks that one answer waits for, unless its first record alone has more; what lies in others is for the next pull.
+const BLOCKS_MAX: usize = 16;
 /// Bytes read to learn a record's store time.
 const HEAD_BYTES: usize = 96;
 /// Blocks and runs that were not used for this long are given back.
@@ -233,7 +233,6 @@ fn choose<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull, entries:
     } else {
         memory_limits(broker, &pull)
     };
-    let limits = ReadLimits { span_max: SPAN_BYTES_MAX, ..limits };
     let entries = entries.iter().copied();
     let selection = select(entries, pull.offset, limits, |tags| pull.matches(tags), &mut pieces);
     if selection.status != ReadStatus::Found {
@@ -262,6 +261,9 @@ fn pin(
     for piece in &choice.pieces {
         if store.tail(piece.phy, piece.size as usize).is_some() {
             continue;
+        }
+        if choice.blocks.len() >= BLOCKS_MAX {
+            break;
         }
         let (start, end) = (piece.phy.position(), piece.phy.position() + u64::from(piece.size));
         for at in blocks::places(store, piece.phy.stream(), start, end) {

@@ -54,8 +54,6 @@ pub struct ReadLimits {
     pub count_max: usize,
     /// Bytes of messages.
     pub bytes_max: usize,
-    /// Bytes of log from the beginning of the first message to the end of the last one.
-    pub span_max: u64,
 }
 
 /// A record to return.
@@ -108,11 +106,9 @@ pub fn select(
     let mut bytes = 0usize;
     for entry in entries.take(SCAN_ENTRIES_MAX) {
         let size = entry.size as usize;
-        if let Some(first) = pieces.first()
-            && (pieces.len() >= limits.count_max
-                || bytes.saturating_add(size) > limits.bytes_max
-                || !entry.is_filler() && !within(first.phy, entry, limits.span_max))
-        {
+        let full =
+            pieces.len() >= limits.count_max || bytes.saturating_add(size) > limits.bytes_max;
+        if full && !pieces.is_empty() {
             break;
         }
         next += 1;
@@ -130,11 +126,6 @@ pub fn select(
     Selection { status, next }
 }
 
-fn within(first: PhyOffset, entry: CqEntry, span_max: u64) -> bool {
-    entry.phy.stream() == first.stream() && entry.end().saturating_sub(first.position()) <= span_max
-        || span_max == u64::MAX
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,7 +141,7 @@ mod tests {
         sizes.iter().enumerate().map(entry).collect()
     }
 
-    const LIMITS: ReadLimits = ReadLimits { count_max: 3, bytes_max: 100, span_max: u64::MAX };
+    const LIMITS: ReadLimits = ReadLimits { count_max: 3, bytes_max: 100 };
 
     #[test]
     fn limits_stop_but_the_first_message_always_goes() {

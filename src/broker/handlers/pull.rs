@@ -248,7 +248,7 @@ fn hot<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: &Pull) -> Option<
 /// Limits of a pull whose messages are recent.
 pub(crate) fn memory_limits(broker: &Broker, pull: &Pull) -> ReadLimits {
     let bytes_max = broker.settings.config.max_transfer_bytes_in_memory as usize;
-    ReadLimits { count_max: pull.count_max, bytes_max, span_max: u64::MAX }
+    ReadLimits { count_max: pull.count_max, bytes_max }
 }
 
 /// Limits of a pull further behind than the machine's memory is taken to hold.
@@ -257,7 +257,6 @@ pub(crate) fn disk_limits(broker: &Broker, pull: &Pull) -> ReadLimits {
     ReadLimits {
         count_max: pull.count_max.min(config.max_transfer_count_in_disk as usize).max(1),
         bytes_max: config.max_transfer_bytes_in_disk as usize,
-        span_max: u64::MAX,
     }
 }
 
