@@ -282,3 +282,29 @@ fn above_the_warning_level_sends_are_refused_and_old_segments_are_given_up() {
     drop(server);
     drop(disk);
 }
+
+#[test]
+fn what_cannot_be_read_is_an_error_and_not_the_end_of_a_queue() {
+    let data = Data::new();
+    let setting = setting(1, "");
+    let server = Server::start(data.path(), &setting);
+    let topic = server.topic();
+    let mut ledger = Ledger::new();
+    assert!(send(&server, topic, &mut ledger, 800).is_none());
+    assert!(server.stop().success());
+    // Nothing is in memory now. A directory opens, but does not read.
+    let server = Server::start(data.path(), &setting);
+    let file = data.store().join("consumequeue").join(topic).join("0/00000000000000000000");
+    let aside = data.path().join("aside");
+    fs::rename(&file, &aside).unwrap();
+    fs::create_dir(&file).unwrap();
+    let mut consumer = Consumer::new(server.connect(TIMEOUT).unwrap(), "C");
+    let error = consumer.pull(&Pull::new(topic, 0, 0)).unwrap_err();
+    assert_eq!(error.refused_code(), Some(response::SYSTEM_ERROR), "{error}");
+    assert!(error.to_string().contains("stage read"), "{error}");
+    fs::remove_dir(&file).unwrap();
+    fs::rename(&aside, &file).unwrap();
+    check(&server, topic, &ledger);
+    drop(consumer);
+    assert!(server.stop().success());
+}

@@ -10,7 +10,9 @@ mod runs;
 use crate::app::{Broker, Host, TimerKind, timer_key};
 use crate::fetch::{self, Fetch};
 use crate::handlers::offset::Search;
-use crate::handlers::pull::{Pull, answer, come_again, disk_limits, from_memory, memory_limits};
+use crate::handlers::pull::{
+    Pull, answer, come_again, disk_limits, from_memory, memory_limits, refuse_pull,
+};
 use base::time::MonoNs;
 use blocks::{BLOCK_BYTES, BlockAt, Blocks};
 use runs::Runs;
@@ -29,6 +31,9 @@ const WAITING_MAX: usize = 65_536;
 const BLOCKS_MAX: usize = 16;
 /// Bytes read to learn a record's store time.
 const HEAD_BYTES: usize = 96;
+/// Remark when the disk does not give what was asked of it.
+const READ_FAILED: &str =
+    "stage read: the disk failed to read old messages; the broker's log says why";
 /// Blocks and runs that were not used for this long are given back.
 const IDLE_MS: u64 = 10_000;
 
@@ -59,6 +64,8 @@ struct Choice {
     selection: Selection,
     blocks: Vec<BlockAt>,
     missing: usize,
+    /// One of them could not be read.
+    failed: bool,
 }
 
 struct Cold {
@@ -257,7 +264,7 @@ fn pin(
     selection: Selection,
     token: u64,
 ) -> Choice {
-    let mut choice = Choice { pieces, selection, blocks: Vec::new(), missing: 0 };
+    let mut choice = Choice { pieces, selection, blocks: Vec::new(), missing: 0, failed: false };
     for piece in &choice.pieces {
         if store.tail(piece.phy, piece.size as usize).is_some() {
             continue;
@@ -301,6 +308,8 @@ fn finish_pull<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64) {
     let ColdPulls { blocks, scratch, .. } = &mut broker.cold;
     if cx.is_full(pull.conn) {
         come_again(cx, &pull);
+    } else if choice.failed {
+        refuse_pull(cx, &pull, READ_FAILED);
     } else {
         let (count, selection) = check(cx.store(), blocks, scratch, &pull, &choice);
         let pieces = choice.pieces.get(..count).unwrap_or_default();
@@ -412,6 +421,7 @@ pub(crate) fn on_read<H: Host>(
     token: u64,
     result: Result<Vec<u8>, i32>,
 ) {
+    let failed = result.is_err();
     let bytes = result.unwrap_or_else(|error| {
         let error = std::io::Error::from_raw_os_error(error);
         tracing::warn!("reading old messages failed: {error}");
@@ -420,18 +430,30 @@ pub(crate) fn on_read<H: Host>(
     if token & TOKEN_BLOCK != 0 {
         let slot = u32::try_from(token & !TOKEN_BLOCK).expect("a slot number");
         for token in broker.cold.blocks.loaded(slot, bytes) {
-            block_is_there(broker, cx, token);
+            block_is_there(broker, cx, token, failed);
         }
+    } else if failed {
+        on_job_failed(broker, cx, token);
     } else {
         on_job_read(broker, cx, token, &bytes);
     }
     next_in_line(broker, cx);
 }
 
-fn block_is_there<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64) {
+/// What cannot be read now is neither missing nor skipped: the client hears of an error and comes again.
+fn on_job_failed<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64) {
+    match broker.cold.take(token).job {
+        Job::Pull(pull) => refuse_pull(cx, &pull, READ_FAILED),
+        Job::Search(search) => search.refuse(cx, READ_FAILED),
+        Job::Fetch(fetch) => fetch::refuse(cx, fetch, READ_FAILED),
+    }
+}
+
+fn block_is_there<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64, failed: bool) {
     let cold = broker.cold.slots[slot(token)].as_mut().expect("a waiting job stays");
     let Stage::Blocks(choice) = &mut cold.stage else { unreachable!("it waits for blocks") };
     choice.missing -= 1;
+    choice.failed |= failed;
     if choice.missing == 0 {
         finish_pull(broker, cx, token);
     }

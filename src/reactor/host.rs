@@ -7,7 +7,7 @@
 
 use crate::affinity::Cpu;
 use crate::sys;
-use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
+use glommio::{LocalExecutorBuilder, Placement};
 use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -126,7 +126,6 @@ where
         .name(name)
         .io_memory(GLOMMIO_IO_BYTES)
         .ring_depth(16)
-        .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
         .spawn(move || async move {
             let Beside { jobs, results, waker, thread } = beside;
             let lines = Rc::new(Lines { jobs, results, outstanding: Cell::new(0) });

@@ -303,6 +303,14 @@ pub(crate) fn wake<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: &mut 
     true
 }
 
+/// Answers an error of ours: the client keeps its offset and asks again in a while.
+pub(crate) fn refuse_pull<H: Host>(cx: &mut Cx<'_, H>, pull: &Pull, remark: &str) {
+    let head = crate::handlers::reply_head(response::SYSTEM_ERROR, pull.opaque);
+    let mut writer = FrameWriter::begin(cx.output(pull.conn), head);
+    writer.remark(remark);
+    writer.finish();
+}
+
 /// The client does not read what it was sent: it gets no messages now, and is told to ask again.
 pub(crate) fn come_again<H: Host>(cx: &mut Cx<'_, H>, pull: &Pull) {
     let selection = Selection { status: ReadStatus::MessageWasRemoving, next: pull.offset };
