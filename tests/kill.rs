@@ -24,7 +24,7 @@ use wire::{MessageId, PhyOffset};
 const QUEUES: i32 = 8;
 const WRITERS: usize = 5;
 const SEGMENT_BYTES: u64 = 4 << 20;
-/// Age of a segment that may go; `fileReservedTime` is an hour.
+/// Age that segments are given; `fileReservedTime` is an hour.
 const OLD: Duration = Duration::from_secs(30 * 3600);
 const HOURS: &str = "0;1;2;3;4;5;6;7;8;9;10;11;12;13;14;15;16;17;18;19;20;21;22;23";
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -80,7 +80,7 @@ struct Ledger {
     open: HashMap<u64, Sent>,
     /// Per stream, the position of the last record that counts.
     last: HashMap<u16, u64>,
-    /// Per stream, the position below which segments are gone or old enough to go.
+    /// Per stream, the position below which segments were made old: they may go.
     old: HashMap<u16, u64>,
 }
 
@@ -190,20 +190,24 @@ fn check(received: &Received) -> Body {
     of
 }
 
-/// Makes old segments older than they may become, now and then, but the newest of a stream.
-fn age(data: &Data, stop: &AtomicBool, mut random: Random) {
+/// Makes segments older than they may become, now and then, but the newest of a stream; the ends of the last ones.
+fn age(data: &Data, stop: &AtomicBool, mut random: Random) -> HashMap<u16, u64> {
+    let mut old: HashMap<u16, u64> = HashMap::new();
     while !stop.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(random.below(300)));
-        for (_, segments) in streams(data) {
+        for (stream, segments) in streams(data) {
             let count = random.index(segments.len().saturating_sub(2)).min(random.index(6));
-            for (_, path) in segments.iter().take(count) {
+            for (base, path) in segments.iter().take(count) {
                 // It may be gone by now.
                 let Ok(file) = OpenOptions::new().write(true).open(path) else { continue };
-                let times = FileTimes::new().set_modified(SystemTime::now() - 2 * OLD);
+                let times = FileTimes::new().set_modified(SystemTime::now() - OLD);
                 file.set_times(times).unwrap();
+                let end = old.entry(stream).or_default();
+                *end = (*end).max(base + SEGMENT_BYTES);
             }
         }
     }
+    old
 }
 
 /// Runs load for `life`; afterwards the process is gone.
@@ -218,7 +222,7 @@ fn live(
     let topic = server.topic();
     let stop = AtomicBool::new(false);
     let starts: Vec<i64> = (0..QUEUES).map(|queue| next_offset(ledger, queue)).collect();
-    let (sent, seen) = std::thread::scope(|scope| {
+    let (sent, seen, old) = std::thread::scope(|scope| {
         let (server, stop, starts) = (&server, &stop, &starts);
         let forks: Vec<Random> = (0..WRITERS).map(|_| random.fork()).collect();
         let writers: Vec<_> = forks
@@ -228,7 +232,7 @@ fn live(
         let fork = random.fork();
         let reader = scope.spawn(move || read(server, topic, starts, stop, fork));
         let fork = random.fork();
-        scope.spawn(move || age(data, stop, fork));
+        let ager = scope.spawn(move || age(data, stop, fork));
         std::thread::sleep(life);
         if kill {
             server.kill_now();
@@ -237,13 +241,17 @@ fn live(
         }
         let sent: Vec<Sent> = writers.into_iter().flat_map(|w| w.join().unwrap()).collect();
         stop.store(true, Ordering::Relaxed);
-        (sent, reader.join().unwrap())
+        (sent, reader.join().unwrap(), ager.join().unwrap())
     });
     if kill {
         server.kill();
     } else {
         let status = server.stop();
         assert!(status.success(), "an orderly stop ended with {status}");
+    }
+    for (stream, end) in old {
+        let known = ledger.old.entry(stream).or_default();
+        *known = (*known).max(end);
     }
     ledger.enter(sent, &seen);
 }
@@ -408,20 +416,6 @@ fn log_files(data: &Data) -> Vec<(u16, LogFiles)> {
     streams(data).into_iter().map(with_end).collect()
 }
 
-/// Per stream, the position below which segments are gone or old enough to go.
-fn old_positions(data: &Data) -> HashMap<u16, u64> {
-    let is_old = |path: &PathBuf| {
-        let modified = path.metadata().unwrap().modified().unwrap();
-        modified.elapsed().is_ok_and(|age| age > OLD)
-    };
-    let position = |segments: Vec<(u64, PathBuf)>| {
-        let first = segments.first().map_or(0, |(base, _)| *base);
-        let old = segments.iter().take_while(|(_, path)| is_old(path)).count() as u64;
-        first + old * SEGMENT_BYTES
-    };
-    streams(data).into_iter().map(|(stream, segments)| (stream, position(segments))).collect()
-}
-
 impl LogFiles {
     fn file(&self, position: u64) -> Option<(File, u64)> {
         let base = position - position % SEGMENT_BYTES;
@@ -557,7 +551,6 @@ fn round(number: u64, random: &mut Random, is_long: bool) {
         let is_lossy = !is_sync && matches!(accident, Accident::NoWindows | Accident::FlippedBit);
         let accident = if is_lossy { Accident::NoWindows } else { accident };
         let settled = ledger.settled.len();
-        ledger.old = old_positions(&data);
         happen(accident, &data, &ledger, random);
         if accident == Accident::KilledStart {
             let life = Duration::from_millis(random.below(300));
