@@ -78,12 +78,14 @@ impl QueueFiles {
     /// A queue begins: what its directory holds is of a deleted topic of that name, whose files could not be removed then.
     /// Where they cannot be removed now either, nothing may be written: a start would take them for this queue's.
     fn begin(&mut self, dir: &Path) -> io::Result<()> {
+        match self.disk.remove_dir_all(dir) {
+            // As nearly always: then there is nothing to forget, and looking through all open files for it takes long.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            removed => removed?,
+        }
         self.open.retain(|path, _| !path.starts_with(dir));
         self.unsynced.retain(|path| !path.starts_with(dir));
-        match self.disk.remove_dir_all(dir) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            Ok(()) | Err(_) => Ok(()),
-        }
+        Ok(())
     }
 
     /// Makes everything written so far durable.
@@ -114,18 +116,6 @@ impl QueueFiles {
             }
         }
         Ok(())
-    }
-
-    /// Deletes all queues of a topic.
-    pub fn remove_topic(&mut self, topic: &[u8]) -> io::Result<()> {
-        let dir = queue_dir(&self.root, topic, QueueId(0))?;
-        let dir = dir.parent().expect("a queue lies in its topic").to_path_buf();
-        self.open.retain(|path, _| !path.starts_with(&dir));
-        self.unsynced.retain(|path| !path.starts_with(&dir));
-        match self.disk.remove_dir_all(&dir) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            Ok(()) | Err(_) => Ok(()),
-        }
     }
 
     /// Finds the first entry whose record is at or behind the log's start, and deletes the files before it; the last one stays.
