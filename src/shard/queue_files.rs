@@ -196,11 +196,7 @@ pub fn read_entries(
     let at = u64::try_from(first).map_err(|_| io::ErrorKind::InvalidInput)? * ENTRY_BYTES as u64;
     let base = at - at % paths.queue_file_bytes;
     let path = queue_dir(&paths.consume_queue, topic, queue)?.join(segment::name(base));
-    let file = match paths.disk.open(&path, Access::Read) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(e),
-    };
+    let file = paths.disk.open(&path, Access::Read)?;
     let room = usize::try_from(base + paths.queue_file_bytes - at).unwrap_or(usize::MAX);
     let mut bytes = vec![0; room.min(count * ENTRY_BYTES)];
     let filled = read_full_at(&*file, &mut bytes, at - base)?;
@@ -482,8 +478,7 @@ mod tests {
         let paths = StorePaths::for_test(dir.path(), dir.path(), FILE_BYTES);
         let bytes = read_entries(&paths, b"T", QueueId(3), 8, 100).unwrap();
         assert_eq!(bytes, entries(25)[160..200], "to the end of that file");
-        let none = read_entries(&paths, b"T", QueueId(3), 30, 9).unwrap();
-        assert!(none.is_empty());
+        assert!(read_entries(&paths, b"T", QueueId(3), 30, 9).is_err(), "no such file");
     }
 
     #[test]
