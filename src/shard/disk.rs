@@ -4,6 +4,7 @@
 //! leaves. Not here: the log's direct writes and syncs on the ring, which take the descriptors of `ring_file`, and
 //! the windows in shared memory.
 
+use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -274,8 +275,11 @@ impl Disk for LocalDisk {
         let mut options = OpenOptions::new();
         let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
         let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-        rustix::fs::fcntl_lock(&file, exclusive)
-            .map_err(|error| io::Error::new(io::ErrorKind::WouldBlock, error))?;
+        rustix::fs::fcntl_lock(&file, exclusive).map_err(|error| match error {
+            Errno::ACCESS | Errno::AGAIN => io::Error::new(io::ErrorKind::WouldBlock, error),
+            // For one, a file system that has no locks.
+            other => io::Error::from(other),
+        })?;
         file.write_all(b"lock")?;
         Ok(Some(file))
     }

@@ -27,8 +27,9 @@ pub(crate) use load::Trust;
 const SYNC_INTERVAL_NS: u64 = 60_000_000_000;
 /// Pause between two warnings that a stream's index cannot be written.
 const WARNING_INTERVAL_NS: u64 = 60_000_000_000;
-/// Items that one query looks at per file: a key that millions of records have is followed no further back.
-const STEPS_MAX: u32 = 4_000_000;
+/// Items that one query looks at per file, some 0.1 s of the background thread when they are in memory: a key that more
+/// records have is followed no further back.
+const STEPS_MAX: u32 = 200_000;
 
 /// Where a stream's index lies.
 #[derive(Clone, Debug)]

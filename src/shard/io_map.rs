@@ -27,7 +27,7 @@ pub(crate) enum JobDone<D> {
     Segment { stream: StreamId, base: u64, result: io::Result<(File, File)> },
     Trimmed { files: Box<DerivedFiles>, trimmed: Vec<Trimmed> },
     Look(io::Result<DiskLook>),
-    Deleted { stream: StreamId, base: u64, why: Why, result: io::Result<Box<dyn DiskFile>> },
+    Deleted { stream: StreamId, base: u64, why: Why, result: io::Result<Option<Box<dyn DiskFile>>> },
     Done,
     Derived { files: Box<DerivedFiles>, result: io::Result<()> },
     IndexQuery { files: Box<DerivedFiles>, token: u64, hits: Vec<u8> },
@@ -143,7 +143,7 @@ impl IoMap {
         reactor: &mut Reactor,
         background: &Background<JobDone<D>>,
         (stream, base): (StreamId, u64),
-        file: Box<dyn DiskFile>,
+        file: Option<Box<dyn DiskFile>>,
     ) {
         let gone = |s: &OpenSegment| s.stream == stream && s.base == base;
         for segment in self.segments.iter().filter(|s| gone(s)) {
@@ -153,6 +153,7 @@ impl IoMap {
             }
         }
         self.segments.retain(|s| !gone(s));
+        let Some(file) = file else { return };
         background.submit(Box::new(move || {
             retention::shrink(&*file);
             JobDone::Done
@@ -178,9 +179,9 @@ impl IoMap {
         let mut files = self.derived.take().expect("checked above");
         self.is_query_next = true;
         let paths = Arc::clone(&self.paths);
-        if let QueueStep::Trim(trims) = step {
+        if let QueueStep::Trim { queues, starts } = step {
             background.submit(Box::new(move || {
-                let trimmed = retention::trim(&mut files, &trims);
+                let trimmed = retention::trim(&mut files, &queues, &starts);
                 JobDone::Trimmed { files, trimmed }
             }));
             return;
@@ -358,7 +359,7 @@ pub(crate) fn run_step(
                 write_checkpoint(paths, stream, &checkpoint)
             })
         }
-        QueueStep::Trim(_) => unreachable!("answered with what was found"),
+        QueueStep::Trim { .. } => unreachable!("answered with what was found"),
     }
 }
 

@@ -24,7 +24,9 @@ use wire::ids::StreamId;
 mod device;
 mod foreign;
 mod index_dir;
+mod old_window;
 mod progress;
+mod rebuilt;
 mod stream_dir;
 
 /// File in the log directory of a store with more than one stream.
@@ -238,7 +240,9 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
     }
     if last != LastStop::Orderly {
         // What a dead process did is in the page cache only, names too, and recovery has built on it.
-        disk.sync_file_system(&paths.root).map_err(StoreError::io(&paths.root, "syncing"))?;
+        for dir in [&paths.root, &paths.log_dir(StreamId(0))] {
+            disk.sync_file_system(dir).map_err(StoreError::io(dir, "syncing"))?;
+        }
         mark_running(&*disk, &paths.abort(), config)
             .map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
     }
@@ -412,14 +416,15 @@ pub(crate) fn create_segment(
     disk::make_durable_dirs(disk, dir)?;
     let path = dir.join(segment::name(base));
     let file = disk.open(&path, Access::CreateNew)?;
-    if let Err(error) = file.allocate(bytes) {
+    let made = file.allocate(bytes).and_then(|()| file.sync_all()).and_then(|()| {
+        disk.sync_dir(dir)?;
+        open_segment(disk, &path)
+    });
+    if made.is_err() {
+        // Nothing is in it: the next try makes it again.
         disk.remove_file(&path)?;
-        return Err(error);
     }
-    file.sync_all()?;
-    disk.sync_dir(dir)?;
-    drop(file);
-    open_segment(disk, &path)
+    made
 }
 
 /// Opens a segment file for direct writes and buffered reads.
@@ -466,8 +471,14 @@ mod tests {
     }
 
     fn record(position: u64) -> Vec<u8> {
+        message(position, 0)
+    }
+
+    const BODY: [u8; 6000] = [7; 6000];
+
+    fn new_message<'m>() -> wire::message::NewMessage<'m> {
         let host = "127.0.0.1:10911".parse().unwrap();
-        let message = wire::message::NewMessage {
+        wire::message::NewMessage {
             queue_id: wire::ids::QueueId(0),
             flag: 0,
             sys_flag: 0,
@@ -476,13 +487,17 @@ mod tests {
             store_host: host,
             reconsume_times: 0,
             prepared_transaction_offset: 0,
-            body: &[7; 6000],
+            body: &BODY,
             topic: b"T",
             properties: b"a\x01b\x02",
-        };
+        }
+    }
+
+    fn message(position: u64, offset: i64) -> Vec<u8> {
+        let message = new_message();
         let mut bytes = vec![0; message.encoded_len()];
         let place = wire::message::Place {
-            queue_offset: wire::ids::QueueOffset(0),
+            queue_offset: wire::ids::QueueOffset(offset),
             phy_offset: wire::ids::PhyOffset::new(StreamId(0), position),
             store_timestamp: base::time::WallMs(9),
         };
@@ -510,6 +525,79 @@ mod tests {
         let window = fs::OpenOptions::new().write(true).open(window).unwrap();
         window.write_all_at(&zeros, 4096).unwrap();
         assert_eq!(end(open(&config(dir.path())).unwrap()), bytes.len() as u64);
+    }
+
+    /// Messages of one queue with these offsets, one after the other; the bounds and length of the queue that is found.
+    fn queue_of(offsets: &[i64]) -> (i64, i64, usize) {
+        let dir = tempfile::tempdir().unwrap();
+        let size = SEGMENT * 4;
+        let config = StoreDirConfig { segment_bytes: size, ..config(dir.path()) };
+        drop(open(&config).unwrap());
+        let log = dir.path().join("commitlog").join(segment::name(0));
+        let log = fs::OpenOptions::new().write(true).open(log).unwrap();
+        let mut at = 0;
+        for offset in offsets {
+            let bytes = message(at, *offset);
+            log.write_all_at(&bytes, at).unwrap();
+            at += bytes.len() as u64;
+        }
+        let open = open(&config).unwrap();
+        let store = &open.shards[0].store;
+        let queue = store.queues().find(b"T", wire::ids::QueueId(0)).unwrap();
+        let queue = store.queue(queue);
+        let entries = queue.visible_from(queue.min()).filter(|entry| !entry.is_filler());
+        (queue.min(), queue.next(), entries.count())
+    }
+
+    #[test]
+    fn an_offset_that_no_other_record_confirms_does_not_change_its_queue() {
+        assert_eq!(queue_of(&[0, 1, 2, 3]), (0, 4, 4));
+        assert_eq!(queue_of(&[0, 1, 1 << 40 | 2, 3]), (0, 4, 3), "a bit was added");
+        assert_eq!(queue_of(&[4, 5, 2, 7]), (4, 8, 3), "a bit was taken");
+        assert_eq!(queue_of(&[0, 1, 2, 0, 1]), (0, 2, 2), "the topic was made again");
+        assert_eq!(
+            queue_of(&[5, 6, 2, 3, 4]),
+            (2, 5, 3),
+            "the same, and its first messages are lost"
+        );
+        assert_eq!(queue_of(&[0, 9000, 9001]), (0, 9002, 3), "many were lost");
+        assert_eq!(queue_of(&[0, 1, 9000]), (0, 9001, 3), "and one is left behind them");
+    }
+
+    #[test]
+    fn what_another_broker_wrote_is_not_overwritten_from_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(&config(dir.path())).unwrap());
+        let log = dir.path().join("commitlog").join(segment::name(0));
+        let log = fs::OpenOptions::new().read(true).write(true).open(log).unwrap();
+        let first = record(0);
+        log.write_all_at(&first, 0).unwrap();
+        let mut opened = open(&config(dir.path())).unwrap();
+        // Our process has two messages in its window; the disk has neither when it dies.
+        let end = first.len() as u64;
+        let store = &mut opened.shards[0].store;
+        let queue = store.find_or_create(b"T", wire::ids::QueueId(0), StreamId(0));
+        let now = base::time::Now { wall: base::time::WallMs(5), mono: base::time::MonoNs(9) };
+        for _ in 0..2 {
+            let mut batch = store.begin(queue, new_message().encoded_len(), now).unwrap();
+            batch.push(&new_message(), 0);
+            batch.finish();
+        }
+        assert_eq!(store.stream(StreamId(0)).appended(), 3 * end);
+        store.plan(now, &mut Vec::new());
+        drop(opened);
+        // Java goes on where the disk ends.
+        let theirs = message(end, 1);
+        log.write_all_at(&theirs, end).unwrap();
+        let opened = open(&config(dir.path())).unwrap();
+        let stream = opened.shards[0].store.stream(StreamId(0));
+        assert_eq!(stream.appended(), end + theirs.len() as u64);
+        let mut on_disk = vec![0; theirs.len()];
+        log.read_exact_at(&mut on_disk, end).unwrap();
+        assert_eq!(on_disk, theirs);
+        let kept = fs::read_dir(dir.path().join("cut")).unwrap().map(|e| e.unwrap().file_name());
+        let kept: Vec<String> = kept.map(|name| name.into_string().unwrap()).collect();
+        assert_eq!(kept, [format!("stream-0-{}-window", segment::name(end))]);
     }
 
     #[test]

@@ -19,10 +19,8 @@ pub use upkeep::UpkeepStep;
 use wire::ids::{PhyOffset, QueueOffset, StreamId};
 use wire::message::{NewMessage, Place};
 
-/// `ENOSPC`: the disk is full, which passes.
-const NO_SPACE: i32 = 28;
-/// `EDQUOT`: the same for a quota.
-const NO_QUOTA: i32 = 122;
+/// Errors that pass: `ENOSPC`, `EDQUOT`, and `ENFILE` and `EMFILE`, as clients come and go.
+const NO_ROOM: [i32; 4] = [28, 122, 23, 24];
 /// Pause after a file could not be written for want of room.
 const ROOM_RETRY_NS: u64 = 1_000_000_000;
 
@@ -113,7 +111,10 @@ struct StreamState {
     /// A record's end at or below the flushed frontier, which itself may lie inside a record.
     durable_end: u64,
     index: WaitingIndex,
+    /// The newest one that is on the disk.
     checkpoint: Checkpoint,
+    /// One that is on its way there.
+    next_checkpoint: Option<Checkpoint>,
     /// Store time of the newest message, ms.
     last_timestamp: i64,
     /// Messages appended since the start.
@@ -200,6 +201,7 @@ impl Store {
                     index: WaitingIndex::new(stream.id(), config.index),
                     stream,
                     checkpoint,
+                    next_checkpoint: None,
                     last_timestamp: checkpoint.log_timestamp,
                     messages: 0,
                 })
@@ -438,7 +440,9 @@ impl Store {
     pub fn on_segment(&mut self, stream: StreamId, base: u64, error: Option<i32>) {
         match error {
             None => self.state_mut(stream).stream.on_segment(base),
-            Some(NO_SPACE | NO_QUOTA) => self.state_mut(stream).stream.on_no_room(base),
+            Some(error) if NO_ROOM.contains(&error) => {
+                self.state_mut(stream).stream.on_no_room(base);
+            }
             Some(error) => self.fail(Failure { stream, error }),
         }
     }
@@ -468,10 +472,14 @@ impl Store {
             return None;
         }
         if self.trim.is_due(&self.round)
-            && let Some(batch) = self.next_trim()
+            && let Some(queues) = self.next_trim()
         {
             self.trim.in_flight = true;
-            return Some(QueueStep::Trim(batch));
+            let start = |s: &StreamState| s.stream.phy(s.stream.start());
+            return Some(QueueStep::Trim {
+                queues,
+                starts: self.streams.iter().map(start).collect(),
+            });
         }
         let settled = || self.streams.iter().all(|s| s.stream.is_settled());
         let work = !self.dirty.is_empty()
@@ -550,7 +558,7 @@ impl Store {
             let time = state.last_timestamp;
             let settled =
                 closing && state.stream.is_settled() && state.stream.flushed() == *flushed;
-            state.checkpoint = Checkpoint {
+            let next = Checkpoint {
                 log_timestamp: time,
                 queue_timestamp: time,
                 dispatched: Some(*flushed),
@@ -559,7 +567,8 @@ impl Store {
                 indexed: state.index.complete_to(*flushed).or(state.checkpoint.indexed),
                 ..state.checkpoint
             };
-            list.push((*id, state.checkpoint));
+            state.next_checkpoint = Some(next);
+            list.push((*id, next));
         }
         list
     }
@@ -567,10 +576,13 @@ impl Store {
     /// What `plan_queues` asked for (but a trim) is done. Without room it is tried again later; nothing is accepted
     /// until then, so that memory does not fill with entries.
     pub fn on_queues(&mut self, error: Option<i32>, now: MonoNs) {
-        if let Some(NO_SPACE | NO_QUOTA) = error {
+        if error.is_some_and(|error| NO_ROOM.contains(&error)) {
             self.lacks_room = true;
             self.checkpoint_wanted = true;
             self.checkpoint_lost = true;
+            for state in &mut self.streams {
+                state.next_checkpoint = None;
+            }
             for no in self.round.give_up(MonoNs(now.0 + ROOM_RETRY_NS)) {
                 self.mark_dirty(no);
             }
@@ -582,8 +594,13 @@ impl Store {
             return;
         }
         self.lacks_room = false;
-        for state in self.streams.iter_mut().filter(|s| s.index.is_handed_out()) {
-            state.index.done(true);
+        for state in &mut self.streams {
+            if state.index.is_handed_out() {
+                state.index.done(true);
+            }
+            if let Some(written) = state.next_checkpoint.take() {
+                state.checkpoint = written;
+            }
         }
         for (no, offset) in self.round.done() {
             let queue = self.queues.get_mut(no);
@@ -631,8 +648,14 @@ impl Store {
 /// Work for the background thread.
 #[derive(Debug)]
 pub enum QueueStep {
-    /// Find where these queues begin now and delete what lies before; answered by `Store::on_trimmed`.
-    Trim(Vec<QueueTrim>),
+    /// Delete index files before the starts of the streams, find where these queues begin now and delete what lies before;
+    /// answered by `Store::on_trimmed`.
+    Trim {
+        /// Perhaps none.
+        queues: Vec<QueueTrim>,
+        /// Start of each stream.
+        starts: Vec<PhyOffset>,
+    },
     /// Write these entries to their queues' files.
     Write(Vec<QueueWrite>),
     /// Add these entries to the stream's index files.

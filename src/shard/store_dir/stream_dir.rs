@@ -3,18 +3,17 @@
 use super::foreign;
 use super::index_dir::{self, IndexStart, OpenIndex};
 use super::progress::Progress;
+use super::rebuilt::Rebuilt;
 use super::{LastStop, StoreDirConfig, StoreError, StorePaths, create_segment, open_segment};
 use crate::boot::SegmentFiles;
 use crate::disk::{
     Access, Disk, DiskFile, make_durable_dirs, read_file, read_full_at, replace_file, write_full_at,
 };
-use crate::queue_files::{FilesExpected, check_files, cut_entries, extent, first_at, queue_dir};
+use crate::queue_files::{cut_entries, queue_dir};
 use buf::BLOCK_BYTES;
-use buf::window::{Window, WindowFrontiers, WindowIdentity};
-use hashbrown::HashMap;
+use buf::window::{Window, WindowIdentity};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use store::consume_queue::ConsumeQueue;
 use store::layout::checkpoint::Checkpoint;
 use store::layout::consume_queue::CqEntry;
@@ -25,8 +24,7 @@ use store::recovery::{ScanEnd, ScanRange, scan};
 use store::segments::Segments;
 use store::stream::{FlushMode, Stream, StreamConfig, SyncBy};
 use wire::ids::{PhyOffset, QueueId, StreamId};
-use wire::message::{MessageView, Probe, probe};
-use wire::sys_flag::{INNER_BATCH, is_consumable};
+use wire::message::{Probe, probe};
 
 /// With ASYNC_FLUSH whole blocks are written once this much waits.
 const WRITE_BATCH_BYTES: u64 = 256 << 10;
@@ -43,8 +41,6 @@ pub(super) fn unsynced_bytes(config: &StoreDirConfig) -> u64 {
     }
 }
 
-/// No queue gets so far; a larger offset in a record, which no CRC covers, is damage, and its entry has no place in a file.
-const OFFSET_MAX: i64 = i64::MAX / 64;
 /// Where a record says its offset in its queue and its place in the log (store.md 2.2).
 const RECORD_PLACES: std::ops::Range<usize> = 20..36;
 /// Behind the end of the log at most this much can be left from writes of a process that died.
@@ -93,21 +89,21 @@ pub(super) fn segment_bases(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, Sto
 }
 
 pub(super) struct Opening<'o> {
-    config: &'o StoreDirConfig,
+    pub(super) config: &'o StoreDirConfig,
     pub(super) paths: &'o StorePaths,
     pub(super) disk: &'o dyn Disk,
     pub(super) stream: StreamId,
-    dir: PathBuf,
-    window_path: PathBuf,
-    window_identity: WindowIdentity,
+    pub(super) dir: PathBuf,
+    pub(super) window_path: PathBuf,
+    pub(super) window_identity: WindowIdentity,
     pub(super) bases: Vec<u64>,
     pub(super) clean: bool,
     /// Log that the last process may have written behind what was durable.
     unsynced_bytes: Option<u64>,
     /// Java wrote the checkpoint, and so perhaps the log, since we did.
-    foreign: bool,
+    pub(super) foreign: bool,
     /// The window of a process that died on this boot of the machine was there.
-    window_found: bool,
+    pub(super) window_found: bool,
 }
 
 pub(super) fn open(
@@ -146,9 +142,9 @@ pub(super) fn open(
     };
     opening.check_segments()?;
     opening.await_old_writes()?;
-    opening.write_back_window()?;
     let checkpoint = opening.checkpoint()?;
     opening.foreign = checkpoint.is_some_and(|found| found.dispatched.is_none());
+    opening.write_back_window(checkpoint.and_then(|known| known.dispatched))?;
     let is_lost = checkpoint.is_none() && !opening.bases.is_empty();
     let checkpoint = checkpoint.unwrap_or_default();
     let mine = |(topic, id): &&QueueName| stream_of(topic, *id, identity.streams) == stream;
@@ -238,44 +234,6 @@ impl Opening<'_> {
             }
             // The size that the last process gave it, before a later segment's name makes this one's durable.
             file.sync_all().map_err(StoreError::io(&path, "syncing"))?;
-        }
-        Ok(())
-    }
-
-    /// Writes what a dead process had in its window and not yet on the disk.
-    fn write_back_window(&mut self) -> Result<(), StoreError> {
-        if self.clean {
-            return Ok(());
-        }
-        let opened = Window::open(&self.window_path, self.window_identity);
-        let opened = opened.map_err(StoreError::io(&self.window_path, "opening the log window"))?;
-        let Some((window, WindowFrontiers { appended, written })) = opened else { return Ok(()) };
-        self.window_found = true;
-        tracing::info!(
-            "stream {}: the last process ended without a stop; its window holds the log up to {appended}, \
-             the disk had it up to {written}",
-            self.stream.0
-        );
-        let size = self.paths.segment_bytes;
-        // Not from the start of its block: a process that died while it started may have left that part empty.
-        let mut at = written;
-        while at < appended {
-            let base = at - at % size;
-            let path = self.path(base);
-            if !self.bases.contains(&base) {
-                create_segment(self.disk, &self.dir, base, size)
-                    .map_err(StoreError::io(&path, "making"))?;
-                self.bases.push(base);
-                self.bases.sort_unstable();
-            }
-            let len =
-                usize::try_from(appended.min(base + size) - at).expect("less than the window");
-            let file = self.disk.open(&path, Access::Write);
-            let file = file.map_err(StoreError::io(&path, "opening"))?;
-            write_full_at(&*file, window.slice(at, len), at - base)
-                .and_then(|()| file.sync_data())
-                .map_err(StoreError::io(&path, "writing the window back"))?;
-            at += len as u64;
         }
         Ok(())
     }
@@ -428,12 +386,12 @@ impl Opening<'_> {
             end.end,
             end.why
         );
-        let (queues, gaps) = rebuilt.finish();
+        let (queues, gaps) = rebuilt.finish()?;
         Ok((end, queues, gaps))
     }
 
     /// Whether the record at an entry's place is the one with this offset in its queue, as far as it is still there.
-    fn names_record(&self, entry: &CqEntry, offset: u64) -> io::Result<bool> {
+    pub(super) fn names_record(&self, entry: &CqEntry, offset: u64) -> io::Result<bool> {
         let position = entry.phy.position();
         let base = position - position % self.paths.segment_bytes;
         let path = self.paths.log_dir(entry.phy.stream()).join(segment::name(base));
@@ -513,7 +471,13 @@ impl Opening<'_> {
             path.display(),
             kept.display()
         );
-        self.disk.rename(&path, &kept).map_err(StoreError::io(&path, "moving it out of the log"))
+        let moved = match self.disk.rename(&path, &kept) {
+            Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
+                move_across(self.disk, &path, &kept)
+            }
+            moved => moved,
+        };
+        moved.map_err(StoreError::io(&path, "moving it out of the log"))
     }
 
     /// Zeroes what lies behind the end of the log and removes later files.
@@ -658,119 +622,27 @@ impl Opening<'_> {
     }
 }
 
+/// Moves a file to another file system: the log may have one of its own.
+fn move_across(disk: &dyn Disk, path: &Path, target: &Path) -> io::Result<()> {
+    let (from, to) = (disk.open(path, Access::Read)?, disk.open(target, Access::Create)?);
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        let read = read_full_at(&*from, &mut buffer, at)?;
+        if read == 0 {
+            break;
+        }
+        write_full_at(&*to, &buffer[..read], at)?;
+        at += read as u64;
+    }
+    to.sync_all()?;
+    disk.sync_dir(target.parent().expect("a file in a directory"))?;
+    disk.remove_file(path)
+}
+
 /// Whether the first block of the file is zeros, or missing.
 fn begins_empty(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
     let mut head = [0; BLOCK_BYTES];
     let read = read_full_at(&*disk.open(path, Access::Read)?, &mut head, 0)?;
     Ok(head[..read].iter().all(|b| *b == 0))
-}
-
-/// Queues as files and scan together say.
-struct Rebuilt<'o> {
-    opening: &'o Opening<'o>,
-    queues: HashMap<(Vec<u8>, i32), ConsumeQueue>,
-    stream: StreamId,
-    gaps: u64,
-    whole_log: bool,
-}
-
-impl<'o> Rebuilt<'o> {
-    /// Queues from their files, counting only entries of records before the scan.
-    fn load(
-        opening: &'o Opening<'o>,
-        from: u64,
-        names: &[&QueueName],
-    ) -> Result<Rebuilt<'o>, StoreError> {
-        let mut queues = HashMap::new();
-        let mut gaps = 0;
-        let paths = opening.paths;
-        let expected = FilesExpected {
-            file_bytes: paths.queue_file_bytes,
-            from_zero: opening.bases.first().is_none_or(|first| *first == 0),
-            clean: opening.clean,
-        };
-        for (topic, id) in names {
-            let dir = queue_dir(&paths.consume_queue, topic, *id);
-            let dir = dir.map_err(StoreError::io(&paths.consume_queue, "naming a queue"))?;
-            let is_whole = check_files(opening.disk, &dir, expected)
-                .map_err(StoreError::io(&dir, "reading the queue"))?;
-            gaps += u64::from(!is_whole);
-            let names_record = |entry: &CqEntry, offset| {
-                // Entries of these queues name records of other ones.
-                if topic.starts_with(b"%LMQ%") {
-                    return Ok(true);
-                }
-                opening.names_record(entry, offset)
-            };
-            let (min, next) =
-                extent(opening.disk, &dir, paths.queue_file_bytes, from, &names_record)
-                    .map_err(StoreError::io(&dir, "reading the queue"))?;
-            let (min, _) = match opening.bases.first() {
-                Some(first) if *first > 0 => {
-                    let start = PhyOffset::new(opening.stream, *first);
-                    first_at(
-                        opening.disk,
-                        &dir,
-                        paths.queue_file_bytes,
-                        (min.min(next), next),
-                        start,
-                    )
-                    .map_err(StoreError::io(&dir, "reading the queue"))?
-                }
-                Some(_) | None => (min.min(next), None),
-            };
-            let queue =
-                ConsumeQueue::new(Arc::from(topic.as_slice()), *id, opening.stream, min, next);
-            queues.insert((topic.clone(), id.0), queue);
-        }
-        let whole_log = opening.bases.first().is_none_or(|first| from <= *first);
-        Ok(Rebuilt { opening, queues, stream: opening.stream, gaps, whole_log })
-    }
-
-    fn add(&mut self, view: &MessageView<'_>, phy: PhyOffset, size: u32) {
-        let id = view.queue_id();
-        let queued = is_consumable(view.sys_flag()) && view.sys_flag() & INNER_BATCH == 0;
-        if !queued || !(0..=QUEUE_ID_MAX).contains(&id.0) {
-            return;
-        }
-        let offset = view.queue_offset().0;
-        if offset > OFFSET_MAX {
-            return;
-        }
-        let key = (view.topic().to_vec(), id.0);
-        let stream = self.stream;
-        let queue = self.queues.entry(key).or_insert_with(|| {
-            let topic = Arc::from(view.topic());
-            // A queue without files begins where the log's oldest record of it says, when the log is read whole.
-            let start = if self.whole_log { offset.max(0) } else { 0 };
-            ConsumeQueue::new(topic, id, stream, start, start)
-        });
-        if offset < queue.next() && offset >= 0 {
-            // The files were counted up to the scan's start only, so this record is newer than what has its
-            // offset: the topic was deleted and made again. The older messages went with the deletion.
-            let topic = Arc::clone(&queue.topic);
-            *queue = ConsumeQueue::new(topic, id, stream, offset, offset);
-        }
-        if offset > queue.next() && queue.next() == queue.min() && self.whole_log {
-            let topic = Arc::clone(&queue.topic);
-            *queue = ConsumeQueue::new(topic, id, stream, offset, offset);
-        }
-        while queue.next() < offset {
-            self.gaps += 1;
-            if self.gaps > 1_000_000 {
-                return;
-            }
-            queue.push(CqEntry::FILLER);
-        }
-        let tags_code = self.opening.config.delay_levels.tags_code(view);
-        queue.push(CqEntry { phy, size, tags_code });
-    }
-
-    fn finish(self) -> (Vec<ConsumeQueue>, u64) {
-        let mut queues: Vec<ConsumeQueue> = self.queues.into_values().collect();
-        for queue in &mut queues {
-            queue.show(queue.next());
-        }
-        (queues, self.gaps)
-    }
 }
