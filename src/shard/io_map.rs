@@ -34,19 +34,29 @@ pub(crate) enum JobDone<D> {
     QueueRead { token: u64, result: io::Result<Vec<u8>> },
 }
 
+/// What a job did to the index.
+pub(crate) struct IndexDone {
+    /// It has not taken its entries.
+    pub(crate) failed: bool,
+    /// A part of the log was indexed up to there.
+    pub(crate) read_to: Option<(StreamId, u64)>,
+}
+
 /// Files that follow from the log. They travel with the job that uses them.
 pub(crate) struct DerivedFiles {
     pub(crate) queues: QueueFiles,
     pub(crate) index: ShardIndex,
     /// The last job's entries were not taken by the index.
     index_failed: bool,
+    /// A part of the log was indexed up to there.
+    indexed_to: Option<(StreamId, u64)>,
 }
 
 impl DerivedFiles {
     pub(crate) fn new(paths: &StorePaths, index: ShardIndex) -> DerivedFiles {
         let disk = Arc::clone(&paths.disk);
         let queues = QueueFiles::new(disk, paths.consume_queue.clone(), paths.queue_file_bytes);
-        DerivedFiles { queues, index, index_failed: false }
+        DerivedFiles { queues, index, index_failed: false, indexed_to: None }
     }
 }
 
@@ -192,11 +202,12 @@ impl IoMap {
         }));
     }
 
-    /// The background gave the derived files back. True: the index has not taken its entries.
-    pub(crate) fn derived_done(&mut self, mut files: Box<DerivedFiles>) -> bool {
+    /// The background gave the derived files back.
+    pub(crate) fn derived_done(&mut self, mut files: Box<DerivedFiles>) -> IndexDone {
         let failed = std::mem::take(&mut files.index_failed);
+        let read_to = files.indexed_to.take();
         self.derived = Some(files);
-        failed
+        IndexDone { failed, read_to }
     }
 
     fn carry_out<D: Send + 'static>(
@@ -341,11 +352,17 @@ pub(crate) fn run_step(
     paths: &StorePaths,
     step: QueueStep,
 ) -> io::Result<()> {
-    let DerivedFiles { queues, index, index_failed } = files;
+    let DerivedFiles { queues, index, index_failed, indexed_to } = files;
     match step {
         QueueStep::Write(writes) => writes.iter().try_for_each(|write| queues.write(write)),
         QueueStep::Index(stream, entries) => {
             *index_failed = !index.append(stream, &entries);
+            Ok(())
+        }
+        QueueStep::IndexLog { stream, from, to } => {
+            let read_to = index.append_log(paths, stream, from, to);
+            *index_failed = read_to.is_none();
+            *indexed_to = read_to.map(|position| (stream, position));
             Ok(())
         }
         QueueStep::Checkpoint(checkpoints) => {

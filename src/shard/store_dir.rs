@@ -23,7 +23,7 @@ use wire::ids::StreamId;
 
 mod device;
 mod foreign;
-mod index_dir;
+pub(crate) mod index_dir;
 mod old_window;
 mod progress;
 mod rebuilt;

@@ -3,7 +3,9 @@
 mod upkeep;
 
 use crate::consume_queue::ConsumeQueue;
-use crate::index::{IndexEntry, IndexHits, IndexKeys, IndexQuery, WaitingIndex, is_indexed};
+use crate::index::{
+    IndexEntry, IndexHits, IndexKeys, IndexQuery, IndexStep, WaitingIndex, is_indexed,
+};
 use crate::layout::checkpoint::Checkpoint;
 use crate::layout::consume_queue::CqEntry;
 use crate::op::{OpTag, QueueTrim, QueueWrite, StoreOp};
@@ -306,20 +308,39 @@ impl Store {
 
     /// The index files did not take what they were given; it is tried again later. Before `on_queues`.
     pub fn on_index_failed(&mut self) {
+        self.index_failed = true;
         for state in self.streams.iter_mut().filter(|s| s.index.is_handed_out()) {
             state.index.done(false);
-            self.index_failed = true;
         }
     }
 
-    /// The next entries for the index files, of records below the round's frontiers.
+    /// The index files have the records of the stream below `position`, which a `QueueStep::IndexLog` read. Before
+    /// `on_queues`. True: those were the last ones that had been left out.
+    pub fn on_index_read(&mut self, stream: StreamId, position: u64) -> bool {
+        self.state_mut(stream).index.was_read(position)
+    }
+
+    fn is_index_behind(&self) -> bool {
+        !self.closing && self.streams.iter().any(|s| s.index.is_behind())
+    }
+
+    /// What is next for the index files, of records below the round's frontiers.
     fn plan_index(&mut self, marks: &Marks) -> Option<QueueStep> {
         if self.index_failed {
             return None;
         }
+        let closing = self.closing;
         marks.iter().find_map(|(id, durable)| {
-            let entries = self.state_mut(*id).index.hand_out(*durable)?;
-            Some(QueueStep::Index(*id, entries))
+            let state = self.state_mut(*id);
+            // A stop does not wait for what was left out: the next start reads it.
+            if closing && state.index.is_behind() {
+                return state.index.hand_out_before_gap(*durable).map(|e| QueueStep::Index(*id, e));
+            }
+            let appended = state.stream.appended();
+            Some(match state.index.next_step(*durable, appended)? {
+                IndexStep::Add(entries) => QueueStep::Index(*id, entries),
+                IndexStep::Read { from, to } => QueueStep::IndexLog { stream: *id, from, to },
+            })
         })
     }
 
@@ -427,7 +448,7 @@ impl Store {
     /// When `plan` or `plan_queues` wants to be called again; `None`: after the next append or completion.
     pub fn next_deadline(&self) -> Option<MonoNs> {
         let streams = self.streams.iter().filter_map(|s| s.stream.next_deadline()).min();
-        let waiting = !self.dirty.is_empty() || self.index_late;
+        let waiting = !self.dirty.is_empty() || self.index_late || self.is_index_behind();
         let queues = (waiting && self.round.is_resting()).then(|| self.round.next_at());
         let lags = self.checkpoint_lags && self.round.is_resting();
         let checkpoint = lags.then(|| self.next_checkpoint_at.max(self.round.next_at()));
@@ -484,6 +505,7 @@ impl Store {
         let settled = || self.streams.iter().all(|s| s.stream.is_settled());
         let work = !self.dirty.is_empty()
             || self.index_late
+            || self.is_index_behind()
             || self.checkpoint_wanted && settled()
             || self.checkpoint_lags && now >= self.next_checkpoint_at
             || self.closing && !self.is_closed();
@@ -660,6 +682,15 @@ pub enum QueueStep {
     Write(Vec<QueueWrite>),
     /// Add these entries to the stream's index files.
     Index(StreamId, Vec<IndexEntry>),
+    /// Add the records of this part of the log to the stream's index files; answered by `Store::on_index_read`, too.
+    IndexLog {
+        /// Its stream.
+        stream: StreamId,
+        /// A record begins there.
+        from: u64,
+        /// End; a record that crosses it is left for the next step.
+        to: u64,
+    },
     /// Make all queue files written so far durable, then write these checkpoints. Their `indexed` is what the index files
     /// have been given; the one that is written says what of it is durable.
     Checkpoint(Vec<(StreamId, Checkpoint)>),

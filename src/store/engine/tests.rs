@@ -183,7 +183,9 @@ impl World {
                         file[at..at + write.bytes.len()].copy_from_slice(&write.bytes);
                     }
                 }
-                QueueStep::Trim { .. } => unreachable!("nothing is deleted"),
+                QueueStep::Trim { .. } | QueueStep::IndexLog { .. } => {
+                    unreachable!("nothing is deleted")
+                }
                 QueueStep::Index(stream, entries) => {
                     let durable = self.store.stream(stream).flushed();
                     assert!(entries.iter().all(|e| e.phy.position() < durable));
@@ -621,6 +623,7 @@ fn deleting_the_oldest_segment_moves_the_beginning_of_its_queues() {
             Some(QueueStep::Write(_) | QueueStep::Index(..) | QueueStep::Checkpoint(_)) => {
                 world.store.on_queues(None, world.now.mono);
             }
+            Some(QueueStep::IndexLog { .. }) => unreachable!("nothing was left out"),
             None => panic!("the queue is trimmed"),
         }
     };
