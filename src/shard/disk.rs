@@ -1,8 +1,8 @@
-//! The disk as start-up, recovery and the background thread see it: every file operation of theirs goes through `Disk`.
+//! The disk as start-up, recovery and the background thread see it: what acknowledged messages depend on goes through `Disk`.
 //!
 //! `LocalDisk` is the file system of this machine. Tests put a simulated disk in its place, to see what a power cut
-//! leaves. Not here: the log's direct writes and syncs on the ring, which take the descriptors of `ring_file`, and
-//! the windows in shared memory.
+//! leaves. Not here: the log's direct writes and syncs on the ring, which take the descriptors of `ring_file`, the
+//! windows in shared memory, the mapped index, and looks at free space and ages.
 
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};

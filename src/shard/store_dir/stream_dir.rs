@@ -327,7 +327,7 @@ impl Opening<'_> {
         if let Some(durable) = durable.filter(|durable| end.end < *durable) {
             let path = self.path(end.end - end.end % self.paths.segment_bytes);
             let text = format!(
-                "the log was durable up to {durable}, but is damaged at {} ({}). Nothing was changed. Restore the file \
+                "the log was durable up to {durable}, but is damaged at {} ({}). No record was changed. Restore the file \
                  from a copy, or go on without: {} loses what follows, {} only the damaged place",
                 end.end,
                 end.why,
@@ -437,7 +437,7 @@ impl Opening<'_> {
             let place = PhyOffset::new(self.stream, *base);
             if fits && matches!(probe(&head, place), Probe::Message { .. }) {
                 let text = format!(
-                    "valid records begin here, but the log before is damaged at {} ({}). Nothing was changed. \
+                    "valid records begin here, but the log before is damaged at {} ({}). No record was changed. \
                      Restore the file {} from a copy, or go on without: {} loses only the damaged place, {} this and \
                      later files, too",
                     end.end,
