@@ -359,6 +359,7 @@ fn load_identity(disk: &dyn Disk, config: &StoreDirConfig) -> Result<Identity, S
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(StoreError::io(&path, "reading")(e)),
     }
+    refuse_streams_without_identity(disk, config, &path)?;
     let bases = stream_dir::segment_bases(disk, &config.commit_log)?;
     let segment_bytes = match bases.first() {
         None => config.segment_bytes,
@@ -379,6 +380,35 @@ fn load_identity(disk: &dyn Disk, config: &StoreDirConfig) -> Result<Identity, S
     disk::replace_file(disk, &path, identity.encode().as_bytes())
         .map_err(StoreError::io(&path, "writing the identity"))?;
     Ok(identity)
+}
+
+/// A store without identity has one stream; one that had several would lose all but the first, and give offsets twice.
+fn refuse_streams_without_identity(
+    disk: &dyn Disk,
+    config: &StoreDirConfig,
+    identity: &Path,
+) -> Result<(), StoreError> {
+    let names = stream_dir::list(disk, &config.commit_log)?;
+    let streams = config.root.join("streams");
+    if !names.iter().any(|name| name == SEVERAL_STREAMS) && !has_segments(disk, &streams)? {
+        return Ok(());
+    }
+    let text = format!(
+        "it is missing, and this store has several streams ({}); put the file back from a copy of the store",
+        streams.display()
+    );
+    Err(StoreError::new(identity, text))
+}
+
+/// Whether a stream beside the first one has a segment.
+fn has_segments(disk: &dyn Disk, streams: &Path) -> Result<bool, StoreError> {
+    for name in stream_dir::list(disk, streams)? {
+        let is_stream = name.parse::<u16>().is_ok();
+        if is_stream && !stream_dir::segment_bases(disk, &streams.join(name))?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn random_id() -> Result<u128, StoreError> {
@@ -510,6 +540,28 @@ mod tests {
         let window = fs::OpenOptions::new().write(true).open(window).unwrap();
         window.write_all_at(&zeros, 4096).unwrap();
         assert_eq!(end(open(&config(dir.path())).unwrap()), bytes.len() as u64);
+    }
+
+    #[test]
+    fn a_store_of_several_streams_without_identity_is_not_opened_as_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let several = StoreDirConfig { streams: 2, ..config(dir.path()) };
+        drop(open(&several).unwrap());
+        let path = dir.path().join(identity::FILE_NAME);
+        let text = fs::read(&path).unwrap();
+        let marker = several.commit_log.join(SEVERAL_STREAMS);
+        let segments = dir.path().join("streams/1");
+        fs::create_dir_all(&segments).unwrap();
+        fs::write(segments.join(segment::name(0)), vec![0; 65536]).unwrap();
+        fs::remove_file(&path).unwrap();
+        for lost in [None, Some(&marker)] {
+            lost.into_iter().for_each(|file| fs::remove_file(file).unwrap());
+            let error = open(&several).err().expect("messages would be lost").to_string();
+            assert!(error.contains("ringmq.store") && error.contains("streams"), "{error}");
+            assert!(!path.exists());
+        }
+        fs::write(&path, text).unwrap();
+        assert_eq!(open(&several).unwrap().identity.streams, 2);
     }
 
     #[test]

@@ -76,7 +76,8 @@ pub(super) fn queue_dirs(paths: &StorePaths) -> Result<Vec<QueueName>, StoreErro
     Ok(found)
 }
 
-fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>, StoreError> {
+/// Names in a directory; none when there is no directory.
+pub(super) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>, StoreError> {
     match disk.list(dir) {
         Ok(names) => Ok(names),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
