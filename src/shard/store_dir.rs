@@ -496,6 +496,10 @@ mod tests {
     }
 
     fn record(position: u64) -> Vec<u8> {
+        record_with(position, b"a\x01b\x02")
+    }
+
+    fn record_with(position: u64, properties: &[u8]) -> Vec<u8> {
         let host = "127.0.0.1:10911".parse().unwrap();
         let message = wire::message::NewMessage {
             queue_id: wire::ids::QueueId(0),
@@ -508,7 +512,7 @@ mod tests {
             prepared_transaction_offset: 0,
             body: &[7; 6000],
             topic: b"T",
-            properties: b"a\x01b\x02",
+            properties,
         };
         let mut bytes = vec![0; message.encoded_len()];
         let place = wire::message::Place {
@@ -562,6 +566,29 @@ mod tests {
         }
         fs::write(&path, text).unwrap();
         assert_eq!(open(&several).unwrap().identity.streams, 2);
+    }
+
+    #[test]
+    fn zeros_in_the_properties_of_a_message_end_no_log_that_java_left() {
+        let with = |marker: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let zeros = record_with(0, &[0; 2000]);
+            let next = record(zeros.len() as u64);
+            let mut bytes = [zeros, next].concat();
+            let end = bytes.len() as u64;
+            bytes.resize(usize::try_from(SEGMENT).unwrap(), 0);
+            let log = dir.path().join("commitlog");
+            fs::create_dir_all(&log).unwrap();
+            fs::write(log.join(segment::name(0)), bytes).unwrap();
+            fs::write(dir.path().join("checkpoint"), [0; 4096]).unwrap();
+            fs::write(dir.path().join("abort"), marker).unwrap();
+            let opened = open(&config(dir.path())).unwrap();
+            (opened.shards[0].store.stream(StreamId(0)).appended(), end)
+        };
+        let (appended, end) = with("4711");
+        assert_eq!(appended, end, "Java has no proof but the CRC of the body");
+        let (appended, _) = with("4711\nunsynced=4096\n");
+        assert_eq!(appended, 0, "we refuse such a message, so this is a torn one");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use store::layout::consume_queue::CqEntry;
 use store::layout::identity::Identity;
 use store::layout::segment;
 use store::queues::{QUEUE_ID_MAX, digest, stream_of};
-use store::recovery::{ScanEnd, ScanRange, scan};
+use store::recovery::{Proof, ScanEnd, ScanRange, scan_by};
 use store::segments::Segments;
 use store::stream::{FlushMode, Stream, StreamConfig, SyncBy};
 use wire::ids::{PhyOffset, QueueId, StreamId};
@@ -418,7 +418,7 @@ impl Opening<'_> {
             let (_, file) = open.as_ref().expect("opened above");
             read_full_at(&**file, buffer, position - base)
         };
-        let end = scan(range, &mut read, &mut |view, position, size| {
+        let end = scan_by(self.proof(), range, &mut read, &mut |view, position, size| {
             rebuilt.add(view, PhyOffset::new(self.stream, position), size);
         });
         let end = end.map_err(StoreError::io(&self.dir, "reading the log"))?;
@@ -431,6 +431,14 @@ impl Opening<'_> {
         );
         let (queues, gaps) = rebuilt.finish();
         Ok((end, queues, gaps))
+    }
+
+    /// What a record must show: more than Java asks for, unless it was Java that stopped last.
+    fn proof(&self) -> Proof {
+        match self.unsynced_bytes {
+            None if self.foreign => Proof::Crc,
+            Some(_) | None => Proof::Whole,
+        }
     }
 
     /// Whether the record at an entry's place is the one with this offset in its queue, as far as it is still there.

@@ -32,6 +32,10 @@ fn record(position: u64, body: &[u8], properties: &[u8]) -> Vec<u8> {
 }
 
 fn scan_disk(disk: &[u8]) -> ScanEnd {
+    scan_disk_by(Proof::Whole, disk)
+}
+
+fn scan_disk_by(proof: Proof, disk: &[u8]) -> ScanEnd {
     let range = ScanRange {
         stream: StreamId(0),
         segment_bytes: SEGMENT,
@@ -45,7 +49,7 @@ fn scan_disk(disk: &[u8]) -> ScanEnd {
         buffer[..len].copy_from_slice(&disk[at..at + len]);
         Ok(len)
     };
-    scan(range, &mut read, &mut |_, _, _| {}).unwrap()
+    scan_by(proof, range, &mut read, &mut |_, _, _| {}).unwrap()
 }
 
 fn disk(records: &[Vec<u8>]) -> Vec<u8> {
@@ -106,6 +110,22 @@ fn zeros_that_were_sent_do_not_end_the_log() {
     let bare = record(0, &[7; 512 - 90], b"");
     assert_eq!(bare.len(), 514);
     assert_eq!(scan_disk(&disk(&[bare])).records, 1);
+}
+
+#[test]
+fn zeros_that_a_send_may_have_never_look_like_a_sector() {
+    let with = |zeros: usize| [b"z\x01", &vec![0; zeros][..], b"\x02"].concat();
+    for before in 1..SECTOR_BYTES {
+        let first = record(0, &vec![7; before], b"");
+        let zeros = record(first.len() as u64, b"z", &with(TEXT_ZEROS_MAX));
+        assert_eq!(scan_disk(&disk(&[first, zeros])).records, 2, "behind {before} bytes");
+    }
+    // More of them end the log, unless Java wrote it.
+    let zeros = record(0, b"z", &with(2 * SECTOR_BYTES));
+    let next = record(zeros.len() as u64, b"next", b"");
+    let disk = disk(&[zeros, next]);
+    assert_eq!(scan_disk(&disk).records, 0);
+    assert_eq!(scan_disk_by(Proof::Crc, &disk).records, 2);
 }
 
 #[test]
