@@ -500,20 +500,8 @@ mod tests {
     }
 
     fn record_with(position: u64, properties: &[u8]) -> Vec<u8> {
-        let host = "127.0.0.1:10911".parse().unwrap();
-        let message = wire::message::NewMessage {
-            queue_id: wire::ids::QueueId(0),
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 1,
-            born_host: host,
-            store_host: host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: &[7; 6000],
-            topic: b"T",
-            properties,
-        };
+        let queue = wire::ids::QueueId(0);
+        let message = crate::crash::machine::message(b"T", queue, &[7; 6000], properties);
         let mut bytes = vec![0; message.encoded_len()];
         let place = wire::message::Place {
             queue_offset: wire::ids::QueueOffset(0),

@@ -1,27 +1,15 @@
 //! The scan against damage: stale records, torn ends, bad fillers, arbitrary bytes.
 
 use super::*;
+use crate::sample;
 use base::time::WallMs;
-use wire::ids::{QueueId, QueueOffset};
-use wire::message::{NewMessage, Place};
+use wire::ids::QueueOffset;
+use wire::message::Place;
 
 const SEGMENT: u64 = 64 << 10;
 
 fn record(position: u64, body: &[u8], properties: &[u8]) -> Vec<u8> {
-    let host = "127.0.0.1:10911".parse().unwrap();
-    let message = NewMessage {
-        queue_id: QueueId(0),
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp: 1,
-        born_host: host,
-        store_host: host,
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        body,
-        topic: b"T",
-        properties,
-    };
+    let message = sample::message(b"T", body, properties);
     let mut bytes = vec![0; message.encoded_len()];
     let phy_offset = PhyOffset::new(StreamId(0), position);
     message.encode(
