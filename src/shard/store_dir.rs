@@ -26,6 +26,7 @@ mod foreign;
 mod index_dir;
 mod progress;
 mod stream_dir;
+mod window;
 
 /// File in the log directory of a store with more than one stream.
 pub(crate) const SEVERAL_STREAMS: &str = "ringmq-store-with-several-streams";
@@ -238,13 +239,28 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
     }
     if last != LastStop::Orderly {
         // What a dead process did is in the page cache only, names too, and recovery has built on it.
-        disk.sync_file_system(&paths.root).map_err(StoreError::io(&paths.root, "syncing"))?;
+        sync_places(&paths, identity.streams)?;
         mark_running(&*disk, &paths.abort(), config)
             .map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
     }
     let settings = StoreConfig { retention: config.retention, ..StoreConfig::default() };
     let shards = parts.into_iter().map(|part| shard_store(part, &paths, settings)).collect();
     Ok(OpenStore { shards, identity, paths, _lock: lock })
+}
+
+/// Makes all of the store durable. Its directories may be on devices of their own; where they are not, all but the first
+/// have nothing left to do.
+fn sync_places(paths: &StorePaths, streams: u16) -> Result<(), StoreError> {
+    let logs = (0..streams).map(|stream| paths.log_dir(StreamId(stream)));
+    for dir in [paths.root.clone(), paths.consume_queue.clone()].into_iter().chain(logs) {
+        match paths.disk.sync_file_system(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::io(&dir, "syncing")(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 fn shard_store(
@@ -577,6 +593,80 @@ mod tests {
         assert_eq!(appended, end, "Java has no proof but the CRC of the body");
         let (appended, _) = with("4711\nunsynced=4096\n");
         assert_eq!(appended, 0, "we refuse such a message, so this is a torn one");
+    }
+
+    /// A store whose process died with one message in its window that the disk has not seen. Where that message ends.
+    fn dies_with_a_message(config: &StoreDirConfig) -> u64 {
+        let mut opened = open(config).unwrap();
+        let store = &mut opened.shards[0].store;
+        let now = base::time::Now { mono: base::time::MonoNs(1), wall: base::time::WallMs(1) };
+        let id = wire::ids::QueueId(0);
+        let queue = store.find_or_create(b"T", id, StreamId(0));
+        let message = crate::crash::machine::message(b"T", id, &[9; 500], b"a\x01b\x02");
+        let mut batch = store.begin(queue, message.encoded_len(), now).unwrap();
+        batch.push(&message, 0);
+        batch.finish();
+        store.plan(now, &mut Vec::new());
+        store.stream(StreamId(0)).appended()
+    }
+
+    #[test]
+    fn a_window_from_before_another_broker_had_the_store_is_not_written_over_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let end = |open: OpenStore| open.shards[0].store.stream(StreamId(0)).appended();
+        let appended = dies_with_a_message(&config);
+        assert!(appended > 500);
+        assert_eq!(
+            end(open(&config).unwrap()),
+            appended,
+            "nobody else was there: it is written back"
+        );
+
+        let dir = tempfile::tempdir().unwrap();
+        let config = self::config(dir.path());
+        dies_with_a_message(&config);
+        // Java finds an empty log, writes a message of its own, and is killed. Its checkpoint has nothing of ours.
+        let log = config.commit_log.join(segment::name(0));
+        let bytes = record(0);
+        let file = fs::OpenOptions::new().write(true).open(&log).unwrap();
+        file.write_all_at(&bytes, 0).unwrap();
+        fs::write(dir.path().join("checkpoint"), [1; 4096]).unwrap();
+        assert_eq!(end(open(&config).unwrap()), bytes.len() as u64);
+        assert_eq!(fs::read(&log).unwrap()[..bytes.len()], bytes);
+    }
+
+    #[test]
+    fn a_segment_of_another_name_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(&config(dir.path())).unwrap());
+        let log = dir.path().join("commitlog");
+        let mut bytes = record(0);
+        bytes.resize(usize::try_from(SEGMENT).unwrap(), 0);
+        fs::write(log.join(segment::name(0)), bytes).unwrap();
+        let wrong = log.join(segment::name(4096));
+        fs::rename(log.join(segment::name(0)), &wrong).unwrap();
+        let error =
+            open(&config(dir.path())).err().expect("it is no place of a segment").to_string();
+        assert!(error.contains(wrong.to_str().unwrap()), "{error}");
+        assert!(error.contains("no segment of 65536 bytes begins there"), "{error}");
+    }
+
+    #[test]
+    fn what_is_cut_from_a_log_on_another_device_is_kept() {
+        let (dir, other) =
+            (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+        let commit_log = other.path().join("log");
+        let config = StoreDirConfig { commit_log: commit_log.clone(), ..config(dir.path()) };
+        drop(open(&config).unwrap());
+        let mut bytes = record(SEGMENT);
+        bytes.resize(usize::try_from(SEGMENT).unwrap(), 0);
+        let later = commit_log.join(segment::name(SEGMENT));
+        fs::write(&later, &bytes).unwrap();
+        drop(open(&config).unwrap());
+        let kept = dir.path().join("cut").join(format!("stream-0-{}", segment::name(SEGMENT)));
+        assert_eq!(fs::read(kept).unwrap(), bytes);
+        assert!(!later.exists());
     }
 
     #[test]

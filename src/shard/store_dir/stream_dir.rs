@@ -6,11 +6,12 @@ use super::progress::Progress;
 use super::{LastStop, StoreDirConfig, StoreError, StorePaths, create_segment, open_segment};
 use crate::boot::SegmentFiles;
 use crate::disk::{
-    Access, Disk, DiskFile, make_durable_dirs, read_file, read_full_at, replace_file, write_full_at,
+    Access, Disk, DiskFile, make_durable_dirs, move_file, read_file, read_full_at, replace_file,
+    write_full_at,
 };
 use crate::queue_files::{FilesExpected, check_files, cut_entries, extent, first_at, queue_dir};
 use buf::BLOCK_BYTES;
-use buf::window::{Window, WindowFrontiers, WindowIdentity};
+use buf::window::WindowIdentity;
 use hashbrown::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,8 +31,6 @@ use wire::sys_flag::{INNER_BATCH, is_consumable};
 
 /// With ASYNC_FLUSH whole blocks are written once this much waits.
 const WRITE_BATCH_BYTES: u64 = 256 << 10;
-/// Smallest window that is worth having in shared memory.
-const WINDOW_BYTES_MIN: usize = 16 << 20;
 /// Windows of log that can be written and not yet durable: 2 GiB with windows of 64 MiB.
 const UNSYNCED_WINDOWS: u64 = 32;
 /// Bytes of log that a process with these settings may have written behind what is durable.
@@ -94,21 +93,21 @@ pub(super) fn segment_bases(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, Sto
 }
 
 pub(super) struct Opening<'o> {
-    config: &'o StoreDirConfig,
+    pub(super) config: &'o StoreDirConfig,
     pub(super) paths: &'o StorePaths,
     pub(super) disk: &'o dyn Disk,
     pub(super) stream: StreamId,
-    dir: PathBuf,
-    window_path: PathBuf,
-    window_identity: WindowIdentity,
+    pub(super) dir: PathBuf,
+    pub(super) window_path: PathBuf,
+    pub(super) window_identity: WindowIdentity,
     pub(super) bases: Vec<u64>,
     pub(super) clean: bool,
     /// Log that the last process may have written behind what was durable.
-    unsynced_bytes: Option<u64>,
+    pub(super) unsynced_bytes: Option<u64>,
     /// Java wrote the checkpoint, and so perhaps the log, since we did.
-    foreign: bool,
+    pub(super) foreign: bool,
     /// The window of a process that died on this boot of the machine was there.
-    window_found: bool,
+    pub(super) window_found: bool,
 }
 
 pub(super) fn open(
@@ -147,9 +146,9 @@ pub(super) fn open(
     };
     opening.check_segments()?;
     opening.await_old_writes()?;
-    opening.write_back_window()?;
     let checkpoint = opening.checkpoint()?;
     opening.foreign = checkpoint.is_some_and(|found| found.dispatched.is_none());
+    opening.write_back_window()?;
     let is_lost = checkpoint.is_none() && !opening.bases.is_empty();
     let checkpoint = checkpoint.unwrap_or_default();
     let mine = |(topic, id): &&QueueName| stream_of(topic, *id, identity.streams) == stream;
@@ -208,6 +207,13 @@ impl Opening<'_> {
                 );
                 return Err(StoreError::new(path, text));
             }
+            if !base.is_multiple_of(size) {
+                let text = format!(
+                    "the name is the position of the segment's first byte in the log, and no segment of {size} bytes begins \
+                     there. Give the file its name back, or move it out of the directory"
+                );
+                return Err(StoreError::new(path, text));
+            }
             let expected = self.bases[0] + at as u64 * size;
             if *base != expected {
                 let text = format!(
@@ -239,44 +245,6 @@ impl Opening<'_> {
             }
             // The size that the last process gave it, before a later segment's name makes this one's durable.
             file.sync_all().map_err(StoreError::io(&path, "syncing"))?;
-        }
-        Ok(())
-    }
-
-    /// Writes what a dead process had in its window and not yet on the disk.
-    fn write_back_window(&mut self) -> Result<(), StoreError> {
-        if self.clean {
-            return Ok(());
-        }
-        let opened = Window::open(&self.window_path, self.window_identity);
-        let opened = opened.map_err(StoreError::io(&self.window_path, "opening the log window"))?;
-        let Some((window, WindowFrontiers { appended, written })) = opened else { return Ok(()) };
-        self.window_found = true;
-        tracing::info!(
-            "stream {}: the last process ended without a stop; its window holds the log up to {appended}, \
-             the disk had it up to {written}",
-            self.stream.0
-        );
-        let size = self.paths.segment_bytes;
-        // Not from the start of its block: a process that died while it started may have left that part empty.
-        let mut at = written;
-        while at < appended {
-            let base = at - at % size;
-            let path = self.path(base);
-            if !self.bases.contains(&base) {
-                create_segment(self.disk, &self.dir, base, size)
-                    .map_err(StoreError::io(&path, "making"))?;
-                self.bases.push(base);
-                self.bases.sort_unstable();
-            }
-            let len =
-                usize::try_from(appended.min(base + size) - at).expect("less than the window");
-            let file = self.disk.open(&path, Access::Write);
-            let file = file.map_err(StoreError::io(&path, "opening"))?;
-            write_full_at(&*file, window.slice(at, len), at - base)
-                .and_then(|()| file.sync_data())
-                .map_err(StoreError::io(&path, "writing the window back"))?;
-            at += len as u64;
         }
         Ok(())
     }
@@ -522,7 +490,8 @@ impl Opening<'_> {
             path.display(),
             kept.display()
         );
-        self.disk.rename(&path, &kept).map_err(StoreError::io(&path, "moving it out of the log"))
+        move_file(self.disk, &path, &kept)
+            .map_err(StoreError::io(&path, "moving it out of the log"))
     }
 
     /// Zeroes what lies behind the end of the log and removes later files.
@@ -625,45 +594,6 @@ impl Opening<'_> {
         let segments = Segments::new(size, &self.bases, zeroed);
         let stream = Stream::new(config, window, segments, end);
         Ok(OpenStream { stream, checkpoint, files, queues, index })
-    }
-
-    /// A fresh window: as large as asked for, smaller where shared memory is short, private where there is none.
-    fn new_window(&self, end: u64) -> Result<Window, StoreError> {
-        let wanted = self.config.window_bytes;
-        let mut bytes = wanted;
-        loop {
-            match Window::create(&self.window_path, bytes, self.window_identity, end) {
-                Ok(window) => {
-                    if bytes < wanted {
-                        tracing::warn!(
-                            "stream {}: {} has room for a log window of {bytes} bytes only, {wanted} were asked for \
-                             (in a container: --shm-size)",
-                            self.stream.0,
-                            self.config.window_dir.display()
-                        );
-                    }
-                    return Ok(window);
-                }
-                Err(error)
-                    if error.raw_os_error() == Some(libc::ENOSPC)
-                        && bytes / 2 >= WINDOW_BYTES_MIN =>
-                {
-                    bytes /= 2;
-                }
-                Err(error) => {
-                    let _ = std::fs::remove_file(&self.window_path);
-                    tracing::warn!(
-                        "stream {}: no log window in {} ({error}); messages count only when they are written, and \
-                         sends wait for that",
-                        self.stream.0,
-                        self.config.window_dir.display()
-                    );
-                    let window = Window::anonymous(wanted, self.window_identity, end);
-                    return window
-                        .map_err(StoreError::io(&self.window_path, "mapping the log window"));
-                }
-            }
-        }
     }
 }
 
