@@ -580,3 +580,48 @@ fn what_was_acknowledged_survives_kill_9() {
         round(number, &mut random, rounds > 5);
     }
 }
+
+/// A sector that never reached the disk is zeros, and nothing but text tells it from properties: so many zeros in a row are
+/// refused, and what is accepted is found again, wherever it lies in its sectors and also at the end of the log.
+#[test]
+fn zeros_in_properties_are_refused_or_there_after_a_power_cut() {
+    const ACCEPTED: usize = 510;
+    let data = Data::new();
+    let setting = Setting { shards: 1, config: "flushDiskType=SYNC_FLUSH\n".to_owned() };
+    let server = Server::start(data.path(), &setting);
+    let topic = server.topic();
+    let timeout = Duration::from_secs(20);
+    let mut producer = Producer::new(server.connect(timeout).unwrap(), "P");
+    let of = |body: Vec<u8>, zeros: usize| Message::new(topic, body).with("z", &"\0".repeat(zeros));
+    for zeros in [ACCEPTED + 1, 512, 1022, 1023, 20_000] {
+        let refused = producer.send(&of(b"refused".to_vec(), zeros), 0).unwrap_err();
+        assert_eq!(refused.refused_code(), Some(response::MESSAGE_ILLEGAL), "{zeros}: {refused}");
+        assert!(refused.to_string().contains(&format!("{zeros} zero bytes")), "{refused}");
+        let batch = [of(b"a".to_vec(), 1), of(b"refused".to_vec(), zeros)];
+        let refused = producer.send_batch(&batch, 0).unwrap_err();
+        assert_eq!(refused.refused_code(), Some(response::MESSAGE_ILLEGAL), "{zeros}: {refused}");
+    }
+    // Of many lengths: the zeros come to lie at many places of a sector.
+    let body = |n: usize| format!("{n:04}{}", "x".repeat(n % 61)).into_bytes();
+    let bodies: Vec<Vec<u8>> = (0..1100).map(body).collect();
+    let mut offsets = Vec::new();
+    for body in &bodies {
+        offsets.push(producer.send(&of(body.clone(), ACCEPTED), 0).unwrap().queue_offset);
+    }
+    server.kill();
+    data.remove_windows();
+    let server = Server::start(data.path(), &setting);
+    let mut consumer = Consumer::new(server.connect(timeout).unwrap(), "C");
+    let end = i64::try_from(bodies.len()).unwrap();
+    assert_eq!(consumer.connection().max_offset(topic, 0).unwrap(), end);
+    let mut at = 0;
+    while at < bodies.len() {
+        let pulled = consumer.pull(&Pull::new(topic, 0, offsets[at])).unwrap();
+        assert!(!pulled.messages.is_empty(), "at {at}");
+        for message in &pulled.messages {
+            assert!(message.body == bodies[at] && message.queue_offset == offsets[at], "at {at}");
+            assert_eq!(message.property("z").map(|value| value.len()), Some(ACCEPTED));
+            at += 1;
+        }
+    }
+}

@@ -192,6 +192,41 @@ pub fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()
     disk.sync_dir(dir)
 }
 
+/// Gives a file a place in another directory, durably; on another file system by a copy.
+pub fn move_file(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
+    match disk.rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            copy_file(disk, from, to)?;
+            disk.remove_file(from)?;
+        }
+        done => done?,
+    }
+    for path in [to, from] {
+        disk.sync_dir(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+    }
+    Ok(())
+}
+
+fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
+    let (from, copy) = (disk.open(from, Access::Read)?, disk.open(to, Access::Truncate)?);
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        let read = read_full_at(&*from, &mut buffer, at)?;
+        if read == 0 {
+            break;
+        }
+        // What is zeros all over stays a hole.
+        if buffer[..read].iter().any(|byte| *byte != 0) {
+            write_full_at(&*copy, &buffer[..read], at)?;
+        }
+        at += read as u64;
+    }
+    copy.set_bytes(at)?;
+    copy.sync_all()?;
+    disk.sync_dir(to.parent().ok_or(io::ErrorKind::InvalidInput)?)
+}
+
 /// The file system of this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LocalDisk;

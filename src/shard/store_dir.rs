@@ -24,10 +24,10 @@ use wire::ids::StreamId;
 mod device;
 mod foreign;
 pub(crate) mod index_dir;
-mod old_window;
 mod progress;
 mod rebuilt;
 mod stream_dir;
+mod window;
 
 /// File in the log directory of a store with more than one stream.
 pub(crate) const SEVERAL_STREAMS: &str = "ringmq-store-with-several-streams";
@@ -240,15 +240,28 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
     }
     if last != LastStop::Orderly {
         // What a dead process did is in the page cache only, names too, and recovery has built on it.
-        for dir in [&paths.root, &paths.log_dir(StreamId(0))] {
-            disk.sync_file_system(dir).map_err(StoreError::io(dir, "syncing"))?;
-        }
+        sync_places(&paths, identity.streams)?;
         mark_running(&*disk, &paths.abort(), config)
             .map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
     }
     let settings = StoreConfig { retention: config.retention, ..StoreConfig::default() };
     let shards = parts.into_iter().map(|part| shard_store(part, &paths, settings)).collect();
     Ok(OpenStore { shards, identity, paths, _lock: lock })
+}
+
+/// Makes all of the store durable. Its directories may be on devices of their own; where they are not, all but the first
+/// have nothing left to do.
+fn sync_places(paths: &StorePaths, streams: u16) -> Result<(), StoreError> {
+    let logs = (0..streams).map(|stream| paths.log_dir(StreamId(stream)));
+    for dir in [paths.root.clone(), paths.consume_queue.clone()].into_iter().chain(logs) {
+        match paths.disk.sync_file_system(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::io(&dir, "syncing")(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 fn shard_store(
@@ -363,6 +376,7 @@ fn load_identity(disk: &dyn Disk, config: &StoreDirConfig) -> Result<Identity, S
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(StoreError::io(&path, "reading")(e)),
     }
+    refuse_streams_without_identity(disk, config, &path)?;
     let bases = stream_dir::segment_bases(disk, &config.commit_log)?;
     let segment_bytes = match bases.first() {
         None => config.segment_bytes,
@@ -383,6 +397,35 @@ fn load_identity(disk: &dyn Disk, config: &StoreDirConfig) -> Result<Identity, S
     disk::replace_file(disk, &path, identity.encode().as_bytes())
         .map_err(StoreError::io(&path, "writing the identity"))?;
     Ok(identity)
+}
+
+/// A store without identity has one stream; one that had several would lose all but the first, and give offsets twice.
+fn refuse_streams_without_identity(
+    disk: &dyn Disk,
+    config: &StoreDirConfig,
+    identity: &Path,
+) -> Result<(), StoreError> {
+    let names = stream_dir::list(disk, &config.commit_log)?;
+    let streams = config.root.join("streams");
+    if !names.iter().any(|name| name == SEVERAL_STREAMS) && !has_segments(disk, &streams)? {
+        return Ok(());
+    }
+    let text = format!(
+        "it is missing, and this store has several streams ({}); put the file back from a copy of the store",
+        streams.display()
+    );
+    Err(StoreError::new(identity, text))
+}
+
+/// Whether a stream beside the first one has a segment.
+fn has_segments(disk: &dyn Disk, streams: &Path) -> Result<bool, StoreError> {
+    for name in stream_dir::list(disk, streams)? {
+        let is_stream = name.parse::<u16>().is_ok();
+        if is_stream && !stream_dir::segment_bases(disk, &streams.join(name))?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn random_id() -> Result<u128, StoreError> {
@@ -474,27 +517,16 @@ mod tests {
         message(position, 0)
     }
 
-    const BODY: [u8; 6000] = [7; 6000];
-
-    fn new_message<'m>() -> wire::message::NewMessage<'m> {
-        let host = "127.0.0.1:10911".parse().unwrap();
-        wire::message::NewMessage {
-            queue_id: wire::ids::QueueId(0),
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 1,
-            born_host: host,
-            store_host: host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: &BODY,
-            topic: b"T",
-            properties: b"a\x01b\x02",
-        }
+    fn new_message(properties: &[u8]) -> wire::message::NewMessage<'_> {
+        crate::crash::machine::message(b"T", wire::ids::QueueId(0), &[7; 6000], properties)
     }
 
     fn message(position: u64, offset: i64) -> Vec<u8> {
-        let message = new_message();
+        record_with(position, offset, b"a\x01b\x02")
+    }
+
+    fn record_with(position: u64, offset: i64, properties: &[u8]) -> Vec<u8> {
+        let message = new_message(properties);
         let mut bytes = vec![0; message.encoded_len()];
         let place = wire::message::Place {
             queue_offset: wire::ids::QueueOffset(offset),
@@ -579,8 +611,9 @@ mod tests {
         let queue = store.find_or_create(b"T", wire::ids::QueueId(0), StreamId(0));
         let now = base::time::Now { wall: base::time::WallMs(5), mono: base::time::MonoNs(9) };
         for _ in 0..2 {
-            let mut batch = store.begin(queue, new_message().encoded_len(), now).unwrap();
-            batch.push(&new_message(), 0);
+            let mut batch =
+                store.begin(queue, new_message(b"a\x01b\x02").encoded_len(), now).unwrap();
+            batch.push(&new_message(b"a\x01b\x02"), 0);
             batch.finish();
         }
         assert_eq!(store.stream(StreamId(0)).appended(), 3 * end);
@@ -598,6 +631,125 @@ mod tests {
         let kept = fs::read_dir(dir.path().join("cut")).unwrap().map(|e| e.unwrap().file_name());
         let kept: Vec<String> = kept.map(|name| name.into_string().unwrap()).collect();
         assert_eq!(kept, [format!("stream-0-{}-window", segment::name(end))]);
+    }
+
+    #[test]
+    fn a_store_of_several_streams_without_identity_is_not_opened_as_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let several = StoreDirConfig { streams: 2, ..config(dir.path()) };
+        drop(open(&several).unwrap());
+        let path = dir.path().join(identity::FILE_NAME);
+        let text = fs::read(&path).unwrap();
+        let marker = several.commit_log.join(SEVERAL_STREAMS);
+        let segments = dir.path().join("streams/1");
+        fs::create_dir_all(&segments).unwrap();
+        fs::write(segments.join(segment::name(0)), vec![0; 65536]).unwrap();
+        fs::remove_file(&path).unwrap();
+        for lost in [None, Some(&marker)] {
+            lost.into_iter().for_each(|file| fs::remove_file(file).unwrap());
+            let error = open(&several).err().expect("messages would be lost").to_string();
+            assert!(error.contains("ringmq.store") && error.contains("streams"), "{error}");
+            assert!(!path.exists());
+        }
+        fs::write(&path, text).unwrap();
+        assert_eq!(open(&several).unwrap().identity.streams, 2);
+    }
+
+    #[test]
+    fn zeros_in_the_properties_of_a_message_end_no_log_that_java_left() {
+        let with = |marker: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let zeros = record_with(0, 0, &[0; 2000]);
+            let next = record(zeros.len() as u64);
+            let mut bytes = [zeros, next].concat();
+            let end = bytes.len() as u64;
+            bytes.resize(usize::try_from(SEGMENT).unwrap(), 0);
+            let log = dir.path().join("commitlog");
+            fs::create_dir_all(&log).unwrap();
+            fs::write(log.join(segment::name(0)), bytes).unwrap();
+            fs::write(dir.path().join("checkpoint"), [0; 4096]).unwrap();
+            fs::write(dir.path().join("abort"), marker).unwrap();
+            let opened = open(&config(dir.path())).unwrap();
+            (opened.shards[0].store.stream(StreamId(0)).appended(), end)
+        };
+        let (appended, end) = with("4711");
+        assert_eq!(appended, end, "Java has no proof but the CRC of the body");
+        let (appended, _) = with("4711\nunsynced=4096\n");
+        assert_eq!(appended, 0, "we refuse such a message, so this is a torn one");
+    }
+
+    /// A store whose process died with one message in its window that the disk has not seen. Where that message ends.
+    fn dies_with_a_message(config: &StoreDirConfig) -> u64 {
+        let mut opened = open(config).unwrap();
+        let store = &mut opened.shards[0].store;
+        let now = base::time::Now { mono: base::time::MonoNs(1), wall: base::time::WallMs(1) };
+        let id = wire::ids::QueueId(0);
+        let queue = store.find_or_create(b"T", id, StreamId(0));
+        let message = crate::crash::machine::message(b"T", id, &[9; 500], b"a\x01b\x02");
+        let mut batch = store.begin(queue, message.encoded_len(), now).unwrap();
+        batch.push(&message, 0);
+        batch.finish();
+        store.plan(now, &mut Vec::new());
+        store.stream(StreamId(0)).appended()
+    }
+
+    #[test]
+    fn a_window_from_before_another_broker_had_the_store_is_not_written_over_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let end = |open: OpenStore| open.shards[0].store.stream(StreamId(0)).appended();
+        let appended = dies_with_a_message(&config);
+        assert!(appended > 500);
+        assert_eq!(
+            end(open(&config).unwrap()),
+            appended,
+            "nobody else was there: it is written back"
+        );
+
+        let dir = tempfile::tempdir().unwrap();
+        let config = self::config(dir.path());
+        dies_with_a_message(&config);
+        // Java finds an empty log, writes a message of its own, and is killed. Its checkpoint has nothing of ours.
+        let log = config.commit_log.join(segment::name(0));
+        let bytes = record(0);
+        let file = fs::OpenOptions::new().write(true).open(&log).unwrap();
+        file.write_all_at(&bytes, 0).unwrap();
+        fs::write(dir.path().join("checkpoint"), [1; 4096]).unwrap();
+        assert_eq!(end(open(&config).unwrap()), bytes.len() as u64);
+        assert_eq!(fs::read(&log).unwrap()[..bytes.len()], bytes);
+    }
+
+    #[test]
+    fn a_segment_of_another_name_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(&config(dir.path())).unwrap());
+        let log = dir.path().join("commitlog");
+        let mut bytes = record(0);
+        bytes.resize(usize::try_from(SEGMENT).unwrap(), 0);
+        fs::write(log.join(segment::name(0)), bytes).unwrap();
+        let wrong = log.join(segment::name(4096));
+        fs::rename(log.join(segment::name(0)), &wrong).unwrap();
+        let error =
+            open(&config(dir.path())).err().expect("it is no place of a segment").to_string();
+        assert!(error.contains(wrong.to_str().unwrap()), "{error}");
+        assert!(error.contains("no segment of 65536 bytes begins there"), "{error}");
+    }
+
+    #[test]
+    fn what_is_cut_from_a_log_on_another_device_is_kept() {
+        let (dir, other) =
+            (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+        let commit_log = other.path().join("log");
+        let config = StoreDirConfig { commit_log: commit_log.clone(), ..config(dir.path()) };
+        drop(open(&config).unwrap());
+        let mut bytes = record(SEGMENT);
+        bytes.resize(usize::try_from(SEGMENT).unwrap(), 0);
+        let later = commit_log.join(segment::name(SEGMENT));
+        fs::write(&later, &bytes).unwrap();
+        drop(open(&config).unwrap());
+        let kept = dir.path().join("cut").join(format!("stream-0-{}", segment::name(SEGMENT)));
+        assert_eq!(fs::read(kept).unwrap(), bytes);
+        assert!(!later.exists());
     }
 
     #[test]

@@ -127,7 +127,7 @@ impl<A: App> Shard<A> {
     pub(crate) fn new(
         seed: ShardSeed,
         app: A,
-        mesh: Mesh<ShardMail<A::Mail>>,
+        mut mesh: Mesh<ShardMail<A::Mail>>,
         stop: Arc<StopFlag>,
         background: Background<JobDone<A::Done>>,
     ) -> Result<Shard<A>, StartError> {

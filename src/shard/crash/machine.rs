@@ -547,7 +547,8 @@ fn errno(error: std::io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)
 }
 
-fn message<'m>(
+/// A message from and to this machine.
+pub(crate) fn message<'m>(
     topic: &'m [u8],
     queue: QueueId,
     body: &'m [u8],

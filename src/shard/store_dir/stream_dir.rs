@@ -7,11 +7,12 @@ use super::rebuilt::Rebuilt;
 use super::{LastStop, StoreDirConfig, StoreError, StorePaths, create_segment, open_segment};
 use crate::boot::SegmentFiles;
 use crate::disk::{
-    Access, Disk, DiskFile, make_durable_dirs, read_file, read_full_at, replace_file, write_full_at,
+    Access, Disk, DiskFile, make_durable_dirs, move_file, read_file, read_full_at, replace_file,
+    write_full_at,
 };
 use crate::queue_files::{cut_entries, queue_dir};
 use buf::BLOCK_BYTES;
-use buf::window::{Window, WindowIdentity};
+use buf::window::WindowIdentity;
 use std::io;
 use std::path::{Path, PathBuf};
 use store::consume_queue::ConsumeQueue;
@@ -20,7 +21,7 @@ use store::layout::consume_queue::CqEntry;
 use store::layout::identity::Identity;
 use store::layout::segment;
 use store::queues::{QUEUE_ID_MAX, digest, stream_of};
-use store::recovery::{ScanEnd, ScanRange, scan};
+use store::recovery::{Proof, ScanEnd, ScanRange, scan_by};
 use store::segments::Segments;
 use store::stream::{FlushMode, Stream, StreamConfig, SyncBy};
 use wire::ids::{PhyOffset, QueueId, StreamId};
@@ -28,8 +29,6 @@ use wire::message::{Probe, probe};
 
 /// With ASYNC_FLUSH whole blocks are written once this much waits.
 const WRITE_BATCH_BYTES: u64 = 256 << 10;
-/// Smallest window that is worth having in shared memory.
-const WINDOW_BYTES_MIN: usize = 16 << 20;
 /// Windows of log that can be written and not yet durable: 2 GiB with windows of 64 MiB.
 const UNSYNCED_WINDOWS: u64 = 32;
 /// Bytes of log that a process with these settings may have written behind what is durable.
@@ -72,7 +71,8 @@ pub(super) fn queue_dirs(paths: &StorePaths) -> Result<Vec<QueueName>, StoreErro
     Ok(found)
 }
 
-fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>, StoreError> {
+/// Names in a directory; none when there is no directory.
+pub(super) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>, StoreError> {
     match disk.list(dir) {
         Ok(names) => Ok(names),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -99,7 +99,7 @@ pub(super) struct Opening<'o> {
     pub(super) bases: Vec<u64>,
     pub(super) clean: bool,
     /// Log that the last process may have written behind what was durable.
-    unsynced_bytes: Option<u64>,
+    pub(super) unsynced_bytes: Option<u64>,
     /// Java wrote the checkpoint, and so perhaps the log, since we did.
     pub(super) foreign: bool,
     /// The window of a process that died on this boot of the machine was there.
@@ -200,6 +200,13 @@ impl Opening<'_> {
                     "the segment has {len} bytes, every segment of this store has {size}. Restore it from a copy; {} \
                      gives it its size and keeps what it loses",
                     self.repair("--apply")
+                );
+                return Err(StoreError::new(path, text));
+            }
+            if !base.is_multiple_of(size) {
+                let text = format!(
+                    "the name is the position of the segment's first byte in the log, and no segment of {size} bytes begins \
+                     there. Give the file its name back, or move it out of the directory"
                 );
                 return Err(StoreError::new(path, text));
             }
@@ -375,7 +382,7 @@ impl Opening<'_> {
             let (_, file) = open.as_ref().expect("opened above");
             read_full_at(&**file, buffer, position - base)
         };
-        let end = scan(range, &mut read, &mut |view, position, size| {
+        let end = scan_by(self.proof(), range, &mut read, &mut |view, position, size| {
             rebuilt.add(view, PhyOffset::new(self.stream, position), size);
         });
         let end = end.map_err(StoreError::io(&self.dir, "reading the log"))?;
@@ -388,6 +395,14 @@ impl Opening<'_> {
         );
         let (queues, gaps) = rebuilt.finish()?;
         Ok((end, queues, gaps))
+    }
+
+    /// What a record must show: more than Java asks for, unless it was Java that stopped last.
+    fn proof(&self) -> Proof {
+        match self.unsynced_bytes {
+            None if self.foreign => Proof::Crc,
+            Some(_) | None => Proof::Whole,
+        }
     }
 
     /// Whether the record at an entry's place is the one with this offset in its queue, as far as it is still there.
@@ -471,13 +486,8 @@ impl Opening<'_> {
             path.display(),
             kept.display()
         );
-        let moved = match self.disk.rename(&path, &kept) {
-            Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
-                move_across(self.disk, &path, &kept)
-            }
-            moved => moved,
-        };
-        moved.map_err(StoreError::io(&path, "moving it out of the log"))
+        move_file(self.disk, &path, &kept)
+            .map_err(StoreError::io(&path, "moving it out of the log"))
     }
 
     /// Zeroes what lies behind the end of the log and removes later files.
@@ -581,63 +591,6 @@ impl Opening<'_> {
         let stream = Stream::new(config, window, segments, end);
         Ok(OpenStream { stream, checkpoint, files, queues, index })
     }
-
-    /// A fresh window: as large as asked for, smaller where shared memory is short, private where there is none.
-    fn new_window(&self, end: u64) -> Result<Window, StoreError> {
-        let wanted = self.config.window_bytes;
-        let mut bytes = wanted;
-        loop {
-            match Window::create(&self.window_path, bytes, self.window_identity, end) {
-                Ok(window) => {
-                    if bytes < wanted {
-                        tracing::warn!(
-                            "stream {}: {} has room for a log window of {bytes} bytes only, {wanted} were asked for \
-                             (in a container: --shm-size)",
-                            self.stream.0,
-                            self.config.window_dir.display()
-                        );
-                    }
-                    return Ok(window);
-                }
-                Err(error)
-                    if error.raw_os_error() == Some(libc::ENOSPC)
-                        && bytes / 2 >= WINDOW_BYTES_MIN =>
-                {
-                    bytes /= 2;
-                }
-                Err(error) => {
-                    let _ = std::fs::remove_file(&self.window_path);
-                    tracing::warn!(
-                        "stream {}: no log window in {} ({error}); messages count only when they are written, and \
-                         sends wait for that",
-                        self.stream.0,
-                        self.config.window_dir.display()
-                    );
-                    let window = Window::anonymous(wanted, self.window_identity, end);
-                    return window
-                        .map_err(StoreError::io(&self.window_path, "mapping the log window"));
-                }
-            }
-        }
-    }
-}
-
-/// Moves a file to another file system: the log may have one of its own.
-fn move_across(disk: &dyn Disk, path: &Path, target: &Path) -> io::Result<()> {
-    let (from, to) = (disk.open(path, Access::Read)?, disk.open(target, Access::Create)?);
-    let mut buffer = vec![0; 1 << 20];
-    let mut at = 0;
-    loop {
-        let read = read_full_at(&*from, &mut buffer, at)?;
-        if read == 0 {
-            break;
-        }
-        write_full_at(&*to, &buffer[..read], at)?;
-        at += read as u64;
-    }
-    to.sync_all()?;
-    disk.sync_dir(target.parent().expect("a file in a directory"))?;
-    disk.remove_file(path)
 }
 
 /// Whether the first block of the file is zeros, or missing.

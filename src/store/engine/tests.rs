@@ -7,6 +7,7 @@ use super::*;
 use crate::layout::consume_queue::ENTRY_BYTES;
 use crate::op::Trimmed;
 use crate::recovery::{ScanRange, scan};
+use crate::sample::message;
 use crate::segments::Segments;
 use crate::stream::{FlushMode, StreamConfig, SyncBy};
 use base::time::WallMs;
@@ -88,23 +89,6 @@ fn config(flush: FlushMode, sync_by: SyncBy) -> StreamConfig {
         flush_interval_ns: 1_000_000,
         write_batch_bytes: 16 << 10,
         read_uncommitted: false,
-    }
-}
-
-fn message<'a>(topic: &'a [u8], body: &'a [u8], properties: &'a [u8]) -> NewMessage<'a> {
-    let host = "127.0.0.1:10911".parse().unwrap();
-    NewMessage {
-        queue_id: QueueId(0),
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp: 1,
-        born_host: host,
-        store_host: host,
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        body,
-        topic,
-        properties,
     }
 }
 

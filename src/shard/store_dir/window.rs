@@ -1,6 +1,6 @@
-//! The log window of a process that died: what it had and the disk has not is written to the log.
+//! The log window at a start: what a dead process left in it is written to the log, and the next process gets a new one.
 //!
-//! Not when another broker has written the log since: Java opens such a store, goes on where the disk ends and knows
+//! It is not written when another broker has written the log since: Java opens such a store, goes on where the disk ends and knows
 //! nothing of the window. Then what is only in the window is kept as a file in the store's `cut` directory.
 
 use super::stream_dir::Opening;
@@ -10,6 +10,9 @@ use buf::window::{Window, WindowFrontiers};
 use std::io;
 use store::layout::segment;
 use store::recovery::{ScanRange, scan};
+
+/// Smallest window that is worth having in shared memory.
+const WINDOW_BYTES_MIN: usize = 16 << 20;
 
 impl Opening<'_> {
     /// Writes what a dead process had in its window and not yet on the disk. `dispatched`: see `Checkpoint`.
@@ -21,11 +24,10 @@ impl Opening<'_> {
         let opened = opened.map_err(StoreError::io(&self.window_path, "opening the log window"))?;
         let Some((window, frontiers)) = opened else { return Ok(()) };
         let WindowFrontiers { appended, written } = frontiers;
-        if self.foreign
-            || self
-                .is_of_another(&window, frontiers, dispatched)
-                .map_err(StoreError::io(&self.dir, "comparing the log with the log window"))?
-        {
+        let is_of_another = self
+            .is_of_another(&window, frontiers, dispatched)
+            .map_err(StoreError::io(&self.dir, "comparing the log with the log window"))?;
+        if is_of_another {
             return self.keep_window(&window, frontiers);
         }
         self.window_found = true;
@@ -118,5 +120,44 @@ impl Opening<'_> {
             path.display()
         );
         Ok(())
+    }
+
+    /// A fresh window: as large as asked for, smaller where shared memory is short, private where there is none.
+    pub(super) fn new_window(&self, end: u64) -> Result<Window, StoreError> {
+        let wanted = self.config.window_bytes;
+        let mut bytes = wanted;
+        loop {
+            match Window::create(&self.window_path, bytes, self.window_identity, end) {
+                Ok(window) => {
+                    if bytes < wanted {
+                        tracing::warn!(
+                            "stream {}: {} has room for a log window of {bytes} bytes only, {wanted} were asked for \
+                             (in a container: --shm-size)",
+                            self.stream.0,
+                            self.config.window_dir.display()
+                        );
+                    }
+                    return Ok(window);
+                }
+                Err(error)
+                    if error.raw_os_error() == Some(libc::ENOSPC)
+                        && bytes / 2 >= WINDOW_BYTES_MIN =>
+                {
+                    bytes /= 2;
+                }
+                Err(error) => {
+                    let _ = std::fs::remove_file(&self.window_path);
+                    tracing::warn!(
+                        "stream {}: no log window in {} ({error}); messages count only when they are written, and \
+                         sends wait for that",
+                        self.stream.0,
+                        self.config.window_dir.display()
+                    );
+                    let window = Window::anonymous(wanted, self.window_identity, end);
+                    return window
+                        .map_err(StoreError::io(&self.window_path, "mapping the log window"));
+                }
+            }
+        }
     }
 }
