@@ -248,11 +248,9 @@ impl Broker {
 
     /// Drops everything this shard has of a deleted topic.
     pub(crate) fn forget_topic<H: Host>(&mut self, cx: &mut Cx<'_, H>, topic: &[u8]) {
-        handlers::meta::topic::remove_queue_files(self, cx, topic);
+        handlers::meta::clean::remove_topic(self, cx, topic);
         self.topics.remove(topic);
         self.offsets.remove_topic(topic);
-        self.cold.forget_entries();
-        cx.store().remove_topic(topic);
     }
 
     /// A connection has ended.

@@ -334,14 +334,35 @@ pub(crate) fn last_end(
     if held.0 >= held.1 {
         return Ok(None);
     }
-    let at =
-        u64::try_from(held.1 - 1).map_err(|_| io::ErrorKind::InvalidData)? * ENTRY_BYTES as u64;
+    Ok(entry_of(disk, dir, file_bytes, held.1 - 1)?.map(|entry| entry.end()))
+}
+
+/// The entry at an offset in the files; `None` for a filler.
+fn entry_of(
+    disk: &dyn Disk,
+    dir: &Path,
+    file_bytes: u64,
+    offset: i64,
+) -> io::Result<Option<CqEntry>> {
+    let at = u64::try_from(offset).map_err(|_| io::ErrorKind::InvalidData)? * ENTRY_BYTES as u64;
     let base = at - at % file_bytes;
     let file = disk.open(&dir.join(segment::name(base)), Access::Read)?;
     let mut bytes = [0; ENTRY_BYTES];
     let read = read_full_at(&*file, &mut bytes, at - base)?;
-    let entry = CqEntry::decode(&bytes[..read]).filter(|entry| !entry.is_filler());
-    Ok(entry.map(|entry| entry.end()))
+    Ok(CqEntry::decode(&bytes[..read]).filter(|entry| !entry.is_filler()))
+}
+
+/// Where the record of the oldest entry in a queue's files lies; `None` without one.
+pub(crate) fn first_place(
+    disk: &dyn Disk,
+    dir: &Path,
+    file_bytes: u64,
+) -> io::Result<Option<PhyOffset>> {
+    let (first, next) = extent(disk, dir, file_bytes, u64::MAX, &|_, _| Ok(true))?;
+    if first >= next {
+        return Ok(None);
+    }
+    Ok(entry_of(disk, dir, file_bytes, first)?.map(|entry| entry.phy))
 }
 
 /// Clears entries from offset `next` on, which belong to records that are not in the log, and the files behind.

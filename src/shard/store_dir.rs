@@ -21,6 +21,7 @@ use store::stream::{FlushMode, SyncBy};
 use store::{Store, StoreConfig};
 use wire::ids::StreamId;
 
+pub mod deleted;
 mod device;
 mod foreign;
 mod index_dir;
@@ -233,9 +234,13 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
     });
     let mut parts: Vec<Vec<stream_dir::OpenStream>> =
         (0..config.shards).map(|_| Vec::new()).collect();
+    let mut left = Vec::new();
     for (at, stream) in opened.into_iter().enumerate() {
-        parts[at % config.shards].push(stream?);
+        let mut stream = stream?;
+        left.append(&mut stream.deleted);
+        parts[at % config.shards].push(stream);
     }
+    deleted::rewrite(&paths, left).map_err(StoreError::io(&paths.root, "noting deleted topics"))?;
     if last != LastStop::Orderly {
         // What a dead process did is in the page cache only, names too, and recovery has built on it.
         disk.sync_file_system(&paths.root).map_err(StoreError::io(&paths.root, "syncing"))?;

@@ -256,6 +256,14 @@ impl Store {
         self.checkpoint_wanted = true;
     }
 
+    /// Forgets queues that nobody uses and whose records have left the log; their numbers begin anew.
+    pub fn remove_queues(&mut self, queues: &[QueueNo]) {
+        for no in queues {
+            self.queues.remove(*no);
+        }
+        self.checkpoint_wanted |= !queues.is_empty();
+    }
+
     /// A stream of this shard.
     pub fn stream(&self, id: StreamId) -> &Stream {
         &self.state(id).stream

@@ -70,6 +70,19 @@ impl Queues {
         no
     }
 
+    /// Forgets one queue; its number stays used, its memory goes.
+    pub fn remove(&mut self, no: QueueNo) {
+        let queue = self.get_mut(no);
+        let (topic, id) = (Arc::clone(&queue.topic), queue.id);
+        *queue = ConsumeQueue::new(Arc::clone(&topic), id, queue.stream, 0, 0);
+        let of_topic = self.topics.get_mut(&topic).map(|queues| &mut queues.by_id);
+        let at = usize::try_from(id.0).ok();
+        let slot = of_topic.zip(at).and_then(|(by_id, at)| by_id.get_mut(at));
+        if let Some(slot) = slot.filter(|slot| **slot == Some(no)) {
+            *slot = None;
+        }
+    }
+
     /// Forgets a deleted topic's queues; their numbers stay used, their memory goes.
     pub fn remove_topic(&mut self, topic: &[u8]) {
         let Some(queues) = self.topics.remove(topic) else { return };

@@ -1,5 +1,6 @@
 //! One stream of the store directory: from its files and a dead process's window to a stream ready to append.
 
+use super::deleted::{Deleted, Deletion, without_deleted};
 use super::foreign;
 use super::index_dir::{self, IndexStart, OpenIndex};
 use super::progress::Progress;
@@ -57,6 +58,8 @@ pub(super) struct OpenStream {
     pub(super) queues: Vec<ConsumeQueue>,
     /// `None`: it could not be opened.
     pub(super) index: Option<OpenIndex>,
+    /// Topics whose deletion the next start has to know.
+    pub(super) deleted: Vec<Deletion>,
 }
 
 /// A queue directory: topic and number.
@@ -108,6 +111,7 @@ pub(super) struct Opening<'o> {
     foreign: bool,
     /// The window of a process that died on this boot of the machine was there.
     window_found: bool,
+    pub(super) deleted: Deleted,
 }
 
 pub(super) fn open(
@@ -143,6 +147,8 @@ pub(super) fn open(
         unsynced_bytes,
         foreign: false,
         window_found: false,
+        deleted: Deleted::load(disk, &paths.root, stream)
+            .map_err(StoreError::io(&paths.root, "reading which topics were deleted"))?,
     };
     opening.check_segments()?;
     opening.await_old_writes()?;
@@ -152,7 +158,10 @@ pub(super) fn open(
     let is_lost = checkpoint.is_none() && !opening.bases.is_empty();
     let checkpoint = checkpoint.unwrap_or_default();
     let mine = |(topic, id): &&QueueName| stream_of(topic, *id, identity.streams) == stream;
-    let names: Vec<&QueueName> = queue_names.iter().filter(mine).collect();
+    if opening.foreign {
+        opening.deleted.clear();
+    }
+    let names = without_deleted(&opening, queue_names.iter().filter(mine).collect())?;
     let (end, queues) = opening.recover(&checkpoint, &names)?;
     let is_other = is_lost || checkpoint.clean_end.unwrap_or(0) != end.end;
     if !clean || opening.foreign || is_other {
@@ -615,7 +624,9 @@ impl Opening<'_> {
         let zeroed = end.next_multiple_of(BLOCK_BYTES as u64);
         let segments = Segments::new(size, &self.bases, zeroed);
         let stream = Stream::new(config, window, segments, end);
-        Ok(OpenStream { stream, checkpoint, files, queues, index })
+        let log = self.bases.first().copied().unwrap_or(end)..end;
+        let deleted = self.deleted.left(self.stream, log);
+        Ok(OpenStream { stream, checkpoint, files, queues, index, deleted })
     }
 
     /// A fresh window: as large as asked for, smaller where shared memory is short, private where there is none.
@@ -735,6 +746,9 @@ impl<'o> Rebuilt<'o> {
         }
         let offset = view.queue_offset().0;
         if offset > OFFSET_MAX {
+            return;
+        }
+        if self.opening.deleted.covers(view.topic(), phy.position()) {
             return;
         }
         let key = (view.topic().to_vec(), id.0);
