@@ -54,6 +54,8 @@ pub struct Broker {
     pub(crate) offsets: ConsumerOffsets,
     pub(crate) parked: ParkedPulls,
     pub(crate) cold: ColdPulls,
+    /// Makes keys of group names.
+    pub(crate) group_hash: foldhash::fast::RandomState,
     pub(crate) queries: handlers::query::Queries,
     pub(crate) scatters: Scatters,
     pub(crate) meta: Meta,
@@ -100,6 +102,7 @@ impl Broker {
             offsets: ConsumerOffsets::default(),
             parked: ParkedPulls::default(),
             cold: ColdPulls::default(),
+            group_hash: foldhash::fast::RandomState::default(),
             queries: handlers::query::Queries::default(),
             scatters: Scatters::default(),
             stopping: false,
