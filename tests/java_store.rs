@@ -425,3 +425,91 @@ fn java_goes_on_in_a_store_that_we_wrote() {
         }
     });
 }
+
+// ---- extended queue entries ----
+
+/// Sends `count` messages to queue 0, tags A, B, A, B.
+fn send_tagged(address: SocketAddr, from: i64, count: i64) {
+    let options = Options { timeout: TIMEOUT, ..Options::default() };
+    let mut producer = Producer::new(Connection::connect_with(address, options).unwrap(), "P");
+    for offset in from..from + count {
+        let tag = if offset % 2 == 0 { "A" } else { "B" };
+        let sent = producer.send(&Message::new("Extended", vec![7; 100]).tag(tag), 0).unwrap();
+        assert_eq!(sent.queue_offset, offset);
+    }
+}
+
+/// Offsets of the messages that a pull for these tags brings, from `offset` on.
+fn tagged(address: SocketAddr, tags: &str, mut offset: i64) -> Vec<i64> {
+    let options = Options { timeout: TIMEOUT, ..Options::default() };
+    let mut consumer = Consumer::new(Connection::connect_with(address, options).unwrap(), "C");
+    let end = consumer.connection().max_offset("Extended", 0).unwrap();
+    let mut found = Vec::new();
+    while offset < end {
+        let pulled = consumer.pull(&Pull::new("Extended", 0, offset).tags(tags)).unwrap();
+        assert!(pulled.next_offset > offset, "{:?} at {offset} of {end}", pulled.status);
+        offset = pulled.next_offset;
+        found.extend(pulled.messages.iter().map(|message| message.queue_offset));
+    }
+    found
+}
+
+fn check_tagged(address: SocketAddr, count: i64) {
+    let every = |first: usize| (0..count).skip(first).step_by(2).collect::<Vec<i64>>();
+    assert_eq!(tagged(address, "A", 0), every(0));
+    assert_eq!(tagged(address, "B", 0), every(1));
+    assert_eq!(tagged(address, "B", 301), every(1)[150..]);
+    assert_eq!(tagged(address, "A||B", 0).len(), usize::try_from(count).unwrap());
+    assert!(tagged(address, "C", 0).is_empty());
+}
+
+/// A store whose queue entries have their tags codes in `consumequeue_ext` is read, goes on, and is handed back.
+fn extended(version: java::Version) {
+    let data = Data::new();
+    fs::create_dir_all(data.store()).unwrap();
+    let config = "enableConsumeQueueExt=true\nmappedFileSizeConsumeQueueExt=2000\nmappedFileSizeConsumeQueue=4000\n\
+                  mappedFileSizeCommitLog=1048576\nmaxHashSlotNum=100\nmaxIndexNum=500\nautoCreateTopicEnable=true\n\
+                  diskMaxUsedSpaceRatio=95\n";
+    let setting = Setting { shards: 1, config: format!("{config}brokerClusterName=GoldCluster\n") };
+    let broker = JavaBroker::start(&data.store(), version, config);
+    let mut connection = Connection::connect(broker.address).unwrap();
+    connection.create_topic(&client::NewTopic::new("Extended", 1)).unwrap();
+    drop(connection);
+    send_tagged(broker.address, 0, 500);
+    check_tagged(broker.address, 500);
+    broker.stop();
+    let ext = data.store().join("consumequeue_ext/Extended/0");
+    let files = fs::read_dir(&ext).unwrap().count();
+    assert!(files >= 5, "{files} files with extended entries");
+    let server = Server::start(data.path(), &setting);
+    check_tagged(server.broker, 500);
+    send_tagged(server.broker, 500, 100);
+    check_tagged(server.broker, 600);
+    server.kill();
+    let server = Server::start(data.path(), &setting);
+    check_tagged(server.broker, 600);
+    assert!(server.stop().success());
+    let broker = JavaBroker::start(&data.store(), version, config);
+    check_tagged(broker.address, 600);
+    send_tagged(broker.address, 600, 100);
+    broker.kill();
+    let server = Server::start(data.path(), &setting);
+    check_tagged(server.broker, 700);
+    assert!(server.stop().success());
+    // Without the files every message may have the tags, and clients sort them out.
+    fs::remove_dir_all(ext.parent().unwrap()).unwrap();
+    let server = Server::start(data.path(), &setting);
+    let found = tagged(server.broker, "A", 0);
+    assert!(found.len() >= 350 && found.iter().filter(|offset| **offset % 2 == 0).count() == 350);
+    server.connect(TIMEOUT).unwrap().delete_topic("Extended").unwrap();
+    assert!(server.stop().success());
+}
+
+#[test]
+fn extended_queue_entries_of_java_are_read() {
+    if !java::is_available() {
+        println!("no Java brokers: tests/java/run.sh --prepare fetches them");
+        return;
+    }
+    [java::Version::V497, java::Version::V550].into_iter().for_each(extended);
+}

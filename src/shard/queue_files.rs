@@ -4,6 +4,7 @@
 //! files are bounded; those written since the last sync are remembered by path.
 
 use crate::disk::{Access, Disk, DiskFile, make_dirs, read_full_at, write_full_at};
+use crate::queue_ext;
 use crate::store_dir::StorePaths;
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -58,6 +59,7 @@ impl QueueFiles {
         let first = u64::try_from(write.first).map_err(|_| io::ErrorKind::InvalidInput)?;
         if first == 0 {
             self.begin(&dir)?;
+            queue_ext::remove(&*self.disk, &self.root, &write.topic, write.queue)?;
         }
         let mut at = first * ENTRY_BYTES as u64;
         let mut rest = write.bytes.as_slice();
@@ -143,6 +145,12 @@ impl QueueFiles {
             self.unsynced.remove(&path);
             self.disk.remove_file(&path)?;
         }
+        if min < trim.held.1
+            && let Some(first) = entry_of(&*self.disk, &dir, self.file_bytes, min)?
+        {
+            let ext = queue_ext::ext_dir(&self.root, &trim.topic, trim.queue)?;
+            queue_ext::trim(&*self.disk, &ext, first.tags_code)?;
+        }
         Ok(Trimmed { no: trim.no, min, phy })
     }
 
@@ -215,6 +223,7 @@ pub fn read_entries(
     let mut bytes = vec![0; room.min(count * ENTRY_BYTES)];
     let filled = read_full_at(&*file, &mut bytes, at - base)?;
     bytes.truncate(filled);
+    queue_ext::resolve(&*paths.disk, &paths.consume_queue, (topic, queue), &mut bytes)?;
     Ok(bytes)
 }
 
@@ -232,7 +241,7 @@ fn may_be_torn(index: u64) -> bool {
 }
 
 /// Starts of a queue's files, ascending.
-fn bases(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u64>> {
+pub(crate) fn bases(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u64>> {
     let names = disk.list(dir)?;
     let mut bases: Vec<u64> = names.iter().filter_map(|name| segment::parse_name(name)).collect();
     bases.sort_unstable();

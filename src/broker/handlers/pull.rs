@@ -14,6 +14,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use store::Store;
 use store::layout::consume_queue::CqEntry;
+use store::layout::consume_queue_ext::is_address;
 use store::queues::QueueNo;
 use store::read::{Piece, ReadLimits, ReadStatus, Selection, classify, select};
 use wire::codes::{MQ_VERSION_5_5_0, request, response};
@@ -94,8 +95,9 @@ impl NextBroker {
 }
 
 impl Pull {
+    /// Where the tags code is not known, the client looks at the tags.
     pub(crate) fn matches(&self, tags_code: i64) -> bool {
-        self.filter.as_ref().is_none_or(|f| f.matches(tags_code))
+        self.filter.as_ref().is_none_or(|f| f.matches(tags_code) || is_address(tags_code))
     }
 }
 

@@ -8,6 +8,7 @@
 use super::stream_dir::{Opening, QueueName};
 use super::{StoreError, StorePaths};
 use crate::disk::{self, Disk};
+use crate::queue_ext;
 use crate::queue_files::{first_place, queue_dir};
 use hashbrown::HashMap;
 use std::fmt::Write as _;
@@ -139,7 +140,13 @@ pub(super) fn without_deleted<'n>(
         let first = first.filter(|first| first.stream() == opening.stream);
         if !first.is_some_and(|first| opening.deleted.covers(&name.0, first.position())) {
             kept.push(name);
-        } else if let Err(error) = opening.disk.remove_dir_all(&dir) {
+            continue;
+        }
+        let removed = opening
+            .disk
+            .remove_dir_all(&dir)
+            .and_then(|()| queue_ext::remove(opening.disk, &paths.consume_queue, &name.0, name.1));
+        if let Err(error) = removed {
             tracing::warn!("{}: what a deleted topic has left: {error}", dir.display());
         }
     }
