@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use support::java::{self, JavaBroker};
 use support::{Data, Server, Setting};
 
@@ -463,6 +463,28 @@ fn check_tagged(address: SocketAddr, count: i64) {
     assert!(tagged(address, "C", 0).is_empty());
 }
 
+/// Each of these entries has the address of a unit with its message's tags code and a store time of this minute.
+fn check_units(data: &Data, offsets: std::ops::Range<usize>) {
+    let whole = |dir: &str| -> Vec<u8> {
+        let dir = data.store().join(dir).join("Extended/0");
+        let mut names: Vec<PathBuf> =
+            fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+        names.sort();
+        names.iter().flat_map(|path| fs::read(path).unwrap()).collect()
+    };
+    let (entries, units) = (whole("consumequeue"), whole("consumequeue_ext"));
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+    let number = |bytes: &[u8]| i64::from_be_bytes(bytes.try_into().unwrap());
+    for offset in offsets {
+        let address = number(&entries[offset * 20 + 12..][..8]);
+        let unit = &units[usize::try_from(address.abs_diff(i64::MIN)).unwrap()..][..20];
+        let code = i64::from(b'A') + i64::try_from(offset % 2).unwrap();
+        assert_eq!((&unit[..2], number(&unit[2..10])), (&[0, 20][..], code), "entry {offset}");
+        let age = now.abs_diff(u128::try_from(number(&unit[10..18])).unwrap());
+        assert!(age < 60_000 && unit[18..] == [0, 0], "entry {offset} is {age} ms old");
+    }
+}
+
 /// A store whose queue entries have their tags codes in `consumequeue_ext` is read, goes on, and is handed back.
 fn extended(version: java::Version) {
     let data = Data::new();
@@ -481,14 +503,23 @@ fn extended(version: java::Version) {
     let ext = data.store().join("consumequeue_ext/Extended/0");
     let files = fs::read_dir(&ext).unwrap().count();
     assert!(files >= 5, "{files} files with extended entries");
-    let server = Server::start(data.path(), &setting);
+    // Without the key ours reads what is there and writes plain entries.
+    let plain = Setting { shards: 1, config: setting.config.replace("Ext=true", "Ext=false") };
+    let server = Server::start(data.path(), &plain);
     check_tagged(server.broker, 500);
-    send_tagged(server.broker, 500, 100);
-    check_tagged(server.broker, 600);
+    send_tagged(server.broker, 500, 50);
+    assert!(server.stop().success());
+    assert_eq!(fs::read_dir(&ext).unwrap().count(), files);
+    let server = Server::start(data.path(), &setting);
+    check_tagged(server.broker, 550);
+    send_tagged(server.broker, 550, 50);
+    // In the files after the next round.
+    std::thread::sleep(Duration::from_millis(1500));
     server.kill();
     let server = Server::start(data.path(), &setting);
     check_tagged(server.broker, 600);
     assert!(server.stop().success());
+    check_units(&data, 550..600);
     let broker = JavaBroker::start(&data.store(), version, config);
     check_tagged(broker.address, 600);
     send_tagged(broker.address, 600, 100);
@@ -500,7 +531,7 @@ fn extended(version: java::Version) {
     fs::remove_dir_all(ext.parent().unwrap()).unwrap();
     let server = Server::start(data.path(), &setting);
     let found = tagged(server.broker, "A", 0);
-    assert!(found.len() >= 350 && found.iter().filter(|offset| **offset % 2 == 0).count() == 350);
+    assert!(found.len() >= 600 && found.iter().filter(|offset| **offset % 2 == 0).count() == 350);
     server.connect(TIMEOUT).unwrap().delete_topic("Extended").unwrap();
     assert!(server.stop().success());
 }

@@ -180,6 +180,8 @@ pub struct BrokerConfig {
     pub mapped_file_size_commit_log: u64,
     /// Bytes of a consume queue file, a multiple of 20.
     pub mapped_file_size_consume_queue: u64,
+    /// Bytes of a file of extended queue entries; `None`: they are not written.
+    pub mapped_file_size_consume_queue_ext: Option<u64>,
     /// The index by key.
     pub index: IndexConfig,
     /// When a send is answered.
@@ -375,6 +377,12 @@ fn retention(reader: &mut Reader<'_>) -> Retention {
     }
 }
 
+/// Size of the files of extended queue entries, where they are written.
+fn queue_ext(reader: &mut Reader<'_>) -> Option<u64> {
+    let bytes = reader.number("mappedFileSizeConsumeQueueExt");
+    reader.config.flag("enableConsumeQueueExt").then_some(bytes)
+}
+
 fn reading(reader: &mut Reader<'_>) -> Reading {
     let config = reader.config;
     Reading {
@@ -444,6 +452,7 @@ fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
         store_path_commit_log: log,
         mapped_file_size_commit_log: reader.number("mappedFileSizeCommitLog"),
         mapped_file_size_consume_queue: queue_bytes.next_multiple_of(20),
+        mapped_file_size_consume_queue_ext: queue_ext(reader),
         index: index(reader),
         flush_disk_type: flush_disk_type(config.text("flushDiskType")),
         log_sync_method: log_sync_method(config.text("logSyncMethod")),

@@ -4,7 +4,7 @@
 //! files are bounded; those written since the last sync are remembered by path.
 
 use crate::disk::{Access, Disk, DiskFile, make_dirs, read_full_at, write_full_at};
-use crate::queue_ext;
+use crate::queue_ext::{self, ExtWriter};
 use crate::store_dir::StorePaths;
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -29,6 +29,8 @@ pub struct QueueFiles {
     unsynced: HashSet<PathBuf>,
     /// Directories with new names.
     unsynced_dirs: HashSet<PathBuf>,
+    /// Where extended entries are written.
+    ext: Option<ExtWriter>,
 }
 
 /// Directory of a queue below `root` (`<store>/consumequeue`). Errors: a topic that is no single path element.
@@ -50,7 +52,13 @@ impl QueueFiles {
             open: HashMap::new(),
             unsynced: HashSet::new(),
             unsynced_dirs: HashSet::new(),
+            ext: None,
         }
+    }
+
+    /// Writes extended entries, too, in files of `file_bytes`.
+    pub(crate) fn with_extended(self, file_bytes: u64) -> QueueFiles {
+        QueueFiles { ext: Some(ExtWriter::new(file_bytes)), ..self }
     }
 
     /// Writes entries at their places.
@@ -61,8 +69,9 @@ impl QueueFiles {
             self.begin(&dir)?;
             queue_ext::remove(&*self.disk, &self.root, &write.topic, write.queue)?;
         }
+        let extended = self.extend(write)?;
         let mut at = first * ENTRY_BYTES as u64;
-        let mut rest = write.bytes.as_slice();
+        let mut rest = extended.as_deref().unwrap_or(&write.bytes);
         while !rest.is_empty() {
             let base = at - at % self.file_bytes;
             let room = usize::try_from(base + self.file_bytes - at).unwrap_or(usize::MAX);
@@ -75,6 +84,24 @@ impl QueueFiles {
             rest = later;
         }
         Ok(())
+    }
+
+    /// The entries with addresses of units, which are written; `None` where they stay as they are.
+    fn extend(&mut self, write: &QueueWrite) -> io::Result<Option<Vec<u8>>> {
+        let Some(ext) = self.ext.as_mut().filter(|_| !write.times.is_empty()) else {
+            return Ok(None);
+        };
+        let dir = queue_ext::ext_dir(&self.root, &write.topic, write.queue)?;
+        if write.first == 0 {
+            ext.forget(&dir);
+        }
+        let mut bytes = write.bytes.clone();
+        let mut touched = Vec::new();
+        ext.write(&*self.disk, &dir, (&mut bytes, &write.times), &mut touched)?;
+        self.unsynced.extend(touched);
+        self.unsynced_dirs.extend(dir.ancestors().take(3).map(Path::to_path_buf));
+        self.unsynced_dirs.extend(self.root.parent().map(Path::to_path_buf));
+        Ok(Some(bytes))
     }
 
     /// A queue begins: what its directory holds is of a deleted topic of that name, whose files could not be removed then.
@@ -116,18 +143,6 @@ impl QueueFiles {
             }
         }
         Ok(())
-    }
-
-    /// Deletes all queues of a topic.
-    pub fn remove_topic(&mut self, topic: &[u8]) -> io::Result<()> {
-        let dir = queue_dir(&self.root, topic, QueueId(0))?;
-        let dir = dir.parent().expect("a queue lies in its topic").to_path_buf();
-        self.open.retain(|path, _| !path.starts_with(&dir));
-        self.unsynced.retain(|path| !path.starts_with(&dir));
-        match self.disk.remove_dir_all(&dir) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            Ok(()) | Err(_) => Ok(()),
-        }
     }
 
     /// Finds the first entry whose record is at or behind the log's start, and deletes the files before it; the last one stays.
@@ -484,7 +499,13 @@ mod tests {
     }
 
     fn write(first: i64, count: u64) -> QueueWrite {
-        QueueWrite { topic: Arc::from(&b"T"[..]), queue: QueueId(3), first, bytes: entries(count) }
+        QueueWrite {
+            topic: Arc::from(&b"T"[..]),
+            queue: QueueId(3),
+            first,
+            bytes: entries(count),
+            times: Vec::new(),
+        }
     }
 
     fn yes(_: &CqEntry, _: u64) -> io::Result<bool> {

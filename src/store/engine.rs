@@ -691,7 +691,8 @@ impl Batch<'_> {
         }
         self.cursor += len as u64;
         let size = u32::try_from(len).expect("bounded by the segment");
-        self.store.queues.get_mut(self.queue).push(CqEntry { phy, size, tags_code });
+        let entry = CqEntry { phy, size, tags_code };
+        self.store.queues.get_mut(self.queue).push_at(entry, self.now.wall.0);
         phy
     }
 

@@ -20,6 +20,7 @@ struct TopicQueues {
 pub struct Queues {
     topics: HashMap<Arc<[u8]>, TopicQueues, foldhash::fast::RandomState>,
     list: Vec<ConsumeQueue>,
+    keeps_times: bool,
 }
 
 /// Queue numbers of a topic are below this, whatever a client asks for.
@@ -55,8 +56,16 @@ impl Queues {
         }
     }
 
+    /// Queues that are added from now on keep the store times that their files want to know.
+    pub fn keep_times(&mut self) {
+        self.keeps_times = true;
+    }
+
     /// Adds a queue that is not there yet.
-    pub fn insert(&mut self, queue: ConsumeQueue) -> QueueNo {
+    pub fn insert(&mut self, mut queue: ConsumeQueue) -> QueueNo {
+        if self.keeps_times {
+            queue.keep_times();
+        }
         assert!((0..=QUEUE_ID_MAX).contains(&queue.id.0), "queue number {}", queue.id.0);
         let at = usize::try_from(queue.id.0).expect("checked above");
         let no = QueueNo(u32::try_from(self.list.len()).expect("fewer than 2^32 queues"));

@@ -417,7 +417,7 @@ fn keep_offsets(old: &Place, new: &Place) -> Result<(), Trouble> {
         if next > 0 && !made.map_err(|e| Trouble::io(&root, e))?.exists() {
             let bytes = CqEntry::FILLER.encode().to_vec();
             let topic: Arc<[u8]> = Arc::from(topic.as_bytes());
-            let write = QueueWrite { topic, queue: id, first: next - 1, bytes };
+            let write = QueueWrite { topic, queue: id, first: next - 1, bytes, times: Vec::new() };
             files.write(&write).map_err(|e| Trouble::io(&root, e))?;
         }
     }

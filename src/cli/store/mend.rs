@@ -253,6 +253,7 @@ impl Writer<'_> {
             queue: QueueId(key.1),
             first: offset,
             bytes: Vec::new(),
+            times: Vec::new(),
         };
         let write = self.waiting.entry(key.clone()).or_insert_with(fresh);
         write.bytes.extend_from_slice(&entry.encode());

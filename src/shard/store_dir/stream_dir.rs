@@ -769,6 +769,9 @@ impl<'o> Rebuilt<'o> {
             let topic = Arc::clone(&queue.topic);
             *queue = ConsumeQueue::new(topic, id, stream, offset, offset);
         }
+        if self.opening.paths.queue_ext_bytes.is_some() {
+            queue.keep_times();
+        }
         while queue.next() < offset {
             self.gaps += 1;
             if self.gaps > 1_000_000 {
@@ -777,7 +780,7 @@ impl<'o> Rebuilt<'o> {
             queue.push(CqEntry::FILLER);
         }
         let tags_code = self.opening.config.delay_levels.tags_code(view);
-        queue.push(CqEntry { phy, size, tags_code });
+        queue.push_at(CqEntry { phy, size, tags_code }, view.store_timestamp().0);
     }
 
     fn finish(self) -> (Vec<ConsumeQueue>, u64) {
