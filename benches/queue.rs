@@ -56,7 +56,7 @@ fn read_range(tag: Option<i64>) -> Operations {
             classify(&queue, offset).unwrap();
             let entries = queue.visible_from(offset);
             let matches = |code| tag.is_none_or(|tag| tag == code);
-            let selection = select(entries, offset, limits, matches, &mut pieces);
+            let selection = select(entries, offset, |_| limits, matches, &mut pieces);
             black_box(&pieces);
             offset = if selection.next + 256 < queue.next() { selection.next } else { 0 };
         }

@@ -291,6 +291,7 @@ fn open_store(config: &BrokerConfig, shards: usize) -> Result<OpenStore, Fatal> 
         commit_log: config.store_path_commit_log.clone(),
         segment_bytes: config.mapped_file_size_commit_log,
         queue_file_bytes: config.mapped_file_size_consume_queue,
+        queue_ext_bytes: config.mapped_file_size_consume_queue_ext,
         streams,
         shards,
         window_bytes: usize::try_from(config.log_window_bytes).unwrap_or(usize::MAX),

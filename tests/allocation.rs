@@ -156,6 +156,7 @@ fn start(dir: &Path, shards: u16) -> Broker {
         root,
         segment_bytes: 1 << 30,
         queue_file_bytes: config.mapped_file_size_consume_queue,
+        queue_ext_bytes: None,
         streams: shards,
         shards: usize::from(shards),
         window_bytes: 32 << 20,

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use support::java::{self, JavaBroker};
 use support::{Data, Server, Setting, golden};
 
@@ -380,4 +380,123 @@ fn java_goes_on_in_a_store_that_we_wrote() {
             scope.spawn(move || part.iter().for_each(|(name, version)| hand_over(name, *version)));
         }
     });
+}
+
+// ---- extended queue entries ----
+
+/// Sends `count` messages to queue 0, tags A, B, A, B.
+fn send_tagged(address: SocketAddr, from: i64, count: i64) {
+    let options = Options { timeout: TIMEOUT, ..Options::default() };
+    let mut producer = Producer::new(Connection::connect_with(address, options).unwrap(), "P");
+    for offset in from..from + count {
+        let tag = if offset % 2 == 0 { "A" } else { "B" };
+        let sent = producer.send(&Message::new("Extended", vec![7; 100]).tag(tag), 0).unwrap();
+        assert_eq!(sent.queue_offset, offset);
+    }
+}
+
+/// Offsets of the messages that a pull for these tags brings, from `offset` on.
+fn tagged(address: SocketAddr, tags: &str, mut offset: i64) -> Vec<i64> {
+    let options = Options { timeout: TIMEOUT, ..Options::default() };
+    let mut consumer = Consumer::new(Connection::connect_with(address, options).unwrap(), "C");
+    let end = consumer.connection().max_offset("Extended", 0).unwrap();
+    let mut found = Vec::new();
+    while offset < end {
+        let pulled = consumer.pull(&Pull::new("Extended", 0, offset).tags(tags)).unwrap();
+        assert!(pulled.next_offset > offset, "{:?} at {offset} of {end}", pulled.status);
+        offset = pulled.next_offset;
+        found.extend(pulled.messages.iter().map(|message| message.queue_offset));
+    }
+    found
+}
+
+fn check_tagged(address: SocketAddr, count: i64) {
+    let every = |first: usize| (0..count).skip(first).step_by(2).collect::<Vec<i64>>();
+    assert_eq!(tagged(address, "A", 0), every(0));
+    assert_eq!(tagged(address, "B", 0), every(1));
+    assert_eq!(tagged(address, "B", 301), every(1)[150..]);
+    assert_eq!(tagged(address, "A||B", 0).len(), usize::try_from(count).unwrap());
+    assert!(tagged(address, "C", 0).is_empty());
+}
+
+/// Each of these entries has the address of a unit with its message's tags code and a store time of this minute.
+fn check_units(data: &Data, offsets: std::ops::Range<usize>) {
+    let whole = |dir: &str| -> Vec<u8> {
+        let dir = data.store().join(dir).join("Extended/0");
+        let mut names: Vec<PathBuf> =
+            fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+        names.sort();
+        names.iter().flat_map(|path| fs::read(path).unwrap()).collect()
+    };
+    let (entries, units) = (whole("consumequeue"), whole("consumequeue_ext"));
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+    let number = |bytes: &[u8]| i64::from_be_bytes(bytes.try_into().unwrap());
+    for offset in offsets {
+        let address = number(&entries[offset * 20 + 12..][..8]);
+        let unit = &units[usize::try_from(address.abs_diff(i64::MIN)).unwrap()..][..20];
+        let code = i64::from(b'A') + i64::try_from(offset % 2).unwrap();
+        assert_eq!((&unit[..2], number(&unit[2..10])), (&[0, 20][..], code), "entry {offset}");
+        let age = now.abs_diff(u128::try_from(number(&unit[10..18])).unwrap());
+        assert!(age < 60_000 && unit[18..] == [0, 0], "entry {offset} is {age} ms old");
+    }
+}
+
+/// A store whose queue entries have their tags codes in `consumequeue_ext` is read, goes on, and is handed back.
+fn extended(version: java::Version) {
+    let data = Data::new();
+    fs::create_dir_all(data.store()).unwrap();
+    let config = "enableConsumeQueueExt=true\nmappedFileSizeConsumeQueueExt=2000\nmappedFileSizeConsumeQueue=4000\n\
+                  mappedFileSizeCommitLog=1048576\nmaxHashSlotNum=100\nmaxIndexNum=500\nautoCreateTopicEnable=true\n\
+                  diskMaxUsedSpaceRatio=95\n";
+    let setting = Setting { shards: 1, config: format!("{config}brokerClusterName=GoldCluster\n") };
+    let broker = JavaBroker::start(&data.store(), version, config);
+    let mut connection = Connection::connect(broker.address).unwrap();
+    connection.create_topic(&client::NewTopic::new("Extended", 1)).unwrap();
+    drop(connection);
+    send_tagged(broker.address, 0, 500);
+    check_tagged(broker.address, 500);
+    broker.stop();
+    let ext = data.store().join("consumequeue_ext/Extended/0");
+    let files = fs::read_dir(&ext).unwrap().count();
+    assert!(files >= 5, "{files} files with extended entries");
+    // Without the key ours reads what is there and writes plain entries.
+    let plain = Setting { shards: 1, config: setting.config.replace("Ext=true", "Ext=false") };
+    let server = Server::start(data.path(), &plain);
+    check_tagged(server.broker, 500);
+    send_tagged(server.broker, 500, 50);
+    assert!(server.stop().success());
+    assert_eq!(fs::read_dir(&ext).unwrap().count(), files);
+    let server = Server::start(data.path(), &setting);
+    check_tagged(server.broker, 550);
+    send_tagged(server.broker, 550, 50);
+    // In the files after the next round.
+    std::thread::sleep(Duration::from_millis(1500));
+    server.kill();
+    let server = Server::start(data.path(), &setting);
+    check_tagged(server.broker, 600);
+    assert!(server.stop().success());
+    check_units(&data, 550..600);
+    let broker = JavaBroker::start(&data.store(), version, config);
+    check_tagged(broker.address, 600);
+    send_tagged(broker.address, 600, 100);
+    broker.kill();
+    let server = Server::start(data.path(), &setting);
+    check_tagged(server.broker, 700);
+    assert!(server.stop().success());
+    // Without the files every message may have the tags, and clients sort them out.
+    fs::remove_dir_all(ext.parent().unwrap()).unwrap();
+    let server = Server::start(data.path(), &setting);
+    let found = tagged(server.broker, "A", 0);
+    assert!(found.len() >= 600 && found.iter().filter(|offset| **offset % 2 == 0).count() == 350);
+    server.connect(TIMEOUT).unwrap().delete_topic("Extended").unwrap();
+    assert!(server.stop().success());
+}
+
+#[test]
+fn extended_queue_entries_of_java_are_read() {
+    if !java::is_available() {
+        println!("no Java brokers: tests/java/run.sh --prepare fetches them");
+        return;
+    }
+    [java::Version::V497, java::Version::V550].into_iter().for_each(extended);
 }

@@ -56,6 +56,8 @@ pub struct Broker {
     pub(crate) offsets: ConsumerOffsets,
     pub(crate) parked: ParkedPulls,
     pub(crate) cold: ColdPulls,
+    /// Makes keys of group names.
+    pub(crate) group_hash: foldhash::fast::RandomState,
     pub(crate) queries: handlers::query::Queries,
     pub(crate) scatters: Scatters,
     pub(crate) meta: Meta,
@@ -102,6 +104,7 @@ impl Broker {
             offsets: ConsumerOffsets::default(),
             parked: ParkedPulls::default(),
             cold: ColdPulls::default(),
+            group_hash: foldhash::fast::RandomState::default(),
             queries: handlers::query::Queries::default(),
             scatters: Scatters::default(),
             stopping: false,
@@ -250,11 +253,9 @@ impl Broker {
 
     /// Drops everything this shard has of a deleted topic.
     pub(crate) fn forget_topic<H: Host>(&mut self, cx: &mut Cx<'_, H>, topic: &[u8]) {
-        handlers::meta::topic::remove_queue_files(self, cx, topic);
+        handlers::meta::clean::remove_topic(self, cx, topic);
         self.topics.remove(topic);
         self.offsets.remove_topic(topic);
-        self.cold.forget_entries();
-        cx.store().remove_topic(topic);
     }
 
     /// A connection has ended.

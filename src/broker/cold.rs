@@ -2,22 +2,23 @@
 //! loop feeds with what it read; none blocks a turn.
 //!
 //! Log bytes come in blocks that all pulls share (`blocks`), entries of a queue in runs that its next pulls use (`runs`).
-//! Limits: so many jobs in flight per shard, the others wait in line; so many blocks loading; bytes kept.
+//! Limits: so many jobs in flight per shard, and so many bytes per group (`coldReadBytesPerGroup`); the others wait in line,
+//! where groups take turns (`line`), as they do at the device. So many blocks loading; bytes kept.
 
 mod blocks;
+mod line;
 mod runs;
 
 use crate::app::{Broker, Host, TimerKind, timer_key};
 use crate::fetch::{self, Fetch};
 use crate::handlers::offset::Search;
-use crate::handlers::pull::{
-    Pull, answer, come_again, disk_limits, from_memory, memory_limits, refuse_pull,
-};
+use crate::handlers::pull::{Pull, answer, come_again, from_memory, limits, refuse_pull};
 use base::time::MonoNs;
 use blocks::{BLOCK_BYTES, BlockAt, Blocks};
+pub(crate) use line::GroupKey;
+use line::Line;
 use runs::Runs;
 use shard::Cx;
-use std::collections::VecDeque;
 use store::Store;
 use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
 use store::read::{Piece, ReadStatus, SCAN_ENTRIES_MAX, Selection, classify, select};
@@ -25,7 +26,7 @@ use wire::message::MessageView;
 
 /// Cold jobs in flight on a shard.
 const IN_FLIGHT_MAX: usize = 64;
-/// Cold jobs in line on a shard; more are told to come again.
+/// Cold jobs in line on a shard, and as many of one group as there are places left; more are told to come again.
 const WAITING_MAX: usize = 65_536;
 /// Blocks that one answer waits for, unless its first record alone has more; what lies in others is for the next pull.
 const BLOCKS_MAX: usize = 16;
@@ -70,9 +71,34 @@ struct Choice {
     failed: bool,
 }
 
+/// What searches are, that belong to no consumer group.
+const SEARCHES: GroupKey = GroupKey(0);
+/// What reads of messages by key or place are.
+const FETCHES: GroupKey = GroupKey(1);
+
+impl Job {
+    /// The group that it is counted for.
+    fn group(&self) -> GroupKey {
+        match self {
+            Job::Pull(pull) => pull.group,
+            Job::Search(_) => SEARCHES,
+            Job::Fetch(_) => FETCHES,
+        }
+    }
+}
+
 struct Cold {
     job: Job,
     stage: Stage,
+    /// Counted for its group.
+    bytes: u64,
+}
+
+impl Cold {
+    /// A job that does not know yet, or not exactly, how much it reads: it counts for a block.
+    fn new(job: Job, stage: Stage) -> Cold {
+        Cold { job, stage, bytes: BLOCK_BYTES }
+    }
 }
 
 /// Cold reads of a shard.
@@ -80,7 +106,7 @@ struct Cold {
 pub(crate) struct ColdPulls {
     slots: Vec<Option<Cold>>,
     free: Vec<u64>,
-    waiting: VecDeque<Job>,
+    line: Line<Job>,
     blocks: Blocks,
     runs: Runs,
     scratch: Vec<u8>,
@@ -98,13 +124,26 @@ impl ColdPulls {
             self.slots.push(None);
             self.slots.len() as u64 - 1
         });
+        self.line.begin(cold.job.group(), cold.bytes);
         self.slots[slot(at)] = Some(cold);
         at
     }
 
     fn take(&mut self, token: u64) -> Cold {
         self.free.push(token);
-        self.slots[slot(token)].take().expect("a read completes once")
+        let cold = self.slots[slot(token)].take().expect("a read completes once");
+        self.line.end(cold.job.group(), cold.bytes);
+        cold
+    }
+
+    /// The job waits for these blocks, and counts for those that are read.
+    fn wait_for(&mut self, token: u64, choice: Choice) {
+        let cold = self.slots[slot(token)].as_mut().expect("a job in flight");
+        let bytes = BLOCK_BYTES * choice.missing.max(1) as u64;
+        let (group, before) = (cold.job.group(), std::mem::replace(&mut cold.bytes, bytes));
+        cold.stage = Stage::Blocks(choice);
+        self.line.begin(group, bytes);
+        self.line.end(group, before);
     }
 
     /// A topic is deleted: its queues' entries mean nothing any more.
@@ -139,24 +178,27 @@ pub(crate) fn begin_fetch<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, fetc
 
 /// Keeps it until what it asks for next is there; the token to ask with.
 pub(crate) fn park_fetch(broker: &mut Broker, fetch: Fetch) -> u64 {
-    broker.cold.insert(Cold { job: Job::Fetch(fetch), stage: Stage::Fetch })
+    broker.cold.insert(Cold::new(Job::Fetch(fetch), Stage::Fetch))
 }
 
 fn enqueue<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, job: Job) {
     note_use(broker, cx);
-    if broker.cold.has_room() {
+    let (group, budget) = (job.group(), budget(broker));
+    if broker.cold.has_room() && broker.cold.line.may_begin(group, budget) {
         run(broker, cx, job);
-    } else if broker.cold.waiting.len() < WAITING_MAX {
-        broker.cold.waiting.push_back(job);
-    } else {
-        match job {
-            Job::Pull(pull) => {
-                come_again(cx, &pull);
-            }
-            Job::Search(search) => search.refuse(cx, &too_many()),
-            Job::Fetch(fetch) => fetch::refuse(cx, fetch, &too_many()),
-        }
+        return;
     }
+    match broker.cold.line.push_within(group, job, WAITING_MAX) {
+        Ok(()) => {}
+        Err(Job::Pull(pull)) => come_again(cx, &pull),
+        Err(Job::Search(search)) => search.refuse(cx, &too_many()),
+        Err(Job::Fetch(fetch)) => fetch::refuse(cx, fetch, &too_many()),
+    }
+}
+
+/// Bytes that a group may have in flight.
+fn budget(broker: &Broker) -> u64 {
+    broker.settings.config.reading.cold_read_bytes_per_group
 }
 
 fn too_many() -> String {
@@ -164,14 +206,15 @@ fn too_many() -> String {
 }
 
 fn next_in_line<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
+    let budget = budget(broker);
     let mut begun = 0;
-    while broker.cold.has_room() {
+    while broker.cold.line.len() > 0 && broker.cold.has_room() {
         if begun == BEGUN_MAX {
             // They found all they need in memory: others have their turn first.
             cx.set_timer(cx.now.mono, timer_key(TimerKind::ColdLine, 0));
             break;
         }
-        let Some(job) = broker.cold.waiting.pop_front() else { break };
+        let Some(job) = broker.cold.line.pop(budget) else { break };
         begun += 1;
         run(broker, cx, job);
     }
@@ -237,7 +280,7 @@ fn run_pull<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull) {
     let (first, topic, id) = (pull.offset, queue.topic.clone(), pull.queue_id);
     let count = usize::try_from(tail_start - first).unwrap_or(SCAN_ENTRIES_MAX);
     let stage = Stage::Index { first, epoch: broker.cold.runs.epoch() };
-    let token = broker.cold.insert(Cold { job: Job::Pull(pull), stage });
+    let token = broker.cold.insert(Cold::new(Job::Pull(pull), stage));
     cx.read_queue(&topic, id, first, count.min(SCAN_ENTRIES_MAX), token);
 }
 
@@ -245,26 +288,31 @@ fn run_pull<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull) {
 fn choose<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull, entries: &[CqEntry]) {
     let mut pieces = Vec::new();
     let store = cx.store();
-    let first = entries.iter().find(|entry| !entry.is_filler());
-    let behind = first.map_or(0, |entry| {
-        store.stream(entry.phy.stream()).appended().saturating_sub(entry.phy.position())
-    });
-    let limits = if behind > broker.settings.memory_bytes {
-        disk_limits(broker, &pull)
-    } else {
-        memory_limits(broker, &pull)
+    // A pull skips at once what has left the log, as Java's does.
+    let is_gone = |entry: &&CqEntry| {
+        entry.is_filler() || entry.phy.position() < store.stream(entry.phy.stream()).start()
     };
-    let entries = entries.iter().copied();
-    let selection = select(entries, pull.offset, limits, |tags| pull.matches(tags), &mut pieces);
+    let gone = entries.iter().take_while(is_gone).count();
+    let first = pull.offset + i64::try_from(gone).expect("entries in memory");
+    let rest = entries.iter().skip(gone).copied();
+    let limits = limits(broker, store, &pull);
+    let mut selection = select(rest, first, limits, |tags| pull.matches(tags), &mut pieces);
+    if gone > 0 && gone == entries.len() {
+        selection = Selection::outside(ReadStatus::MessageWasRemoving, first);
+    }
     if selection.status != ReadStatus::Found {
         answer(cx, &pull, selection, &[], from_memory);
         return;
     }
-    let token = broker.cold.insert(Cold { job: Job::Pull(pull), stage: Stage::Head });
-    let choice = pin(&mut broker.cold.blocks, store, pieces, selection, token);
+    let group = pull.group;
+    // What its group has left, so that many pulls of one do not ask for many blocks each.
+    let left = budget(broker).saturating_sub(broker.cold.line.bytes(group)) / BLOCK_BYTES;
+    let blocks_max = usize::try_from(left).unwrap_or(BLOCKS_MAX).min(BLOCKS_MAX);
+    let token = broker.cold.insert(Cold::new(Job::Pull(pull), Stage::Head));
+    let choice = Choice { pieces, selection, blocks: Vec::new(), missing: 0, failed: false };
+    let choice = pin(&mut broker.cold.blocks, store, choice, blocks_max, (group, token));
     let ready = choice.missing == 0;
-    let cold = broker.cold.slots[slot(token)].as_mut().expect("just inserted");
-    cold.stage = Stage::Blocks(choice);
+    broker.cold.wait_for(token, choice);
     if ready {
         finish_pull(broker, cx, token);
     }
@@ -274,12 +322,10 @@ fn choose<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull, entries:
 fn pin(
     blocks: &mut Blocks,
     store: &Store,
-    pieces: Vec<Piece>,
-    selection: Selection,
-    token: u64,
+    mut choice: Choice,
+    blocks_max: usize,
+    waiter: (GroupKey, u64),
 ) -> Choice {
-    let blocks_max = BLOCKS_MAX.min(blocks.room());
-    let mut choice = Choice { pieces, selection, blocks: Vec::new(), missing: 0, failed: false };
     for piece in &choice.pieces {
         if store.tail(piece.phy, piece.size as usize).is_some() {
             continue;
@@ -301,10 +347,10 @@ fn pin(
         let segments = store.stream(at.stream).segments();
         let segment_end = segments.base_of(at.base) + segments.segment_bytes();
         let end = last.min(at.base + BLOCK_BYTES).min(segment_end);
-        choice.missing += usize::from(blocks.pin(store, *at, end, token));
+        choice.missing += usize::from(blocks.pin(store, *at, end, waiter));
     }
     if let Some(at) = choice.blocks.last() {
-        blocks.read_ahead(store, *at);
+        blocks.read_ahead(store, *at, waiter.0);
     }
     choice
 }
@@ -377,7 +423,10 @@ fn check(
         match offset {
             Some(offset) => behind = offset + 1,
             // Deleted, or no record any more.
-            None if count == 0 => return Some((0, Selection { status, next: pull.offset + 1 })),
+            None if count == 0 => {
+                let next = pull.offset + 1;
+                return Some((0, Selection { status, next, ..choice.selection }));
+            }
             // The next pull begins behind the last record of this answer.
             None => return Some((count, Selection { next: behind, ..choice.selection })),
         }
@@ -397,13 +446,13 @@ fn run_search<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, mut search: Sear
         let Some(entry) = queue.entry(offset) else {
             let (topic, id) = (queue.topic.clone(), queue.id);
             let stage = Stage::Index { first: offset, epoch: broker.cold.runs.epoch() };
-            let token = broker.cold.insert(Cold { job: Job::Search(search), stage });
+            let token = broker.cold.insert(Cold::new(Job::Search(search), stage));
             cx.read_queue(&topic, id, offset, 1, token);
             return;
         };
         if !look_at(cx, &mut search, entry) {
             let phy = entry.phy;
-            let cold = Cold { job: Job::Search(search), stage: Stage::Head };
+            let cold = Cold::new(Job::Search(search), Stage::Head);
             let token = broker.cold.insert(cold);
             cx.read_log(phy, vec![0; HEAD_BYTES], token);
             return;
@@ -516,7 +565,7 @@ fn on_job_read<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64, byt
         (Job::Search(mut search), Stage::Index { .. }) => match decode(bytes).next() {
             Some(entry) if look_at(cx, &mut search, entry) => run_search(broker, cx, search),
             Some(entry) => {
-                let cold = Cold { job: Job::Search(search), stage: Stage::Head };
+                let cold = Cold::new(Job::Search(search), Stage::Head);
                 let token = broker.cold.insert(cold);
                 cx.read_log(entry.phy, vec![0; HEAD_BYTES], token);
             }

@@ -42,8 +42,9 @@ impl Settings {
         let head = crate::handlers::reply_head(response::SUCCESS, 0);
         let region = config.region_id.as_bytes();
         let send_reply = SendReplyForm::new(head, store_host, config.trace_on, region);
-        let share = u64::from(config.access_in_memory_percent);
-        let memory_bytes = physical_memory_bytes() / 100 * share;
+        let share = u128::from(config.reading.access_in_memory_percent);
+        let memory_bytes = u128::from(physical_memory_bytes()) * share / 100;
+        let memory_bytes = u64::try_from(memory_bytes).unwrap_or(u64::MAX);
         Settings { config, store_host, send_reply, streams, memory_bytes }
     }
 }
@@ -63,12 +64,16 @@ pub fn retention(config: &Retention) -> RetentionConfig {
     }
 }
 
-/// Memory of the machine; all there can be where the kernel does not say.
+/// Memory of the machine, or of the container, as Java sees it; all there can be where the kernel does not say.
 fn physical_memory_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let text = read("/proc/meminfo");
     let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kib = total.and_then(|text| text.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    kib.map_or(u64::MAX, |kib| kib << 10)
+    let machine = kib.map_or(u64::MAX, |kib| kib << 10);
+    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let limits = limits.iter().filter_map(|path| read(path).trim().parse::<u64>().ok());
+    limits.fold(machine, u64::min)
 }
 
 /// Settings of a test: Java's defaults and these values.

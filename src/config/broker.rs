@@ -76,6 +76,25 @@ pub struct IndexConfig {
     pub default_query_max_num: u32,
 }
 
+/// How much a pull reads, and from where.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reading {
+    /// Most bytes of a pull from memory.
+    pub max_transfer_bytes_in_memory: u32,
+    /// Most messages of a pull from memory.
+    pub max_transfer_count_in_memory: u32,
+    /// Most bytes of a pull from disk.
+    pub max_transfer_bytes_in_disk: u32,
+    /// Most messages of a pull from disk.
+    pub max_transfer_count_in_disk: u32,
+    /// Share of the machine's memory further behind which messages count as being on disk, percent.
+    pub access_in_memory_percent: u8,
+    /// Suggest a slave to consumers that are further behind than that.
+    pub slave_read_enable: bool,
+    /// Bytes that one consumer group may have in flight from a shard's files.
+    pub cold_read_bytes_per_group: u64,
+}
+
 /// The values a broker runs on. Fields carry Java's names with their unit added.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BrokerConfig {
@@ -146,16 +165,8 @@ pub struct BrokerConfig {
     pub short_polling_time_ms: u64,
     /// Answer request 361.
     pub lite_pull_message_enable: bool,
-    /// Most bytes of a pull from memory.
-    pub max_transfer_bytes_in_memory: u32,
-    /// Most messages of a pull from memory.
-    pub max_transfer_count_in_memory: u32,
-    /// Most bytes of a pull from disk.
-    pub max_transfer_bytes_in_disk: u32,
-    /// Most messages of a pull from disk.
-    pub max_transfer_count_in_disk: u32,
-    /// Share of the machine's memory further behind which messages count as being on disk, percent.
-    pub access_in_memory_percent: u8,
+    /// How much a pull reads.
+    pub reading: Reading,
     /// Allow SQL92 filters.
     pub enable_property_filter: bool,
     /// Period of storing consumer offsets.
@@ -169,6 +180,8 @@ pub struct BrokerConfig {
     pub mapped_file_size_commit_log: u64,
     /// Bytes of a consume queue file, a multiple of 20.
     pub mapped_file_size_consume_queue: u64,
+    /// Bytes of a file of extended queue entries; `None`: they are not written.
+    pub mapped_file_size_consume_queue_ext: Option<u64>,
     /// The index by key.
     pub index: IndexConfig,
     /// When a send is answered.
@@ -364,6 +377,25 @@ fn retention(reader: &mut Reader<'_>) -> Retention {
     }
 }
 
+/// Size of the files of extended queue entries, where they are written.
+fn queue_ext(reader: &mut Reader<'_>) -> Option<u64> {
+    let bytes = reader.number("mappedFileSizeConsumeQueueExt");
+    reader.config.flag("enableConsumeQueueExt").then_some(bytes)
+}
+
+fn reading(reader: &mut Reader<'_>) -> Reading {
+    let config = reader.config;
+    Reading {
+        max_transfer_bytes_in_memory: reader.number("maxTransferBytesOnMessageInMemory"),
+        max_transfer_count_in_memory: reader.number("maxTransferCountOnMessageInMemory"),
+        max_transfer_bytes_in_disk: reader.number("maxTransferBytesOnMessageInDisk"),
+        max_transfer_count_in_disk: reader.number("maxTransferCountOnMessageInDisk"),
+        access_in_memory_percent: percent(reader, "accessMessageInMemoryMaxRatio", 0, 100),
+        slave_read_enable: config.flag("slaveReadEnable"),
+        cold_read_bytes_per_group: reader.number("coldReadBytesPerGroup"),
+    }
+}
+
 fn index(reader: &mut Reader<'_>) -> IndexConfig {
     IndexConfig {
         message_index_enable: reader.config.flag("messageIndexEnable"),
@@ -414,16 +446,13 @@ fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
         long_polling_enable: config.flag("longPollingEnable"),
         short_polling_time_ms: reader.number("shortPollingTimeMills"),
         lite_pull_message_enable: config.flag("litePullMessageEnable"),
-        max_transfer_bytes_in_memory: reader.number("maxTransferBytesOnMessageInMemory"),
-        max_transfer_count_in_memory: reader.number("maxTransferCountOnMessageInMemory"),
-        max_transfer_bytes_in_disk: reader.number("maxTransferBytesOnMessageInDisk"),
-        max_transfer_count_in_disk: reader.number("maxTransferCountOnMessageInDisk"),
-        access_in_memory_percent: percent(reader, "accessMessageInMemoryMaxRatio", 0, 100),
+        reading: reading(reader),
         enable_property_filter: config.flag("enablePropertyFilter"),
         flush_consumer_offset_interval_ms: reader.number("flushConsumerOffsetInterval"),
         store_path_commit_log: log,
         mapped_file_size_commit_log: reader.number("mappedFileSizeCommitLog"),
         mapped_file_size_consume_queue: queue_bytes.next_multiple_of(20),
+        mapped_file_size_consume_queue_ext: queue_ext(reader),
         index: index(reader),
         flush_disk_type: flush_disk_type(config.text("flushDiskType")),
         log_sync_method: log_sync_method(config.text("logSyncMethod")),

@@ -56,6 +56,10 @@ impl DerivedFiles {
     pub(crate) fn new(paths: &StorePaths, index: ShardIndex) -> DerivedFiles {
         let disk = Arc::clone(&paths.disk);
         let queues = QueueFiles::new(disk, paths.consume_queue.clone(), paths.queue_file_bytes);
+        let queues = match paths.queue_ext_bytes {
+            Some(bytes) => queues.with_extended(bytes),
+            None => queues,
+        };
         DerivedFiles { queues, index, index_failed: false, indexed_to: None }
     }
 }

@@ -16,6 +16,7 @@ mod frames;
 pub mod index_files;
 mod io_map;
 pub mod offline;
+mod queue_ext;
 pub mod queue_files;
 mod retention;
 pub mod server;

@@ -4,6 +4,7 @@
 //! files are bounded; those written since the last sync are remembered by path.
 
 use crate::disk::{Access, Disk, DiskFile, make_dirs, read_full_at, write_full_at};
+use crate::queue_ext::{self, ExtWriter};
 use crate::store_dir::StorePaths;
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -28,6 +29,8 @@ pub struct QueueFiles {
     unsynced: HashSet<PathBuf>,
     /// Directories with new names.
     unsynced_dirs: HashSet<PathBuf>,
+    /// Where extended entries are written.
+    ext: Option<ExtWriter>,
 }
 
 /// Directory of a queue below `root` (`<store>/consumequeue`). Errors: a topic that is no single path element.
@@ -49,7 +52,13 @@ impl QueueFiles {
             open: HashMap::new(),
             unsynced: HashSet::new(),
             unsynced_dirs: HashSet::new(),
+            ext: None,
         }
+    }
+
+    /// Writes extended entries, too, in files of `file_bytes`.
+    pub(crate) fn with_extended(self, file_bytes: u64) -> QueueFiles {
+        QueueFiles { ext: Some(ExtWriter::new(file_bytes)), ..self }
     }
 
     /// Writes entries at their places.
@@ -58,9 +67,11 @@ impl QueueFiles {
         let first = u64::try_from(write.first).map_err(|_| io::ErrorKind::InvalidInput)?;
         if first == 0 {
             self.begin(&dir)?;
+            queue_ext::remove(&*self.disk, &self.root, &write.topic, write.queue)?;
         }
+        let extended = self.extend(write)?;
         let mut at = first * ENTRY_BYTES as u64;
-        let mut rest = write.bytes.as_slice();
+        let mut rest = extended.as_deref().unwrap_or(&write.bytes);
         while !rest.is_empty() {
             let base = at - at % self.file_bytes;
             let room = usize::try_from(base + self.file_bytes - at).unwrap_or(usize::MAX);
@@ -73,6 +84,24 @@ impl QueueFiles {
             rest = later;
         }
         Ok(())
+    }
+
+    /// The entries with addresses of units, which are written; `None` where they stay as they are.
+    fn extend(&mut self, write: &QueueWrite) -> io::Result<Option<Vec<u8>>> {
+        let Some(ext) = self.ext.as_mut().filter(|_| !write.times.is_empty()) else {
+            return Ok(None);
+        };
+        let dir = queue_ext::ext_dir(&self.root, &write.topic, write.queue)?;
+        if write.first == 0 {
+            ext.forget(&dir);
+        }
+        let mut bytes = write.bytes.clone();
+        let mut touched = Vec::new();
+        ext.write(&*self.disk, &dir, (&mut bytes, &write.times), &mut touched)?;
+        self.unsynced.extend(touched);
+        self.unsynced_dirs.extend(dir.ancestors().take(3).map(Path::to_path_buf));
+        self.unsynced_dirs.extend(self.root.parent().map(Path::to_path_buf));
+        Ok(Some(bytes))
     }
 
     /// A queue begins: what its directory holds is of a deleted topic of that name, whose files could not be removed then.
@@ -132,6 +161,12 @@ impl QueueFiles {
             self.open.remove(&path);
             self.unsynced.remove(&path);
             self.disk.remove_file(&path)?;
+        }
+        if min < trim.held.1
+            && let Some(first) = entry_of(&*self.disk, &dir, self.file_bytes, min)?
+        {
+            let ext = queue_ext::ext_dir(&self.root, &trim.topic, trim.queue)?;
+            queue_ext::trim(&*self.disk, &ext, first.tags_code)?;
         }
         Ok(Trimmed { no: trim.no, min, phy })
     }
@@ -201,6 +236,7 @@ pub fn read_entries(
     let mut bytes = vec![0; room.min(count * ENTRY_BYTES)];
     let filled = read_full_at(&*file, &mut bytes, at - base)?;
     bytes.truncate(filled);
+    queue_ext::resolve(&*paths.disk, &paths.consume_queue, (topic, queue), &mut bytes)?;
     Ok(bytes)
 }
 
@@ -218,7 +254,7 @@ fn may_be_torn(index: u64) -> bool {
 }
 
 /// Starts of a queue's files, ascending.
-fn bases(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u64>> {
+pub(crate) fn bases(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u64>> {
     let names = disk.list(dir)?;
     let mut bases: Vec<u64> = names.iter().filter_map(|name| segment::parse_name(name)).collect();
     bases.sort_unstable();
@@ -354,14 +390,35 @@ pub(crate) fn last_end(
     if held.0 >= held.1 {
         return Ok(None);
     }
-    let at =
-        u64::try_from(held.1 - 1).map_err(|_| io::ErrorKind::InvalidData)? * ENTRY_BYTES as u64;
+    Ok(entry_of(disk, dir, file_bytes, held.1 - 1)?.map(|entry| entry.end()))
+}
+
+/// The entry at an offset in the files; `None` for a filler.
+fn entry_of(
+    disk: &dyn Disk,
+    dir: &Path,
+    file_bytes: u64,
+    offset: i64,
+) -> io::Result<Option<CqEntry>> {
+    let at = u64::try_from(offset).map_err(|_| io::ErrorKind::InvalidData)? * ENTRY_BYTES as u64;
     let base = at - at % file_bytes;
     let file = disk.open(&dir.join(segment::name(base)), Access::Read)?;
     let mut bytes = [0; ENTRY_BYTES];
     let read = read_full_at(&*file, &mut bytes, at - base)?;
-    let entry = CqEntry::decode(&bytes[..read]).filter(|entry| !entry.is_filler());
-    Ok(entry.map(|entry| entry.end()))
+    Ok(CqEntry::decode(&bytes[..read]).filter(|entry| !entry.is_filler()))
+}
+
+/// Where the record of the oldest entry in a queue's files lies; `None` without one.
+pub(crate) fn first_place(
+    disk: &dyn Disk,
+    dir: &Path,
+    file_bytes: u64,
+) -> io::Result<Option<PhyOffset>> {
+    let (first, next) = extent(disk, dir, file_bytes, u64::MAX, &|_, _| Ok(true))?;
+    if first >= next {
+        return Ok(None);
+    }
+    Ok(entry_of(disk, dir, file_bytes, first)?.map(|entry| entry.phy))
 }
 
 /// Clears entries from offset `next` on, which belong to records that are not in the log, and the files behind.
@@ -474,7 +531,13 @@ mod tests {
     }
 
     fn write(first: i64, count: u64) -> QueueWrite {
-        QueueWrite { topic: Arc::from(&b"T"[..]), queue: QueueId(3), first, bytes: entries(count) }
+        QueueWrite {
+            topic: Arc::from(&b"T"[..]),
+            queue: QueueId(3),
+            first,
+            bytes: entries(count),
+            times: Vec::new(),
+        }
     }
 
     fn yes(_: &CqEntry, _: u64) -> io::Result<bool> {

@@ -21,6 +21,7 @@ use store::stream::{FlushMode, SyncBy};
 use store::{Store, StoreConfig};
 use wire::ids::StreamId;
 
+pub mod deleted;
 mod device;
 mod foreign;
 pub(crate) mod index_dir;
@@ -43,6 +44,8 @@ pub struct StoreDirConfig {
     pub segment_bytes: u64,
     /// `mappedFileSizeConsumeQueue`, a multiple of 20.
     pub queue_file_bytes: u64,
+    /// `mappedFileSizeConsumeQueueExt` where `enableConsumeQueueExt` is set.
+    pub queue_ext_bytes: Option<u64>,
     /// Streams of a new store.
     pub streams: u16,
     /// Number of shards that will serve them.
@@ -79,6 +82,8 @@ pub struct StorePaths {
     pub consume_queue: PathBuf,
     /// Size of a queue file in bytes.
     pub queue_file_bytes: u64,
+    /// Size of a file of extended entries in bytes, where they are written.
+    pub queue_ext_bytes: Option<u64>,
     /// Size of a segment in bytes.
     pub segment_bytes: u64,
     /// Sizes of an index file.
@@ -95,6 +100,7 @@ impl StorePaths {
             commit_log: root.join("commitlog"),
             consume_queue: consume_queue.to_path_buf(),
             queue_file_bytes,
+            queue_ext_bytes: None,
             segment_bytes: 64 << 10,
             index_limits: IndexLimits { slots: 50, items: 300 },
         }
@@ -195,6 +201,7 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
         commit_log: config.commit_log.clone(),
         consume_queue: config.root.join("consumequeue"),
         queue_file_bytes: config.queue_file_bytes,
+        queue_ext_bytes: config.queue_ext_bytes,
         segment_bytes: identity.segment_bytes,
         index_limits: config.index_limits,
     });
@@ -235,9 +242,13 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
     });
     let mut parts: Vec<Vec<stream_dir::OpenStream>> =
         (0..config.shards).map(|_| Vec::new()).collect();
+    let mut left = Vec::new();
     for (at, stream) in opened.into_iter().enumerate() {
-        parts[at % config.shards].push(stream?);
+        let mut stream = stream?;
+        left.append(&mut stream.deleted);
+        parts[at % config.shards].push(stream);
     }
+    deleted::rewrite(&paths, left).map_err(StoreError::io(&paths.root, "noting deleted topics"))?;
     if last != LastStop::Orderly {
         // What a dead process did is in the page cache only, names too, and recovery has built on it.
         sync_places(&paths, identity.streams)?;
@@ -271,6 +282,9 @@ fn shard_store(
 ) -> ShardStore {
     let mut files: Vec<SegmentFiles> = Vec::new();
     let mut queues = Queues::default();
+    if paths.queue_ext_bytes.is_some() {
+        queues.keep_times();
+    }
     let mut list = Vec::new();
     let mut indexes = Vec::new();
     let mut unindexed = Vec::new();
@@ -488,6 +502,7 @@ mod tests {
             commit_log: root.join("commitlog"),
             segment_bytes: SEGMENT,
             queue_file_bytes: 200,
+            queue_ext_bytes: None,
             streams: 1,
             shards: 1,
             window_bytes: 1 << 20,

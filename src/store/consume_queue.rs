@@ -27,6 +27,8 @@ pub struct ConsumeQueue {
     visible: i64,
     persisted: i64,
     tail: VecDeque<CqEntry>,
+    /// Store times of the newest messages, unpersisted ones at least; when the files want to know them.
+    times: Option<VecDeque<i64>>,
     /// Where the record of `min` lies, when known.
     min_phy: Option<PhyOffset>,
     /// Set while the queue is in the engine's list of queues with unpersisted entries.
@@ -55,6 +57,7 @@ impl ConsumeQueue {
             visible: next,
             persisted: next,
             tail: VecDeque::new(),
+            times: None,
             min_phy: None,
             dirty: false,
             announced: false,
@@ -86,8 +89,34 @@ impl ConsumeQueue {
         self.next - i64::try_from(self.tail.len()).expect("entries in memory")
     }
 
-    /// Adds the entry of the next message.
+    /// Keeps store times from now on.
+    pub fn keep_times(&mut self) {
+        let unpersisted = usize::try_from(self.next - self.persisted).expect("entries in memory");
+        self.times.get_or_insert_with(|| std::iter::repeat_n(0, unpersisted).collect());
+    }
+
+    /// Store times of `count` unpersisted entries from `first` on, ms; none when they are not kept.
+    pub fn times(&self, first: i64, count: i64) -> Vec<i64> {
+        let Some(times) = &self.times else { return Vec::new() };
+        let begin = self.next - i64::try_from(times.len()).expect("entries in memory");
+        let skip = usize::try_from(first - begin).expect("kept until persisted");
+        times.iter().skip(skip).take(usize::try_from(count).unwrap_or(0)).copied().collect()
+    }
+
+    /// Adds the entry of the next message, stored at `time_ms`.
+    pub fn push_at(&mut self, entry: CqEntry, time_ms: i64) {
+        if let Some(times) = &mut self.times {
+            times.push_back(time_ms);
+        }
+        self.push_entry(entry);
+    }
+
+    /// Adds the entry of the next message, whose time nobody wants to know.
     pub fn push(&mut self, entry: CqEntry) {
+        self.push_at(entry, 0);
+    }
+
+    fn push_entry(&mut self, entry: CqEntry) {
         if self.min == self.next && !entry.is_filler() {
             self.min_phy = Some(entry.phy);
         }
@@ -142,6 +171,10 @@ impl ConsumeQueue {
     pub fn set_persisted(&mut self, offset: i64) {
         assert!(self.persisted <= offset && offset <= self.next, "files hold what was appended");
         self.persisted = offset;
+        if let Some(times) = &mut self.times {
+            let unpersisted = usize::try_from(self.next - offset).expect("in memory");
+            times.drain(..times.len().saturating_sub(unpersisted));
+        }
         let persisted_kept = usize::try_from(offset - self.tail_start()).expect("in memory");
         let surplus = persisted_kept.saturating_sub(TAIL_ENTRIES_KEPT);
         self.tail.drain(..surplus);
@@ -215,6 +248,21 @@ mod tests {
         bytes.clear();
         assert_eq!(q.encode_unpersisted(300, 1000, &mut bytes), (2, 1));
         q.check_invariants();
+    }
+
+    #[test]
+    fn times_are_kept_until_their_entries_are_in_the_files() {
+        let mut q = queue();
+        q.push(entry(0));
+        assert!(q.times(0, 1).is_empty());
+        q.keep_times();
+        for i in 1..5 {
+            q.push_at(entry(i), i64::try_from(i).unwrap() * 10);
+        }
+        assert_eq!(q.times(0, 3), [0, 10, 20]);
+        q.set_persisted(2);
+        q.keep_times();
+        assert_eq!(q.times(2, 9), [20, 30, 40]);
     }
 
     #[test]

@@ -260,6 +260,14 @@ impl Store {
         self.checkpoint_wanted = true;
     }
 
+    /// Forgets queues that nobody uses and whose records have left the log; their numbers begin anew.
+    pub fn remove_queues(&mut self, queues: &[QueueNo]) {
+        for no in queues {
+            self.queues.remove(*no);
+        }
+        self.checkpoint_wanted |= !queues.is_empty();
+    }
+
     /// A stream of this shard.
     pub fn stream(&self, id: StreamId) -> &Stream {
         &self.state(id).stream
@@ -737,7 +745,8 @@ impl Batch<'_> {
         }
         self.cursor += len as u64;
         let size = u32::try_from(len).expect("bounded by the segment");
-        self.store.queues.get_mut(self.queue).push(CqEntry { phy, size, tags_code });
+        let entry = CqEntry { phy, size, tags_code };
+        self.store.queues.get_mut(self.queue).push_at(entry, self.now.wall.0);
         phy
     }
 

@@ -82,6 +82,8 @@ pub struct QueueWrite {
     pub first: i64,
     /// Encoded entries.
     pub bytes: Vec<u8>,
+    /// Their messages' store times, ms; empty where extended entries are not written.
+    pub times: Vec<i64>,
 }
 
 /// A queue whose oldest entries may point below the start of the log.

@@ -129,6 +129,7 @@ impl Round {
                 queue: queue.id,
                 first,
                 bytes,
+                times: queue.times(first, count),
             });
         }
         writes

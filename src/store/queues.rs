@@ -20,6 +20,7 @@ struct TopicQueues {
 pub struct Queues {
     topics: HashMap<Arc<[u8]>, TopicQueues, foldhash::fast::RandomState>,
     list: Vec<ConsumeQueue>,
+    keeps_times: bool,
 }
 
 /// Queue numbers of a topic are below this, whatever a client asks for.
@@ -55,8 +56,16 @@ impl Queues {
         }
     }
 
+    /// Queues that are added from now on keep the store times that their files want to know.
+    pub fn keep_times(&mut self) {
+        self.keeps_times = true;
+    }
+
     /// Adds a queue that is not there yet.
-    pub fn insert(&mut self, queue: ConsumeQueue) -> QueueNo {
+    pub fn insert(&mut self, mut queue: ConsumeQueue) -> QueueNo {
+        if self.keeps_times {
+            queue.keep_times();
+        }
         assert!((0..=QUEUE_ID_MAX).contains(&queue.id.0), "queue number {}", queue.id.0);
         let at = usize::try_from(queue.id.0).expect("checked above");
         let no = QueueNo(u32::try_from(self.list.len()).expect("fewer than 2^32 queues"));
@@ -68,6 +77,19 @@ impl Queues {
         topic.by_id[at] = Some(no);
         self.list.push(queue);
         no
+    }
+
+    /// Forgets one queue; its number stays used, its memory goes.
+    pub fn remove(&mut self, no: QueueNo) {
+        let queue = self.get_mut(no);
+        let (topic, id) = (Arc::clone(&queue.topic), queue.id);
+        *queue = ConsumeQueue::new(Arc::clone(&topic), id, queue.stream, 0, 0);
+        let of_topic = self.topics.get_mut(&topic).map(|queues| &mut queues.by_id);
+        let at = usize::try_from(id.0).ok();
+        let slot = of_topic.zip(at).and_then(|(by_id, at)| by_id.get_mut(at));
+        if let Some(slot) = slot.filter(|slot| **slot == Some(no)) {
+            *slot = None;
+        }
     }
 
     /// Forgets a deleted topic's queues; their numbers stay used, their memory goes.

@@ -72,12 +72,21 @@ pub struct Selection {
     pub status: ReadStatus,
     /// Offset to ask for next.
     pub next: i64,
+    /// Where the record of the last entry that was looked at lies; `None` when none was.
+    pub last: Option<PhyOffset>,
+}
+
+impl Selection {
+    /// Nothing was looked at.
+    pub fn outside(status: ReadStatus, next: i64) -> Selection {
+        Selection { status, next, last: None }
+    }
 }
 
 /// What an offset means for a queue: `Err` is the answer, `Ok` says there are entries from there on.
 pub fn classify(queue: &ConsumeQueue, offset: i64) -> Result<(), Selection> {
     let (min, max) = (queue.min(), queue.visible());
-    let answer = |status, next| Err(Selection { status, next });
+    let answer = |status, next| Err(Selection::outside(status, next));
     if max == 0 {
         answer(ReadStatus::NoMessageInQueue, 0)
     } else if offset < min {
@@ -93,26 +102,32 @@ pub fn classify(queue: &ConsumeQueue, offset: i64) -> Result<(), Selection> {
 
 /// Chooses the pieces of a pull from consecutive `entries` that start at `offset`.
 ///
-/// Stops at the limits and after `SCAN_ENTRIES_MAX` entries. `pieces` is cleared first.
+/// Stops at the `limits` for the entry that would be next, and after `SCAN_ENTRIES_MAX` entries. `pieces` is cleared first.
 pub fn select(
     entries: impl Iterator<Item = CqEntry>,
     offset: i64,
-    limits: ReadLimits,
+    limits: impl Fn(&CqEntry) -> ReadLimits,
     matches: impl Fn(i64) -> bool,
     pieces: &mut Vec<Piece>,
 ) -> Selection {
     pieces.clear();
     let mut next = offset;
+    let mut last = None;
     let mut bytes = 0usize;
     for entry in entries.take(SCAN_ENTRIES_MAX) {
         let size = entry.size as usize;
-        let full =
-            pieces.len() >= limits.count_max || bytes.saturating_add(size) > limits.bytes_max;
-        if full && !pieces.is_empty() {
-            break;
+        if !pieces.is_empty() {
+            let limits = limits(&entry);
+            if pieces.len() >= limits.count_max || bytes.saturating_add(size) > limits.bytes_max {
+                break;
+            }
         }
         next += 1;
-        if entry.is_filler() || !matches(entry.tags_code) {
+        if entry.is_filler() {
+            continue;
+        }
+        last = Some(entry.phy);
+        if !matches(entry.tags_code) {
             continue;
         }
         bytes += size;
@@ -123,7 +138,7 @@ pub fn select(
         (true, false) => ReadStatus::NoMatchedMessage,
         (true, true) => ReadStatus::OffsetFoundNull,
     };
-    Selection { status, next }
+    Selection { status, next, last }
 }
 
 #[cfg(test)]
@@ -147,19 +162,33 @@ mod tests {
     fn limits_stop_but_the_first_message_always_goes() {
         let mut pieces = Vec::new();
         let big = entries(&[500, 1]);
-        let got = select(big.into_iter(), 7, LIMITS, |_| true, &mut pieces);
+        let got = select(big.into_iter(), 7, |_| LIMITS, |_| true, &mut pieces);
         assert_eq!((got.status, got.next, pieces.len()), (ReadStatus::Found, 8, 1));
         let many = entries(&[10; 10]);
-        let got = select(many.into_iter(), 0, LIMITS, |_| true, &mut pieces);
+        let got = select(many.into_iter(), 0, |_| LIMITS, |_| true, &mut pieces);
         assert_eq!((got.next, pieces.len()), (3, 3));
+        assert_eq!(got.last, Some(PhyOffset(2000)), "what was not taken was not looked at");
+    }
+
+    #[test]
+    fn the_limits_are_those_of_the_message_that_would_be_next() {
+        let few = ReadLimits { count_max: 2, bytes_max: 30 };
+        let limits = |entry: &CqEntry| if entry.phy.0 < 3000 { few } else { LIMITS };
+        let mut pieces = Vec::new();
+        let mut count = |from: usize| {
+            let rest = entries(&[10; 9]).into_iter().skip(from);
+            select(rest, 0, limits, |_| true, &mut pieces);
+            pieces.len()
+        };
+        assert_eq!((count(0), count(1), count(2), count(5)), (2, 3, 3, 3));
     }
 
     #[test]
     fn filtered_entries_move_the_next_offset() {
         let mut pieces = Vec::new();
-        let got = select(entries(&[10; 5]).into_iter(), 0, LIMITS, |t| t == 9, &mut pieces);
+        let got = select(entries(&[10; 5]).into_iter(), 0, |_| LIMITS, |t| t == 9, &mut pieces);
         assert_eq!((got.status, got.next), (ReadStatus::NoMatchedMessage, 5));
-        let got = select(entries(&[10; 5]).into_iter(), 0, LIMITS, |t| t == 4, &mut pieces);
+        let got = select(entries(&[10; 5]).into_iter(), 0, |_| LIMITS, |t| t == 4, &mut pieces);
         assert_eq!((got.status, got.next, pieces.len()), (ReadStatus::Found, 5, 1));
     }
 

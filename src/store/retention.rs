@@ -115,9 +115,12 @@ impl Retention {
         self.disk_full
     }
 
-    /// Deletes old files in the next `rounds` rounds at any hour (request 329).
+    /// Deletes old files in the next `rounds` rounds at any hour (request 329); the first begins at once.
     pub fn clean_now(&mut self, rounds: u32) {
         self.manual_rounds = rounds;
+        if let State::Resting(at) = &mut self.state {
+            *at = MonoNs(0);
+        }
     }
 
     /// When `wants_look` answers true at the latest; `None` while something is under way.
@@ -272,8 +275,11 @@ mod tests {
     #[test]
     fn the_operator_may_ask_at_any_hour() {
         let mut retention = Retention::new(CONFIG);
-        retention.clean_now(1);
         assert!(retention.wants_look(MonoNs(0)));
+        retention.looked(&look(50, 5, 73), MonoNs(0), NOW);
+        assert!(!retention.wants_look(MonoNs(1)), "the next round is later");
+        retention.clean_now(1);
+        assert!(retention.wants_look(MonoNs(1)), "but not for an operator");
         let why = retention.looked(&look(50, 5, 73), MonoNs(0), NOW).map(|(_, _, why)| why);
         assert_eq!(why, Some(Why::Manual));
     }

@@ -340,6 +340,7 @@ fn store_config(root: &Path) -> StoreDirConfig {
         commit_log: root.join("commitlog"),
         segment_bytes: STORE_SEGMENT_BYTES as u64,
         queue_file_bytes: STORE_QUEUE_FILE_BYTES as u64,
+        queue_ext_bytes: None,
         streams: 1,
         shards: 1,
         window_bytes: 32 << 10,

@@ -3,8 +3,9 @@
 //!
 //! Invariants: a block holds bytes that the device had when it was read, so that they never change; a block that
 //! someone waits for or is about to copy from is pinned and stays. Limits: bytes of blocks that are kept, blocks that
-//! are pinned, loads in flight.
+//! are pinned, loads in flight. Groups that wait for loads take turns.
 
+use crate::cold::line::{GroupKey, Line};
 use hashbrown::HashMap;
 use store::Store;
 use wire::ids::{PhyOffset, StreamId};
@@ -38,6 +39,8 @@ struct Block {
     /// Bytes it will have; loading while `bytes` has fewer.
     wanted: usize,
     loading: bool,
+    /// Its read has not begun.
+    in_line: bool,
     pins: u32,
     used: u64,
     /// Tokens of jobs to tell.
@@ -54,7 +57,8 @@ pub(crate) struct Blocks {
     bytes: usize,
     pinned: usize,
     loads: usize,
-    queued: std::collections::VecDeque<u32>,
+    /// Loads to start; a block that several groups wait for is in each one's line.
+    queued: Line<(u32, BlockAt)>,
     clock: u64,
 }
 
@@ -86,9 +90,16 @@ impl Blocks {
         PINNED_MAX.saturating_sub(self.pinned)
     }
 
-    /// Pins the block and has it loaded up to `end` if it is not there; true when the job `token` has to wait for it.
-    pub(crate) fn pin(&mut self, store: &Store, at: BlockAt, end: u64, token: u64) -> bool {
-        let slot = self.find_or_add(store, at, end);
+    /// Pins the block and has it loaded up to `end` if it is not there; true when the job `token` of the group has to wait
+    /// for it.
+    pub(crate) fn pin(
+        &mut self,
+        store: &Store,
+        at: BlockAt,
+        end: u64,
+        (group, token): (GroupKey, u64),
+    ) -> bool {
+        let slot = self.find_or_add(store, at, end, group);
         let clock = self.tick();
         let block = self.block(slot);
         block.pins += 1;
@@ -102,17 +113,17 @@ impl Blocks {
     }
 
     /// Has the block behind `at` loaded when this looks like reading on and on.
-    pub(crate) fn read_ahead(&mut self, store: &Store, at: BlockAt) {
+    pub(crate) fn read_ahead(&mut self, store: &Store, at: BlockAt, group: GroupKey) {
         let before = at.base.checked_sub(BLOCK_BYTES).map(|base| BlockAt { base, ..at });
         let next = BlockAt { base: at.base + BLOCK_BYTES, ..at };
         let sequential = before.is_some_and(|before| self.by_place.contains_key(&before));
         let useful = readable(store, next) == usize::try_from(BLOCK_BYTES).expect("a block");
         if sequential && useful && self.loads + self.queued.len() < LOADS_MAX {
-            self.find_or_add(store, next, next.base);
+            self.find_or_add(store, next, next.base, group);
         }
     }
 
-    fn find_or_add(&mut self, store: &Store, at: BlockAt, end: u64) -> u32 {
+    fn find_or_add(&mut self, store: &Store, at: BlockAt, end: u64, group: GroupKey) -> u32 {
         let slot = match self.by_place.get(&at).copied() {
             Some(slot) => slot,
             None => self.add(at),
@@ -124,8 +135,12 @@ impl Blocks {
         let has = at.base + block.bytes.len() as u64;
         if !block.loading && (has < end || block.wanted == 0) {
             block.loading = true;
+            block.in_line = true;
             block.wanted = readable;
-            self.queued.push_back(slot);
+        }
+        if block.in_line {
+            // Its own group may be far from its turn.
+            self.queued.push(group, (slot, at));
         }
         slot
     }
@@ -137,6 +152,7 @@ impl Blocks {
             bytes: Vec::new(),
             wanted: 0,
             loading: false,
+            in_line: false,
             pins: 0,
             used: self.tick(),
             waiting: Vec::new(),
@@ -188,7 +204,14 @@ impl Blocks {
         if self.loads >= LOADS_MAX {
             return None;
         }
-        let slot = self.queued.pop_front()?;
+        let slot = loop {
+            let (slot, at) = self.queued.pop(u64::MAX)?;
+            let block = self.slots[slot as usize].as_mut();
+            if let Some(block) = block.filter(|block| block.at == at && block.in_line) {
+                block.in_line = false;
+                break slot;
+            }
+        };
         self.loads += 1;
         let mut buffer = self.spare.pop().unwrap_or_default();
         let block = self.block(slot);
@@ -277,6 +300,8 @@ mod tests {
     use store::stream::{FlushMode, Stream, StreamConfig, SyncBy};
     use store::{Store, StoreConfig};
 
+    const A: GroupKey = GroupKey(1);
+    const B: GroupKey = GroupKey(2);
     const SEGMENT: u64 = 3 * BLOCK_BYTES + 4096;
 
     /// A store whose device has everything below `written`.
@@ -314,11 +339,11 @@ mod tests {
     #[test]
     fn a_block_is_read_once_for_all_that_wait() {
         let (store, mut blocks) = (store(10 * SEGMENT), Blocks::default());
-        assert!(blocks.pin(&store, at(0), 100, 7));
-        assert!(blocks.pin(&store, at(0), 200, 8));
+        assert!(blocks.pin(&store, at(0), 100, (A, 7)));
+        assert!(blocks.pin(&store, at(0), 200, (A, 8)));
         assert_eq!(load(&mut blocks), (0, 512 << 10, vec![7, 8]));
         assert!(blocks.next_load().is_none());
-        assert!(!blocks.pin(&store, at(0), 300, 9), "it is there");
+        assert!(!blocks.pin(&store, at(0), 300, (A, 9)), "it is there");
         let mut scratch = Vec::new();
         let bytes = blocks.bytes(&store, PhyOffset(5999), 2, &mut scratch);
         assert_eq!(bytes, Some(&[5, 6][..]));
@@ -334,14 +359,14 @@ mod tests {
         let len = usize::try_from(end - start).unwrap();
         for place in &needed {
             assert!(blocks.bytes(&store, PhyOffset(start), len, &mut scratch).is_none());
-            blocks.pin(&store, *place, end.min(place.base + BLOCK_BYTES), 1);
+            blocks.pin(&store, *place, end.min(place.base + BLOCK_BYTES), (A, 1));
             load(&mut blocks);
         }
         let bytes = blocks.bytes(&store, PhyOffset(start), len, &mut scratch).unwrap();
         let expected = (start..end).map(|n| (n / 1000).to_le_bytes()[0]);
         assert!(bytes.iter().copied().eq(expected));
         let last = 3 * BLOCK_BYTES;
-        blocks.pin(&store, at(last), last + 4096, 1);
+        blocks.pin(&store, at(last), last + 4096, (A, 1));
         assert_eq!(load(&mut blocks).1, 4096, "the segment ends there");
         let next: Vec<BlockAt> = places(&store, StreamId(0), SEGMENT + 5, SEGMENT + 9).collect();
         assert_eq!(next, [at(SEGMENT)], "blocks begin with their segment");
@@ -350,23 +375,23 @@ mod tests {
     #[test]
     fn the_end_of_the_log_is_read_again_when_it_has_grown() {
         let (small, mut blocks) = (store(10_000), Blocks::default());
-        blocks.pin(&small, at(0), 9_000, 1);
+        blocks.pin(&small, at(0), 9_000, (A, 1));
         assert_eq!(load(&mut blocks).1, 10_000);
-        assert!(!blocks.pin(&small, at(0), 10_000, 1));
+        assert!(!blocks.pin(&small, at(0), 10_000, (A, 1)));
         let grown = store(20_000);
-        assert!(blocks.pin(&grown, at(0), 15_000, 2));
+        assert!(blocks.pin(&grown, at(0), 15_000, (A, 2)));
         assert_eq!(load(&mut blocks), (0, 20_000, vec![2]));
     }
 
     #[test]
     fn reading_on_loads_the_next_block_ahead() {
         let (store, mut blocks) = (store(10 * SEGMENT), Blocks::default());
-        blocks.pin(&store, at(0), 1, 1);
-        blocks.read_ahead(&store, at(0));
+        blocks.pin(&store, at(0), 1, (A, 1));
+        blocks.read_ahead(&store, at(0), A);
         load(&mut blocks);
         assert!(blocks.next_load().is_none(), "one read is no sequence");
-        blocks.pin(&store, at(BLOCK_BYTES), BLOCK_BYTES + 1, 1);
-        blocks.read_ahead(&store, at(BLOCK_BYTES));
+        blocks.pin(&store, at(BLOCK_BYTES), BLOCK_BYTES + 1, (A, 1));
+        blocks.read_ahead(&store, at(BLOCK_BYTES), A);
         assert_eq!(load(&mut blocks).0, BLOCK_BYTES);
         assert_eq!(load(&mut blocks), (2 * BLOCK_BYTES, 512 << 10, vec![]));
     }
@@ -374,17 +399,17 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_pinned_blocks_stay() {
         let (store, mut blocks) = (store(200 * SEGMENT), Blocks::default());
-        blocks.pin(&store, at(0), 1, 1);
+        blocks.pin(&store, at(0), 1, (A, 1));
         load(&mut blocks);
         for n in 1..200 {
-            blocks.pin(&store, at(n * SEGMENT), n * SEGMENT + 1, 1);
+            blocks.pin(&store, at(n * SEGMENT), n * SEGMENT + 1, (A, 1));
             load(&mut blocks);
             blocks.unpin(at(n * SEGMENT));
         }
         assert!(blocks.bytes <= KEPT_BYTES_MAX, "{} bytes", blocks.bytes);
         assert_eq!(blocks.room(), PINNED_MAX - 1);
         for n in 1..200 {
-            blocks.pin(&store, at(n * SEGMENT), n * SEGMENT + 1, 1);
+            blocks.pin(&store, at(n * SEGMENT), n * SEGMENT + 1, (A, 1));
             while blocks.loads + blocks.queued.len() > 0 {
                 load(&mut blocks);
             }
@@ -395,7 +420,7 @@ mod tests {
         }
         assert!(blocks.bytes <= KEPT_BYTES_MAX, "{} bytes when none is pinned", blocks.bytes);
         assert_eq!(blocks.room(), PINNED_MAX - 1);
-        assert!(!blocks.pin(&store, at(0), 1, 1), "pinned all the time");
+        assert!(!blocks.pin(&store, at(0), 1, (A, 1)), "pinned all the time");
         blocks.unpin(at(0));
         assert!(!blocks.clear(), "still pinned once");
         blocks.unpin(at(0));
@@ -404,12 +429,32 @@ mod tests {
     }
 
     #[test]
+    fn groups_take_turns_at_the_device() {
+        let (store, mut blocks) = (store(200 * SEGMENT), Blocks::default());
+        let place = |n: u64| at(n * SEGMENT);
+        (0..50).for_each(|n| assert!(blocks.pin(&store, place(n), n * SEGMENT + 1, (A, n))));
+        assert!(blocks.pin(&store, place(60), 60 * SEGMENT + 1, (B, 60)));
+        assert!(blocks.pin(&store, place(49), 49 * SEGMENT + 1, (B, 99)));
+        let mut order = Vec::new();
+        for _ in 0..51 {
+            let (base, _, told) = load(&mut blocks);
+            order.push(base / SEGMENT);
+            assert_eq!(
+                told,
+                if base == 49 * SEGMENT { vec![49, 99] } else { vec![base / SEGMENT] }
+            );
+        }
+        assert_eq!(order[..5], [0, 60, 1, 49, 2], "also what another group wanted first");
+        assert!(blocks.next_load().is_none(), "each is read once");
+    }
+
+    #[test]
     fn a_failed_read_is_tried_again_by_the_next_pull() {
         let (store, mut blocks) = (store(10 * SEGMENT), Blocks::default());
-        blocks.pin(&store, at(0), 100, 7);
+        blocks.pin(&store, at(0), 100, (A, 7));
         let slot = blocks.next_load().unwrap().slot;
         assert_eq!(blocks.loaded(slot, Vec::new()), [7]);
         blocks.unpin(at(0));
-        assert!(blocks.pin(&store, at(0), 100, 8));
+        assert!(blocks.pin(&store, at(0), 100, (A, 8)));
     }
 }

@@ -3,26 +3,33 @@
 //! Order of the checks as in Java's `PullMessageProcessor`; statuses and limits as in `getMessage`.
 
 use crate::app::{Broker, Host};
-use crate::cold;
+use crate::cold::{self, GroupKey};
 use crate::handlers::{Outcome, Request};
 use crate::parked;
 use crate::refusal::Refusal;
 use crate::topics::PERM_READ;
 use base::ids::ConnId;
 use shard::Cx;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use store::Store;
+use store::layout::consume_queue::CqEntry;
+use store::layout::consume_queue_ext::is_address;
 use store::queues::QueueNo;
 use store::read::{Piece, ReadLimits, ReadStatus, Selection, classify, select};
 use wire::codes::{MQ_VERSION_5_5_0, request, response};
 use wire::frame::SerializeType;
-use wire::ids::QueueId;
+use wire::ids::{PhyOffset, QueueId};
 use wire::reply::{FrameHead, FrameWriter};
 use wire::req::client::{PullMessageRequestHeader, PullMessageResponseHeader};
 use wire::sys_flag;
 use wire::tags::TagFilter;
 
 const FAQ: &str = "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
+/// Broker id of a master.
+const MASTER_ID: i64 = 0;
+/// Broker id that a group pulls from when it is far behind, by default.
+const FIRST_SLAVE_ID: i64 = 1;
 /// Longest time a pull is held, whatever it asks for.
 const WAIT_MS_MAX: u64 = 300_000;
 
@@ -41,11 +48,56 @@ pub(crate) struct Pull {
     pub(crate) filter: Option<Arc<TagFilter>>,
     pub(crate) topic_sys_flag: i32,
     pub(crate) wait_ms: u64,
+    pub(crate) next_broker: NextBroker,
+    /// The consumer group, for the sake of others that read from files.
+    pub(crate) group: GroupKey,
+}
+
+/// Where a client is to pull next: from this broker id, or from another when it is far behind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct NextBroker {
+    near: i64,
+    far: i64,
+    /// Messages further behind the end of their log than this count as being on disk only.
+    memory_bytes: u64,
+}
+
+impl NextBroker {
+    /// As Java's master: 0, unless slaves may be read (`slaveReadEnable`); then as the group is set.
+    fn new(broker: &Broker, group: &[u8]) -> NextBroker {
+        let memory_bytes = broker.settings.memory_bytes;
+        if !broker.settings.config.reading.slave_read_enable {
+            return NextBroker { near: MASTER_ID, far: MASTER_ID, memory_bytes };
+        }
+        match broker.meta.groups.get(group) {
+            Some(group) => NextBroker {
+                near: group.broker_id,
+                far: group.which_broker_when_consume_slowly,
+                memory_bytes,
+            },
+            // It is being made, with Java's defaults.
+            None => NextBroker { near: MASTER_ID, far: FIRST_SLAVE_ID, memory_bytes },
+        }
+    }
+
+    fn is_far(self, store: &Store, phy: PhyOffset) -> bool {
+        let end = store.stream(phy.stream()).appended();
+        end.saturating_sub(phy.position()) > self.memory_bytes
+    }
+
+    fn id(self, store: &Store, selection: &Selection) -> i64 {
+        let is_one = self.near == self.far;
+        match selection.last {
+            Some(last) if !is_one && self.is_far(store, last) => self.far,
+            Some(_) | None => self.near,
+        }
+    }
 }
 
 impl Pull {
+    /// Where the tags code is not known, the client looks at the tags.
     pub(crate) fn matches(&self, tags_code: i64) -> bool {
-        self.filter.as_ref().is_none_or(|f| f.matches(tags_code))
+        self.filter.as_ref().is_none_or(|f| f.matches(tags_code) || is_address(tags_code))
     }
 }
 
@@ -78,6 +130,9 @@ pub(crate) fn on_pull<H: Host>(
     }
     let stream = broker.stream_of(topic.as_bytes(), queue_id);
     let queue = cx.store().find_or_create(topic.as_bytes(), queue_id, stream);
+    let group = header.consumer_group.to_cow();
+    let next_broker = NextBroker::new(broker, group.as_bytes());
+    let group = GroupKey(broker.group_hash.hash_one(group.as_bytes()));
     let suspend = header.sys_flag & sys_flag::PULL_SUSPEND != 0 && !broker.stopping;
     let config = &broker.settings.config;
     let wait_ms = if config.long_polling_enable {
@@ -93,10 +148,12 @@ pub(crate) fn on_pull<H: Host>(
         queue_id,
         offset: header.queue_offset,
         seen: header.queue_offset,
-        count_max: wanted.min(config.max_transfer_count_in_memory as usize),
+        count_max: wanted.min(config.reading.max_transfer_count_in_memory as usize),
         filter,
         topic_sys_flag,
         wait_ms,
+        next_broker,
+        group,
     };
     attempt(broker, cx, pull, suspend);
     Outcome::Done
@@ -237,7 +294,7 @@ fn hot<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: &Pull) -> Option<
     if pull.offset < queue.tail_start() {
         return None;
     }
-    let limits = memory_limits(broker, pull);
+    let limits = limits(broker, store, pull);
     let pieces = &mut broker.pieces;
     let entries = queue.visible_from(pull.offset);
     let selection = select(entries, pull.offset, limits, |tags| pull.matches(tags), pieces);
@@ -245,18 +302,25 @@ fn hot<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: &Pull) -> Option<
     held.then_some(selection)
 }
 
-/// Limits of a pull whose messages are recent.
-pub(crate) fn memory_limits(broker: &Broker, pull: &Pull) -> ReadLimits {
-    let bytes_max = broker.settings.config.max_transfer_bytes_in_memory as usize;
-    ReadLimits { count_max: pull.count_max, bytes_max }
-}
-
-/// Limits of a pull further behind than the machine's memory is taken to hold.
-pub(crate) fn disk_limits(broker: &Broker, pull: &Pull) -> ReadLimits {
+/// Limits of a pull for each message: fewer when it is further behind than the machine's memory is taken to hold.
+pub(crate) fn limits<'s>(
+    broker: &Broker,
+    store: &'s Store,
+    pull: &Pull,
+) -> impl Fn(&CqEntry) -> ReadLimits + use<'s> {
     let config = &broker.settings.config;
-    ReadLimits {
-        count_max: pull.count_max.min(config.max_transfer_count_in_disk as usize).max(1),
-        bytes_max: config.max_transfer_bytes_in_disk as usize,
+    let in_memory = ReadLimits {
+        count_max: pull.count_max.min(config.reading.max_transfer_count_in_memory as usize).max(1),
+        bytes_max: config.reading.max_transfer_bytes_in_memory as usize,
+    };
+    let on_disk = ReadLimits {
+        count_max: pull.count_max.min(config.reading.max_transfer_count_in_disk as usize).max(1),
+        bytes_max: config.reading.max_transfer_bytes_in_disk as usize,
+    };
+    let next_broker = pull.next_broker;
+    move |entry| {
+        let is_far = !entry.is_filler() && next_broker.is_far(store, entry.phy);
+        if is_far { on_disk } else { in_memory }
     }
 }
 
@@ -273,7 +337,7 @@ pub(crate) fn wake<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: &mut 
         }
         return false;
     }
-    let limits = memory_limits(broker, pull);
+    let limits = limits(broker, store, pull);
     let entries = queue.visible_from(pull.seen);
     let pieces = &mut broker.pieces;
     let selection = select(entries, pull.seen, limits, |tags| pull.matches(tags), pieces);
@@ -281,7 +345,7 @@ pub(crate) fn wake<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: &mut 
         if selection.next < queue.visible() {
             // Too many entries for one look, or they have left memory: the client asks again behind them.
             let status = ReadStatus::NoMatchedMessage;
-            answer(cx, pull, Selection { status, next: selection.next }, &[], from_memory);
+            answer(cx, pull, Selection { status, ..selection }, &[], from_memory);
             return true;
         }
         pull.seen = selection.next;
@@ -290,7 +354,7 @@ pub(crate) fn wake<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: &mut 
     let held = pieces.first().is_none_or(|p| store.tail(p.phy, p.size as usize).is_some());
     if !held {
         let status = ReadStatus::NoMatchedMessage;
-        answer(cx, pull, Selection { status, next: pull.seen }, &[], from_memory);
+        answer(cx, pull, Selection { status, next: pull.seen, ..selection }, &[], from_memory);
         return true;
     }
     if cx.is_full(pull.conn) {
@@ -313,7 +377,7 @@ pub(crate) fn refuse_pull<H: Host>(cx: &mut Cx<'_, H>, pull: &Pull, remark: &str
 
 /// The client does not read what it was sent: it gets no messages now, and is told to ask again.
 pub(crate) fn come_again<H: Host>(cx: &mut Cx<'_, H>, pull: &Pull) {
-    let selection = Selection { status: ReadStatus::MessageWasRemoving, next: pull.offset };
+    let selection = Selection::outside(ReadStatus::MessageWasRemoving, pull.offset);
     answer(cx, pull, selection, &[], from_memory);
 }
 
@@ -322,7 +386,7 @@ pub(crate) fn answer_timeout<H: Host>(_broker: &mut Broker, cx: &mut Cx<'_, H>, 
     let queue = cx.store().queue(pull.queue);
     let selection = match classify(queue, pull.offset) {
         Err(selection) => selection,
-        Ok(()) => Selection { status: ReadStatus::NoMatchedMessage, next: pull.seen },
+        Ok(()) => Selection::outside(ReadStatus::NoMatchedMessage, pull.seen),
     };
     answer(cx, &pull, selection, &[], from_memory);
 }
@@ -359,9 +423,10 @@ pub(crate) fn answer<H: Host>(
     pieces: &[Piece],
     mut copy: impl FnMut(&Store, &Piece, &mut Vec<u8>),
 ) {
-    let queue = cx.store().queue(pull.queue);
+    let store = cx.store();
+    let queue = store.queue(pull.queue);
     let header = PullMessageResponseHeader {
-        suggest_which_broker_id: 0,
+        suggest_which_broker_id: pull.next_broker.id(store, &selection),
         group_sys_flag: Some(0),
         next_begin_offset: selection.next,
         max_offset: queue.visible(),

@@ -10,6 +10,8 @@ use super::place::{Piece, Place, pieces};
 use super::report::{Finding, Severity};
 use super::walk::read_full;
 use rustix::fs::{SeekFrom, seek};
+use shard::disk::LocalDisk;
+use shard::store_dir::deleted::Deleted;
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
@@ -205,6 +207,7 @@ pub(super) struct Entries<'p> {
     queues: HashMap<(Vec<u8>, i32), Queue>,
     /// Queue directories are there at all.
     has_queues: bool,
+    deleted: Deleted,
     has_hole_records: bool,
     records: u64,
     trouble: Option<Trouble>,
@@ -218,6 +221,7 @@ impl<'p> Entries<'p> {
             log_start,
             queues: HashMap::new(),
             has_queues: place.consume_queue.is_dir(),
+            deleted: Deleted::load(&LocalDisk, &place.root, stream).unwrap_or_default(),
             has_hole_records: false,
             records: 0,
             trouble: None,
@@ -233,6 +237,9 @@ impl<'p> Entries<'p> {
             return;
         }
         self.records += 1;
+        if self.deleted.covers(view.topic(), position) {
+            return;
+        }
         if self.has_queues && self.trouble.is_none() {
             self.trouble = self.compare(view, position, size).err();
         }

@@ -15,6 +15,7 @@ use super::{EXIT_FINDINGS, Trouble, Which, print};
 use clap::Args;
 use shard::disk::{Disk, LocalDisk, make_durable_dirs, replace_file};
 use shard::queue_files::{QueueFiles, extent, queue_dir};
+use shard::store_dir::deleted;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -40,7 +41,8 @@ const CRC_PROPERTY: &[u8] = b"__CRC32#\x01";
 /// What a layout command works in, inside the store.
 const WORK_DIR: &str = "relayout";
 /// What is moved, in this order.
-const MOVED: [&str; 5] = ["consumequeue", "index", "commitlog", "streams", "checkpoint"];
+const MOVED: [&str; 6] =
+    [deleted::FILE_NAME, "consumequeue", "index", "commitlog", "streams", "checkpoint"];
 
 #[derive(Args, Debug)]
 pub(super) struct LayoutArgs {
@@ -415,7 +417,7 @@ fn keep_offsets(old: &Place, new: &Place) -> Result<(), Trouble> {
         if next > 0 && !made.map_err(|e| Trouble::io(&root, e))?.exists() {
             let bytes = CqEntry::FILLER.encode().to_vec();
             let topic: Arc<[u8]> = Arc::from(topic.as_bytes());
-            let write = QueueWrite { topic, queue: id, first: next - 1, bytes };
+            let write = QueueWrite { topic, queue: id, first: next - 1, bytes, times: Vec::new() };
             files.write(&write).map_err(|e| Trouble::io(&root, e))?;
         }
     }

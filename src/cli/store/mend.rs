@@ -12,6 +12,7 @@ use super::walk::{Step, Walk, read_full};
 use base::time::WallMs;
 use shard::disk::{Access, Disk, LocalDisk, write_full_at};
 use shard::queue_files::{QueueFiles, cut_entries, queue_dir};
+use shard::store_dir::deleted::Deleted;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -150,9 +151,13 @@ pub(super) fn queues(
     for stream in &place.streams {
         watch.expect(stream.bytes());
         let mut of_stream = HashMap::new();
+        let deleted = Deleted::load(&LocalDisk, &place.root, stream.stream)
+            .map_err(|e| Trouble::io(&place.root, e))?;
         let walk = Walk::all(place, stream, watch);
         let walked = walk.run(&mut |step| {
-            if let Step::Record { view, position, size } = step {
+            if let Step::Record { view, position, size } = step
+                && !deleted.covers(view.topic(), position)
+            {
                 let phy = PhyOffset::new(stream.stream, position);
                 writer.record(view, phy, size, &mut of_stream);
             }
@@ -248,6 +253,7 @@ impl Writer<'_> {
             queue: QueueId(key.1),
             first: offset,
             bytes: Vec::new(),
+            times: Vec::new(),
         };
         let write = self.waiting.entry(key.clone()).or_insert_with(fresh);
         write.bytes.extend_from_slice(&entry.encode());

@@ -595,3 +595,10 @@ impl DiskFile for SimFile {
         !inner.now.names.values().any(|node| *node == Node::File(self.file))
     }
 }
+
+/// Whether a file is of the log.
+pub(super) fn is_log(path: &Path) -> bool {
+    let is_checkpoint = path.to_string_lossy().contains(".checkpoint");
+    let is_stream = path.starts_with("/data/store/streams") && !is_checkpoint;
+    path.starts_with("/data/store/commitlog") || is_stream
+}

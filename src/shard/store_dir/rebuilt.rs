@@ -41,17 +41,19 @@ impl From<&KeyRef<'_>> for Key {
     }
 }
 
-/// A record whose offset does not follow.
-struct Suspect {
+/// What a queue needs to know of a record.
+struct Seen {
     offset: i64,
     entry: CqEntry,
+    /// Store time, ms.
+    timestamp: i64,
 }
 
 /// See the module.
 pub(super) struct Rebuilt<'o> {
     opening: &'o Opening<'o>,
     queues: HashMap<Key, ConsumeQueue>,
-    suspects: HashMap<Key, Suspect>,
+    suspects: HashMap<Key, Seen>,
     gaps: u64,
     /// The first queue and offset that found no room among the fillers.
     too_many: Option<(Key, i64)>,
@@ -118,25 +120,27 @@ impl<'o> Rebuilt<'o> {
         let queued = is_consumable(view.sys_flag()) && view.sys_flag() & INNER_BATCH == 0;
         let offset = view.queue_offset().0;
         let fits = (0..=QUEUE_ID_MAX).contains(&id.0) && (0..=OFFSET_MAX).contains(&offset);
-        if !queued || !fits {
+        if !queued || !fits || self.opening.deleted.covers(view.topic(), phy.position()) {
             return;
         }
         let key = KeyRef(view.topic(), id.0);
+        let timestamp = view.store_timestamp().0;
         let entry =
             CqEntry { phy, size, tags_code: self.opening.config.delay_levels.tags_code(view) };
         if !self.suspects.is_empty()
             && let Some(before) = self.suspects.remove(&key)
         {
             if offset == before.offset + 1 {
-                self.place(key, before.offset, before.entry);
+                self.place(key, &before);
             } else {
                 self.leave_out(key, &before);
             }
         }
+        let record = Seen { offset, entry, timestamp };
         if self.follows(key, offset) {
-            self.place(key, offset, entry);
+            self.place(key, &record);
         } else {
-            self.suspects.insert(Key::from(&key), Suspect { offset, entry });
+            self.suspects.insert(Key::from(&key), record);
         }
     }
 
@@ -148,7 +152,7 @@ impl<'o> Rebuilt<'o> {
         offset == 0 || begins || (queue.next()..=queue.next() + JUMP_MAX).contains(&offset)
     }
 
-    fn leave_out(&mut self, KeyRef(topic, id): KeyRef<'_>, record: &Suspect) {
+    fn leave_out(&mut self, KeyRef(topic, id): KeyRef<'_>, record: &Seen) {
         self.gaps += 1;
         tracing::warn!(
             "stream {}: the record at {} says it is message {} of queue {}/{id}, and no other record of the queue agrees; \
@@ -160,7 +164,8 @@ impl<'o> Rebuilt<'o> {
         );
     }
 
-    fn place(&mut self, key: KeyRef<'_>, offset: i64, entry: CqEntry) {
+    fn place(&mut self, key: KeyRef<'_>, record: &Seen) {
+        let offset = record.offset;
         let (stream, whole_log) = (self.opening.stream, self.whole_log);
         let KeyRef(topic, id) = key;
         let begin_at =
@@ -181,10 +186,13 @@ impl<'o> Rebuilt<'o> {
             self.too_many.get_or_insert_with(|| (Key::from(&key), offset));
             return;
         }
+        if self.opening.paths.queue_ext_bytes.is_some() {
+            queue.keep_times();
+        }
         for _ in 0..missing {
             queue.push(CqEntry::FILLER);
         }
-        queue.push(entry);
+        queue.push_at(record.entry, record.timestamp);
     }
 
     /// The queues, and how many entries are missing or were left out. Errors: more than fillers can stand for.
@@ -195,7 +203,7 @@ impl<'o> Rebuilt<'o> {
             let missing = u64::try_from(last.offset - next).ok();
             // Of what lies behind a place that was stepped over it may be the only one.
             if missing.is_some_and(|missing| self.gaps + missing <= FILLERS_MAX) {
-                self.place(key, last.offset, last.entry);
+                self.place(key, &last);
             } else {
                 self.leave_out(key, &last);
             }

@@ -1,5 +1,6 @@
 //! One stream of the store directory: from its files and a dead process's window to a stream ready to append.
 
+use super::deleted::{Deleted, Deletion, without_deleted};
 use super::foreign;
 use super::index_dir::{self, IndexStart, OpenIndex};
 use super::progress::Progress;
@@ -52,6 +53,8 @@ pub(super) struct OpenStream {
     pub(super) queues: Vec<ConsumeQueue>,
     /// `None`: it could not be opened.
     pub(super) index: Option<OpenIndex>,
+    /// Topics whose deletion the next start has to know.
+    pub(super) deleted: Vec<Deletion>,
 }
 
 /// A queue directory: topic and number.
@@ -104,6 +107,7 @@ pub(super) struct Opening<'o> {
     pub(super) foreign: bool,
     /// The window of a process that died on this boot of the machine was there.
     pub(super) window_found: bool,
+    pub(super) deleted: Deleted,
 }
 
 pub(super) fn open(
@@ -139,6 +143,8 @@ pub(super) fn open(
         unsynced_bytes,
         foreign: false,
         window_found: false,
+        deleted: Deleted::load(disk, &paths.root, stream)
+            .map_err(StoreError::io(&paths.root, "reading which topics were deleted"))?,
     };
     opening.check_segments()?;
     opening.await_old_writes()?;
@@ -148,7 +154,10 @@ pub(super) fn open(
     let is_lost = checkpoint.is_none() && !opening.bases.is_empty();
     let checkpoint = checkpoint.unwrap_or_default();
     let mine = |(topic, id): &&QueueName| stream_of(topic, *id, identity.streams) == stream;
-    let names: Vec<&QueueName> = queue_names.iter().filter(mine).collect();
+    if opening.foreign {
+        opening.deleted.clear();
+    }
+    let names = without_deleted(&opening, queue_names.iter().filter(mine).collect())?;
     let (end, queues) = opening.recover(&checkpoint, &names)?;
     let is_other = is_lost || checkpoint.clean_end.unwrap_or(0) != end.end;
     if !clean || opening.foreign || is_other {
@@ -589,7 +598,9 @@ impl Opening<'_> {
         let zeroed = end.next_multiple_of(BLOCK_BYTES as u64);
         let segments = Segments::new(size, &self.bases, zeroed);
         let stream = Stream::new(config, window, segments, end);
-        Ok(OpenStream { stream, checkpoint, files, queues, index })
+        let log = self.bases.first().copied().unwrap_or(end)..end;
+        let deleted = self.deleted.left(self.stream, log);
+        Ok(OpenStream { stream, checkpoint, files, queues, index, deleted })
     }
 }
 

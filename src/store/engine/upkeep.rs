@@ -18,6 +18,8 @@ const TRIM_QUEUES: usize = 128;
 pub(super) struct Trim {
     /// The next queue; `None` when all were looked at.
     pub(super) next: Option<u32>,
+    /// Also those that have no messages any more: files of theirs may be left from a process that died.
+    pub(super) all: bool,
     pub(super) in_flight: bool,
 }
 
@@ -92,6 +94,12 @@ impl Store {
         }
     }
 
+    /// Looks at all queues for files below the log's start (request 306).
+    pub fn trim_all(&mut self) {
+        self.trim.next = Some(0);
+        self.trim.all = true;
+    }
+
     /// A segment has no name any more (then nobody may read it from now on), or could not be deleted.
     pub fn on_deleted(&mut self, stream: StreamId, base: u64, ok: bool, now: MonoNs) {
         let retention = self.retention.as_mut().expect("a deletion was asked for");
@@ -112,7 +120,7 @@ impl Store {
         while let Some(next) = self.trim.next {
             let no = QueueNo(next);
             if usize::try_from(next).expect("a queue number") >= self.queues.len() {
-                self.trim.next = None;
+                self.trim = Trim { in_flight: self.trim.in_flight, ..Trim::default() };
                 break;
             }
             if looks == TRIM_LOOKS || batch.len() == TRIM_QUEUES {
@@ -123,7 +131,8 @@ impl Store {
             let queue = self.queues.get(no);
             let stream = self.stream(queue.stream);
             let start = stream.phy(stream.start());
-            if queue.may_begin_below(start) && queue.min() < queue.persisted() {
+            let moved = queue.may_begin_below(start) && queue.min() < queue.persisted();
+            if moved || self.trim.all && queue.persisted() > 0 {
                 let held = (queue.min(), queue.persisted());
                 let topic = Arc::clone(&queue.topic);
                 batch.push(QueueTrim { no, topic, queue: queue.id, held, start });

@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod consume_queue;
+pub mod consume_queue_ext;
 pub mod identity;
 pub mod index;
 pub mod segment;

@@ -1,6 +1,7 @@
 //! Changes of metadata: recorded at home, applied on every shard, followed by what waited for them.
 
 use crate::app::{Broker, Host};
+use crate::handlers::meta::clean::{self, Clean};
 use crate::handlers::meta::{MetaMail, upkeep};
 use crate::mail::BrokerMail;
 use crate::scatter::{self, Then};
@@ -37,6 +38,8 @@ pub enum Change {
     },
     /// Settings were changed by request.
     Settings(Arc<Settings>),
+    /// Something nobody needs is deleted.
+    Clean(Clean),
 }
 
 /// Takes a change on this shard.
@@ -59,6 +62,7 @@ pub(crate) fn apply<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, change: Ch
             cx.store().configure_retention(crate::settings::retention(&settings.config.retention));
             broker.settings = settings;
         }
+        Change::Clean(what) => clean::apply(broker, cx, what),
     }
 }
 
@@ -76,7 +80,7 @@ fn record<H: Host>(broker: &mut Broker, cx: &Cx<'_, H>, change: &Change) {
             next_version(&mut home.groups_version, wall);
             home.writes.touch(TableFile::Groups, mono);
         }
-        Change::Subscriptions { .. } | Change::Settings(_) => {}
+        Change::Subscriptions { .. } | Change::Settings(_) | Change::Clean(_) => {}
     }
     let is_less = match change {
         Change::TopicRemoved(topic) => {
@@ -89,7 +93,8 @@ fn record<H: Host>(broker: &mut Broker, cx: &Cx<'_, H>, change: &Change) {
         | Change::Topic(_)
         | Change::Group(_)
         | Change::Subscriptions { .. }
-        | Change::Settings(_) => false,
+        | Change::Settings(_)
+        | Change::Clean(_) => false,
     };
     if is_less {
         home.writes.touch(TableFile::Offsets, mono);
@@ -120,7 +125,8 @@ pub(crate) fn publish<H: Host>(
             change @ (Change::Group(_)
             | Change::GroupRemoved { .. }
             | Change::Subscriptions { .. }
-            | Change::Settings(_)) => BrokerMail::Meta(MetaMail::Change { change, scatter }),
+            | Change::Settings(_)
+            | Change::Clean(_)) => BrokerMail::Meta(MetaMail::Change { change, scatter }),
         });
     }
     if let Some(then) = then {

@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod change;
+pub mod clean;
 pub mod gather;
 pub mod group;
 pub mod lock;
@@ -243,6 +244,9 @@ impl<H: Host> Table<H> {
         row(request::GET_SUBSCRIPTIONGROUP_CONFIG, Where::Meta, group::on_get),
         row(request::UPDATE_BROKER_CONFIG, Where::Meta, admin::on_update_config),
         row(request::GET_BROKER_CONFIG, Where::Meta, admin::on_get_config),
+        row(request::DELETE_EXPIRED_COMMITLOG, Where::Meta, clean::on_clean_log),
+        row(request::CLEAN_EXPIRED_CONSUMEQUEUE, Where::Meta, clean::on_clean_queues),
+        row(request::CLEAN_UNUSED_TOPIC, Where::Meta, clean::on_clean_topics),
         row(request::GET_BROKER_RUNTIME_INFO, Where::Meta, runtime::on_runtime_info),
     ];
 }

@@ -7,7 +7,6 @@ use crate::handlers::meta::topic_rules::{
 };
 use crate::handlers::meta::{concluded, group, success_bytes, unreadable};
 use crate::handlers::{Outcome, Request};
-use crate::mail::BrokerDone;
 use crate::refusal::Refusal;
 use crate::scatter::Then;
 use base::ids::ConnId;
@@ -19,7 +18,6 @@ use wire::body::register::{TopicConfig, TopicConfigList, TopicConfigSerializeWra
 use wire::body::{DataVersion, Table, TopicList};
 use wire::codes::response;
 use wire::header::Header;
-use wire::ids::QueueId;
 use wire::json;
 use wire::req::client::{
     CreateTopicRequestHeader, DeleteTopicRequestHeader, GetTopicConfigRequestHeader,
@@ -239,39 +237,6 @@ pub(crate) fn on_delete<H: Host>(
     let then = Then::Reply { conn: request.conn, bytes: success_bytes(request, |_| {}) };
     publish(broker, cx, changes, then);
     Outcome::Done
-}
-
-/// Removes the files of this shard's queues of a topic, in the background, behind the writes that are under way.
-///
-/// Only its own: another shard may have made the topic anew by then. Called before the queues are forgotten.
-pub(crate) fn remove_queue_files<H: Host>(broker: &Broker, cx: &mut Cx<'_, H>, topic: &[u8]) {
-    let queues = cx.store().queues().iter();
-    let mine: Vec<QueueId> =
-        queues.filter(|(_, queue)| *queue.topic == *topic).map(|(_, queue)| queue.id).collect();
-    if mine.is_empty() {
-        return;
-    }
-    let root = broker.settings.config.store_path_root_dir.join("consumequeue");
-    let topic = topic.to_vec();
-    let is_alone = broker.shards == 1;
-    cx.job(Box::new(move || {
-        for id in mine {
-            let removed =
-                shard::queue_files::queue_dir(&root, &topic, id).and_then(std::fs::remove_dir_all);
-            match removed {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    let topic = String::from_utf8_lossy(&topic);
-                    tracing::error!("topic {topic}: files of queue {}: {error}", id.0);
-                }
-                Ok(()) | Err(_) => {}
-            }
-        }
-        if is_alone && let Ok(name) = std::str::from_utf8(&topic) {
-            // With several shards another one may be about to make a queue in it; empty it does no harm.
-            let _ = std::fs::remove_dir(root.join(name));
-        }
-        H::done(BrokerDone::Nothing)
-    }));
 }
 
 /// Which part of a table a request asks for: 5.x's tools fetch large tables in parts.
