@@ -225,6 +225,31 @@ fn a_deleted_topic_never_comes_back() {
 }
 
 #[test]
+fn a_deletion_that_was_answered_survives_a_kill() {
+    for shards in [1, 2] {
+        let data = Data::new();
+        let mut server = Server::start(data.path(), &setting(shards));
+        for round in 0..5 {
+            let topic = server.topic();
+            send(&server, topic, 8, 3);
+            let mut connection = server.connect(TIMEOUT).unwrap();
+            connection.delete_topic(topic).unwrap();
+            server.kill();
+            server = Server::start(data.path(), &setting(shards));
+            server.topic_named(topic);
+            for queue in 0..8 {
+                assert_eq!(
+                    offsets(&server, topic, queue),
+                    (0, 0),
+                    "{shards} shards, round {round}"
+                );
+            }
+        }
+        assert!(server.stop().success());
+    }
+}
+
+#[test]
 fn topics_that_nobody_knows_keep_their_messages_until_an_operator_says_otherwise() {
     let data = Data::new();
     let server = Server::start(data.path(), &setting(2));

@@ -235,7 +235,8 @@ impl Broker {
             }
             BrokerMail::TopicRemoved { topic, scatter } => {
                 self.forget_topic(cx, &topic);
-                cx.mail(from, BrokerMail::Receipt(scatter));
+                // The files' jobs come first: what was said to be deleted is, whatever happens then.
+                cx.job(Box::new(move || H::done(BrokerDone::Receipt { to: from, scatter })));
             }
             BrokerMail::Receipt(scatter) => {
                 if let Some(then) = self.scatters.receipt(scatter) {
@@ -298,6 +299,8 @@ impl Broker {
             BrokerDone::Resolved { server, result } => {
                 handlers::meta::on_resolved(self, cx, server, result);
             }
+            BrokerDone::Reply { conn, bytes } => cx.output(conn).extend_from_slice(&bytes),
+            BrokerDone::Receipt { to, scatter } => cx.mail(to, BrokerMail::Receipt(scatter)),
             BrokerDone::Nothing => {}
         }
     }

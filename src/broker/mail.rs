@@ -132,6 +132,20 @@ pub enum BrokerDone {
         /// Outcome.
         result: std::io::Result<std::net::SocketAddr>,
     },
+    /// Frames that waited for the jobs before.
+    Reply {
+        /// Where they go.
+        conn: ConnId,
+        /// The frames.
+        bytes: Vec<u8>,
+    },
+    /// A receipt that waited for the jobs before.
+    Receipt {
+        /// Who wants it.
+        to: ShardId,
+        /// Of what.
+        scatter: ScatterId,
+    },
     /// Nothing to do with the answer.
     Nothing,
 }

@@ -1,7 +1,7 @@
 //! Broadcasts that wait until every shard has taken the change: then the reply goes out, or the request goes on.
 
 use crate::app::{Broker, Host};
-use crate::mail::{BrokerMail, ScatterId};
+use crate::mail::{BrokerDone, BrokerMail, ScatterId};
 use base::ids::{ConnId, ShardId};
 use shard::{Cx, Peer};
 use std::collections::HashMap;
@@ -10,6 +10,8 @@ use std::collections::HashMap;
 pub(crate) enum Then {
     /// These frames are sent.
     Reply { conn: ConnId, bytes: Vec<u8> },
+    /// These frames are sent when the background jobs of this shard are done that were submitted before.
+    ReplyAfterJobs { conn: ConnId, bytes: Vec<u8> },
     /// The request is handled again, from the start.
     Redispatch { conn: ConnId, peer: Peer, frame: Vec<u8> },
     /// Nothing.
@@ -73,6 +75,9 @@ pub(crate) fn finish<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, then: Vec
     for then in then {
         match then {
             Then::Reply { conn, bytes } => cx.output(conn).extend_from_slice(&bytes),
+            Then::ReplyAfterJobs { conn, bytes } => {
+                cx.job(Box::new(move || H::done(BrokerDone::Reply { conn, bytes })));
+            }
             Then::Redispatch { conn, peer, frame } => {
                 if let Ok(Some((frame, _))) = wire::frame::split(&frame) {
                     broker.on_frame(cx, conn, peer, &frame);

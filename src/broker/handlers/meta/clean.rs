@@ -1,7 +1,8 @@
 //! Deleting what nobody needs, by request: 329, 306, 316. And the files of deleted topics. Java: AdminBrokerProcessor,
 //! DefaultMessageStore.
 //!
-//! Each is answered when every shard has taken it; files go afterwards, in the background. Unlike Java, 306 keeps
+//! Each is answered when every shard has taken it; files go afterwards, in the background. A deletion is answered when it
+//! is noted and the files are gone. Unlike Java, 306 keeps
 //! queues that are in use and have expired as a whole: made anew, their offsets would begin at 0, and consumers that stand
 //! further on would leave messages out.
 

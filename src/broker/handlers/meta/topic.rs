@@ -234,7 +234,8 @@ pub(crate) fn on_delete<H: Host>(
         tracing::info!("topic {name}: deleted by {}", request.peer.address);
         changes.push(Change::TopicRemoved(Arc::from(name.as_bytes())));
     }
-    let then = Then::Reply { conn: request.conn, bytes: success_bytes(request, |_| {}) };
+    let bytes = success_bytes(request, |_| {});
+    let then = Then::ReplyAfterJobs { conn: request.conn, bytes };
     publish(broker, cx, changes, then);
     Outcome::Done
 }
