@@ -516,11 +516,15 @@ mod tests {
     }
 
     fn record_with(position: u64, properties: &[u8]) -> Vec<u8> {
+        record_at(position, 0, properties)
+    }
+
+    fn record_at(position: u64, offset: i64, properties: &[u8]) -> Vec<u8> {
         let queue = wire::ids::QueueId(0);
         let message = crate::crash::machine::message(b"T", queue, &[7; 6000], properties);
         let mut bytes = vec![0; message.encoded_len()];
         let place = wire::message::Place {
-            queue_offset: wire::ids::QueueOffset(0),
+            queue_offset: wire::ids::QueueOffset(offset),
             phy_offset: wire::ids::PhyOffset::new(StreamId(0), position),
             store_timestamp: base::time::WallMs(9),
         };
@@ -595,6 +599,49 @@ mod tests {
         assert_eq!(appended, 0, "we refuse such a message, so this is a torn one");
     }
 
+    #[test]
+    fn offsets_that_were_lost_with_a_part_of_the_log_are_skipped_and_impossible_ones_are_not() {
+        let segment: u64 = 256 << 20;
+        let with = |later: &[(u64, i64)]| {
+            let dir = tempfile::tempdir().unwrap();
+            let log = dir.path().join("commitlog");
+            fs::create_dir_all(&log).unwrap();
+            let first = record_at(0, 0, b"");
+            let mut blank = [0; 8];
+            let left = segment - first.len() as u64;
+            blank[..4].copy_from_slice(&u32::try_from(left).unwrap().to_be_bytes());
+            blank[4..].copy_from_slice(&wire::message::MAGIC_BLANK.to_be_bytes());
+            for base in [0, segment] {
+                let file = File::create(log.join(segment::name(base))).unwrap();
+                file.set_len(segment).unwrap();
+                let mut at = base;
+                if base == 0 {
+                    file.write_all_at(&first, 0).unwrap();
+                    file.write_all_at(&blank, first.len() as u64).unwrap();
+                }
+                for (_, offset) in later.iter().filter(|(of, _)| *of == base) {
+                    if at == 0 {
+                        at = first.len() as u64;
+                    }
+                    let record = record_at(at, *offset, b"");
+                    file.write_all_at(&record, at - base).unwrap();
+                    at += record.len() as u64;
+                }
+            }
+            fs::write(dir.path().join("abort"), "1\nunsynced=0\n").unwrap();
+            let config =
+                StoreDirConfig { segment_bytes: segment, index: false, ..config(dir.path()) };
+            let opened = open(&config).unwrap();
+            let queues = opened.shards[0].store.queues();
+            let queue = queues.get(queues.find(b"T", wire::ids::QueueId(0)).unwrap());
+            (queue.min(), queue.next())
+        };
+        // The rest of a segment was lost, and with it two million messages.
+        assert_eq!(with(&[(segment, 2_000_000), (segment, 2_000_001)]), (0, 2_000_002));
+        // A flipped bit: the queue goes on as if the record were not there.
+        assert_eq!(with(&[(0, 1 << 40), (0, 1), (0, 2)]), (0, 3));
+    }
+
     /// A store whose process died with one message in its window that the disk has not seen. Where that message ends.
     fn dies_with_a_message(config: &StoreDirConfig) -> u64 {
         let mut opened = open(config).unwrap();
@@ -665,8 +712,14 @@ mod tests {
         fs::write(&later, &bytes).unwrap();
         drop(open(&config).unwrap());
         let kept = dir.path().join("cut").join(format!("stream-0-{}", segment::name(SEGMENT)));
-        assert_eq!(fs::read(kept).unwrap(), bytes);
+        assert_eq!(fs::read(&kept).unwrap(), bytes);
         assert!(!later.exists());
+        // Another one of that name does not take its place.
+        let other = vec![3; bytes.len()];
+        fs::write(&later, &other).unwrap();
+        drop(open(&config).unwrap());
+        assert_eq!(fs::read(&kept).unwrap(), bytes);
+        assert_eq!(fs::read(kept.with_extension("1")).unwrap(), other);
     }
 
     #[test]

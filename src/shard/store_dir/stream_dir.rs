@@ -22,7 +22,7 @@ use store::layout::consume_queue::CqEntry;
 use store::layout::identity::Identity;
 use store::layout::segment;
 use store::queues::{QUEUE_ID_MAX, digest, stream_of};
-use store::recovery::{Proof, ScanEnd, ScanRange, scan_by};
+use store::recovery::{Proof, ScanEnd, ScanRange, scan_by, skipped_max};
 use store::segments::Segments;
 use store::stream::{FlushMode, Stream, StreamConfig, SyncBy};
 use wire::ids::{PhyOffset, QueueId, StreamId};
@@ -483,7 +483,13 @@ impl Opening<'_> {
         }
         let dir = self.paths.cut_dir();
         make_durable_dirs(self.disk, &dir).map_err(StoreError::io(&dir, "making the directory"))?;
-        let kept = dir.join(format!("stream-{}-{}", self.stream.0, segment::name(base)));
+        // What an earlier cut has kept stays.
+        let name = format!("stream-{}-{}", self.stream.0, segment::name(base));
+        let names = list(self.disk, &dir)?;
+        let is_free = |name: &String| !names.contains(name);
+        let numbered = (1u32..).map(|n| format!("{name}.{n}"));
+        let name = std::iter::once(name.clone()).chain(numbered).find(is_free);
+        let kept = dir.join(name.expect("numbers do not end"));
         tracing::warn!(
             "stream {}: the log ends before {}; what a power cut left there is kept as {}",
             self.stream.0,
@@ -607,7 +613,8 @@ fn begins_empty(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
 /// Queues as files and scan together say.
 struct Rebuilt<'o> {
     opening: &'o Opening<'o>,
-    queues: HashMap<(Vec<u8>, i32), ConsumeQueue>,
+    /// With the position of the last record, or of the scan's start.
+    queues: HashMap<(Vec<u8>, i32), (ConsumeQueue, u64)>,
     stream: StreamId,
     gaps: u64,
     whole_log: bool,
@@ -660,7 +667,8 @@ impl<'o> Rebuilt<'o> {
             };
             let queue =
                 ConsumeQueue::new(Arc::from(topic.as_slice()), *id, opening.stream, min, next);
-            queues.insert((topic.clone(), id.0), queue);
+            let first = opening.bases.first().copied().unwrap_or(0);
+            queues.insert((topic.clone(), id.0), (queue, first));
         }
         let whole_log = opening.bases.first().is_none_or(|first| from <= *first);
         Ok(Rebuilt { opening, queues, stream: opening.stream, gaps, whole_log })
@@ -678,11 +686,11 @@ impl<'o> Rebuilt<'o> {
         }
         let key = (view.topic().to_vec(), id.0);
         let stream = self.stream;
-        let queue = self.queues.entry(key).or_insert_with(|| {
+        let (queue, last) = self.queues.entry(key).or_insert_with(|| {
             let topic = Arc::from(view.topic());
             // A queue without files begins where the log's oldest record of it says, when the log is read whole.
             let start = if self.whole_log { offset.max(0) } else { 0 };
-            ConsumeQueue::new(topic, id, stream, start, start)
+            (ConsumeQueue::new(topic, id, stream, start, start), phy.position())
         });
         if offset < queue.next() && offset >= 0 {
             // The files were counted up to the scan's start only, so this record is newer than what has its
@@ -694,11 +702,25 @@ impl<'o> Rebuilt<'o> {
             let topic = Arc::clone(&queue.topic);
             *queue = ConsumeQueue::new(topic, id, stream, offset, offset);
         }
-        while queue.next() < offset {
-            self.gaps += 1;
-            if self.gaps > 1_000_000 {
-                return;
+        let skipped = u64::try_from(offset - queue.next()).unwrap_or(0);
+        self.gaps += skipped;
+        if skipped > skipped_max(phy.position().saturating_sub(*last)) {
+            // Without the whole log there is none but this to go by, and the gaps make that be read.
+            if self.whole_log {
+                tracing::warn!(
+                    "stream {}: the record at {} says offset {offset} in queue {} of {}, which is at {}; it is left out of \
+                     the queue",
+                    stream.0,
+                    phy.position(),
+                    id.0,
+                    String::from_utf8_lossy(view.topic()),
+                    queue.next()
+                );
             }
+            return;
+        }
+        *last = phy.position();
+        for _ in 0..skipped {
             queue.push(CqEntry::FILLER);
         }
         let tags_code = self.opening.config.delay_levels.tags_code(view);
@@ -706,7 +728,8 @@ impl<'o> Rebuilt<'o> {
     }
 
     fn finish(self) -> (Vec<ConsumeQueue>, u64) {
-        let mut queues: Vec<ConsumeQueue> = self.queues.into_values().collect();
+        let mut queues: Vec<ConsumeQueue> =
+            self.queues.into_values().map(|(queue, _)| queue).collect();
         for queue in &mut queues {
             queue.show(queue.next());
         }
