@@ -287,33 +287,71 @@ pub(crate) fn first_at(
     start: PhyOffset,
 ) -> io::Result<(i64, Option<PhyOffset>)> {
     let (mut low, mut high) = held;
-    let mut found = None;
-    let mut open: Option<(u64, Option<Box<dyn DiskFile>>)> = None;
+    let mut first = (held.1, None);
+    let mut files = Reading { disk, dir, file_bytes, open: None, entries: Vec::new() };
     while low < high {
         let middle = low + (high - low) / 2;
-        let at =
-            u64::try_from(middle).map_err(|_| io::ErrorKind::InvalidInput)? * ENTRY_BYTES as u64;
-        let base = at - at % file_bytes;
-        if open.as_ref().is_none_or(|(held, _)| *held != base) {
-            open = Some((base, open_existing(disk, &dir.join(segment::name(base)))?));
-        }
-        let mut bytes = [0; ENTRY_BYTES];
-        let entry = match open.as_ref().and_then(|(_, file)| file.as_ref()) {
-            Some(file) if read_full_at(&**file, &mut bytes, at - base)? == ENTRY_BYTES => {
-                CqEntry::decode(&bytes)
-            }
-            Some(_) | None => None,
+        // A filler says nothing of where it lies; the entry behind it does.
+        let Some((at, entry)) = files.next_entry(middle, high)? else {
+            high = middle;
+            continue;
         };
-        let phy = entry.filter(|entry| !entry.is_filler()).map(|entry| entry.phy);
-        match phy.filter(|phy| phy.stream() == start.stream() && *phy >= start) {
-            Some(phy) => {
-                found = Some(phy);
-                high = middle;
-            }
-            None => low = middle + 1,
+        if entry.phy.stream() == start.stream() && entry.phy >= start {
+            first = (at, Some(entry.phy));
+            high = middle;
+        } else {
+            low = at + 1;
         }
     }
-    Ok((low, found))
+    Ok(first)
+}
+
+/// A queue's files while they are looked through.
+struct Reading<'r> {
+    disk: &'r dyn Disk,
+    dir: &'r Path,
+    file_bytes: u64,
+    open: Option<(u64, Option<Box<dyn DiskFile>>)>,
+    entries: Vec<u8>,
+}
+
+impl Reading<'_> {
+    /// The first entry in `[from, to)` that is no filler, and its offset. What is missing counts as fillers.
+    fn next_entry(&mut self, from: i64, to: i64) -> io::Result<Option<(i64, CqEntry)>> {
+        const ENTRIES_READ: u64 = 1024;
+        let mut wanted = 1;
+        let mut at = u64::try_from(from).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let to = u64::try_from(to).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let per_file = self.file_bytes / ENTRY_BYTES as u64;
+        while at < to {
+            let base = at / per_file * self.file_bytes;
+            let in_file = (at / per_file + 1) * per_file - at;
+            let count = in_file.min(to - at).min(wanted);
+            wanted = ENTRIES_READ;
+            if self.open.as_ref().is_none_or(|(held, _)| *held != base) {
+                let path = self.dir.join(segment::name(base));
+                self.open = Some((base, open_existing(self.disk, &path)?));
+            }
+            let Some(file) = self.open.as_ref().and_then(|(_, file)| file.as_deref()) else {
+                at += in_file;
+                continue;
+            };
+            let bytes = usize::try_from(count).expect("some of one file") * ENTRY_BYTES;
+            self.entries.resize(bytes, 0);
+            let read = read_full_at(file, &mut self.entries, at * ENTRY_BYTES as u64 - base)?;
+            let entries = self.entries[..read].chunks_exact(ENTRY_BYTES);
+            let mut entries = entries.map(CqEntry::decode).zip(at..);
+            let found = entries.find_map(|(entry, at)| {
+                let entry = entry.filter(|entry| !entry.is_filler())?;
+                Some((i64::try_from(at).ok()?, entry))
+            });
+            if found.is_some() {
+                return Ok(found);
+            }
+            at += count;
+        }
+        Ok(None)
+    }
 }
 
 fn open_existing(disk: &dyn Disk, path: &Path) -> io::Result<Option<Box<dyn DiskFile>>> {
@@ -477,6 +515,32 @@ mod tests {
         // Where the early record has expired nobody can tell, but its entry does not follow the one before.
         let found = extent(&LocalDisk, dir.path(), 4000, 102 * 100, &yes).unwrap();
         assert_eq!(found, (0, 102));
+    }
+
+    #[test]
+    fn the_first_entry_of_the_log_is_found_before_and_behind_fillers() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = QueueFiles::new(Arc::new(LocalDisk), dir.path().to_path_buf(), FILE_BYTES);
+        files.write(&write(0, 65)).unwrap();
+        // Offsets 20 to 59 were lost with a part of the log, and a file of them is gone.
+        let filler = CqEntry::FILLER.encode().repeat(40);
+        files.write(&QueueWrite { bytes: filler, ..write(20, 1) }).unwrap();
+        let queue = dir.path().join("T/3");
+        fs::remove_file(queue.join(segment::name(400))).unwrap();
+        let first = |from: i64, position: u64| {
+            let start = PhyOffset(position);
+            let (at, phy) = first_at(&LocalDisk, &queue, FILE_BYTES, (from, 65), start).unwrap();
+            (at, phy.map(PhyOffset::position))
+        };
+        for at in (0..20).chain(60..65) {
+            let position = at * 100;
+            let found = (i64::try_from(at).unwrap(), Some(position));
+            assert_eq!(first(0, position), found);
+            assert_eq!(first(0, position.saturating_sub(99)), found);
+        }
+        assert_eq!(first(0, 1950), (60, Some(6000)));
+        assert_eq!(first(30, 0), (60, Some(6000)), "fillers lead");
+        assert_eq!(first(0, 6401), (65, None));
     }
 
     #[test]
