@@ -293,7 +293,7 @@ fn a_damaged_java_store_loses_what_java_loses_or_is_refused() {
                 // 5.5.0 drops what follows. We leave that to the operator.
                 let text = Server::start_refused(recorded.data.path(), &recorded.setting);
                 assert!(text.contains("valid records begin here"), "{name}: {text}");
-                assert!(text.contains("Nothing was changed"), "{name}: {text}");
+                assert!(text.contains("No record was changed"), "{name}: {text}");
                 continue;
             }
             let server = recorded.start();

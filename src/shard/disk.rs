@@ -1,9 +1,10 @@
-//! The disk as start-up, recovery and the background thread see it: every file operation of theirs goes through `Disk`.
+//! The disk as start-up, recovery and the background thread see it: what acknowledged messages depend on goes through `Disk`.
 //!
 //! `LocalDisk` is the file system of this machine. Tests put a simulated disk in its place, to see what a power cut
-//! leaves. Not here: the log's direct writes and syncs on the ring, which take the descriptors of `ring_file`, and
-//! the windows in shared memory.
+//! leaves. Not here: the log's direct writes and syncs on the ring, which take the descriptors of `ring_file`, the
+//! windows in shared memory, the mapped index, and looks at free space and ages.
 
+use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -309,8 +310,11 @@ impl Disk for LocalDisk {
         let mut options = OpenOptions::new();
         let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
         let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-        rustix::fs::fcntl_lock(&file, exclusive)
-            .map_err(|error| io::Error::new(io::ErrorKind::WouldBlock, error))?;
+        rustix::fs::fcntl_lock(&file, exclusive).map_err(|error| match error {
+            Errno::ACCESS | Errno::AGAIN => io::Error::new(io::ErrorKind::WouldBlock, error),
+            // For one, a file system that has no locks.
+            other => io::Error::from(other),
+        })?;
         file.write_all(b"lock")?;
         Ok(Some(file))
     }

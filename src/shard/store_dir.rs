@@ -23,8 +23,9 @@ use wire::ids::StreamId;
 
 mod device;
 mod foreign;
-mod index_dir;
+pub(crate) mod index_dir;
 mod progress;
+mod rebuilt;
 mod stream_dir;
 mod window;
 
@@ -458,14 +459,15 @@ pub(crate) fn create_segment(
     disk::make_durable_dirs(disk, dir)?;
     let path = dir.join(segment::name(base));
     let file = disk.open(&path, Access::CreateNew)?;
-    if let Err(error) = file.allocate(bytes) {
+    let made = file.allocate(bytes).and_then(|()| file.sync_all()).and_then(|()| {
+        disk.sync_dir(dir)?;
+        open_segment(disk, &path)
+    });
+    if made.is_err() {
+        // Nothing is in it: the next try makes it again.
         disk.remove_file(&path)?;
-        return Err(error);
     }
-    file.sync_all()?;
-    disk.sync_dir(dir)?;
-    drop(file);
-    open_segment(disk, &path)
+    made
 }
 
 /// Opens a segment file for direct writes and buffered reads.
@@ -512,16 +514,19 @@ mod tests {
     }
 
     fn record(position: u64) -> Vec<u8> {
-        record_with(position, b"a\x01b\x02")
+        message(position, 0)
     }
 
-    fn record_with(position: u64, properties: &[u8]) -> Vec<u8> {
-        record_at(position, 0, properties)
+    fn new_message(properties: &[u8]) -> wire::message::NewMessage<'_> {
+        crate::crash::machine::message(b"T", wire::ids::QueueId(0), &[7; 6000], properties)
     }
 
-    fn record_at(position: u64, offset: i64, properties: &[u8]) -> Vec<u8> {
-        let queue = wire::ids::QueueId(0);
-        let message = crate::crash::machine::message(b"T", queue, &[7; 6000], properties);
+    fn message(position: u64, offset: i64) -> Vec<u8> {
+        record_with(position, offset, b"a\x01b\x02")
+    }
+
+    fn record_with(position: u64, offset: i64, properties: &[u8]) -> Vec<u8> {
+        let message = new_message(properties);
         let mut bytes = vec![0; message.encoded_len()];
         let place = wire::message::Place {
             queue_offset: wire::ids::QueueOffset(offset),
@@ -554,6 +559,80 @@ mod tests {
         assert_eq!(end(open(&config(dir.path())).unwrap()), bytes.len() as u64);
     }
 
+    /// Messages of one queue with these offsets, one after the other; the bounds and length of the queue that is found.
+    fn queue_of(offsets: &[i64]) -> (i64, i64, usize) {
+        let dir = tempfile::tempdir().unwrap();
+        let size = SEGMENT * 4;
+        let config = StoreDirConfig { segment_bytes: size, ..config(dir.path()) };
+        drop(open(&config).unwrap());
+        let log = dir.path().join("commitlog").join(segment::name(0));
+        let log = fs::OpenOptions::new().write(true).open(log).unwrap();
+        let mut at = 0;
+        for offset in offsets {
+            let bytes = message(at, *offset);
+            log.write_all_at(&bytes, at).unwrap();
+            at += bytes.len() as u64;
+        }
+        let open = open(&config).unwrap();
+        let store = &open.shards[0].store;
+        let queue = store.queues().find(b"T", wire::ids::QueueId(0)).unwrap();
+        let queue = store.queue(queue);
+        let entries = queue.visible_from(queue.min()).filter(|entry| !entry.is_filler());
+        (queue.min(), queue.next(), entries.count())
+    }
+
+    #[test]
+    fn an_offset_that_no_other_record_confirms_does_not_change_its_queue() {
+        assert_eq!(queue_of(&[0, 1, 2, 3]), (0, 4, 4));
+        assert_eq!(queue_of(&[0, 1, 1 << 40 | 2, 3]), (0, 4, 3), "a bit was added");
+        assert_eq!(queue_of(&[4, 5, 2, 7]), (4, 8, 3), "a bit was taken");
+        assert_eq!(queue_of(&[0, 1, 2, 0, 1]), (0, 2, 2), "the topic was made again");
+        assert_eq!(
+            queue_of(&[5, 6, 2, 3, 4]),
+            (2, 5, 3),
+            "the same, and its first messages are lost"
+        );
+        assert_eq!(queue_of(&[0, 9000, 9001]), (0, 9002, 3), "many were lost");
+        assert_eq!(queue_of(&[0, 1, 9000]), (0, 9001, 3), "and one is left behind them");
+    }
+
+    #[test]
+    fn what_another_broker_wrote_is_not_overwritten_from_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(&config(dir.path())).unwrap());
+        let log = dir.path().join("commitlog").join(segment::name(0));
+        let log = fs::OpenOptions::new().read(true).write(true).open(log).unwrap();
+        let first = record(0);
+        log.write_all_at(&first, 0).unwrap();
+        let mut opened = open(&config(dir.path())).unwrap();
+        // Our process has two messages in its window; the disk has neither when it dies.
+        let end = first.len() as u64;
+        let store = &mut opened.shards[0].store;
+        let queue = store.find_or_create(b"T", wire::ids::QueueId(0), StreamId(0));
+        let now = base::time::Now { wall: base::time::WallMs(5), mono: base::time::MonoNs(9) };
+        for _ in 0..2 {
+            let mut batch =
+                store.begin(queue, new_message(b"a\x01b\x02").encoded_len(), now).unwrap();
+            batch.push(&new_message(b"a\x01b\x02"), 0);
+            batch.finish();
+        }
+        assert_eq!(store.stream(StreamId(0)).appended(), 3 * end);
+        store.plan(now, &mut Vec::new());
+        drop(opened);
+        // Java goes on where the disk ends.
+        let theirs = message(end, 1);
+        log.write_all_at(&theirs, end).unwrap();
+        let opened = open(&config(dir.path())).unwrap();
+        let stream = opened.shards[0].store.stream(StreamId(0));
+        assert_eq!(stream.appended(), end + theirs.len() as u64);
+        let mut on_disk = vec![0; theirs.len()];
+        log.read_exact_at(&mut on_disk, end).unwrap();
+        assert_eq!(on_disk, theirs);
+        let kept = fs::read_dir(dir.path().join("cut")).unwrap().map(|e| e.unwrap().file_name());
+        let kept: Vec<String> = kept.map(|name| name.into_string().unwrap()).collect();
+        assert_eq!(kept, [format!("stream-0-{}-window", segment::name(end))]);
+    }
+
     #[test]
     fn a_store_of_several_streams_without_identity_is_not_opened_as_one() {
         let dir = tempfile::tempdir().unwrap();
@@ -580,7 +659,7 @@ mod tests {
     fn zeros_in_the_properties_of_a_message_end_no_log_that_java_left() {
         let with = |marker: &str| {
             let dir = tempfile::tempdir().unwrap();
-            let zeros = record_with(0, &[0; 2000]);
+            let zeros = record_with(0, 0, &[0; 2000]);
             let next = record(zeros.len() as u64);
             let mut bytes = [zeros, next].concat();
             let end = bytes.len() as u64;
@@ -600,46 +679,30 @@ mod tests {
     }
 
     #[test]
-    fn offsets_that_were_lost_with_a_part_of_the_log_are_skipped_and_impossible_ones_are_not() {
+    fn the_queue_goes_on_behind_two_million_messages_that_were_lost_with_their_segment() {
         let segment: u64 = 256 << 20;
-        let with = |later: &[(u64, i64)]| {
-            let dir = tempfile::tempdir().unwrap();
-            let log = dir.path().join("commitlog");
-            fs::create_dir_all(&log).unwrap();
-            let first = record_at(0, 0, b"");
-            let mut blank = [0; 8];
-            let left = segment - first.len() as u64;
-            blank[..4].copy_from_slice(&u32::try_from(left).unwrap().to_be_bytes());
-            blank[4..].copy_from_slice(&wire::message::MAGIC_BLANK.to_be_bytes());
-            for base in [0, segment] {
-                let file = File::create(log.join(segment::name(base))).unwrap();
-                file.set_len(segment).unwrap();
-                let mut at = base;
-                if base == 0 {
-                    file.write_all_at(&first, 0).unwrap();
-                    file.write_all_at(&blank, first.len() as u64).unwrap();
-                }
-                for (_, offset) in later.iter().filter(|(of, _)| *of == base) {
-                    if at == 0 {
-                        at = first.len() as u64;
-                    }
-                    let record = record_at(at, *offset, b"");
-                    file.write_all_at(&record, at - base).unwrap();
-                    at += record.len() as u64;
-                }
-            }
-            fs::write(dir.path().join("abort"), "1\nunsynced=0\n").unwrap();
-            let config =
-                StoreDirConfig { segment_bytes: segment, index: false, ..config(dir.path()) };
-            let opened = open(&config).unwrap();
-            let queues = opened.shards[0].store.queues();
-            let queue = queues.get(queues.find(b"T", wire::ids::QueueId(0)).unwrap());
-            (queue.min(), queue.next())
-        };
-        // The rest of a segment was lost, and with it two million messages.
-        assert_eq!(with(&[(segment, 2_000_000), (segment, 2_000_001)]), (0, 2_000_002));
-        // A flipped bit: the queue goes on as if the record were not there.
-        assert_eq!(with(&[(0, 1 << 40), (0, 1), (0, 2)]), (0, 3));
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("commitlog");
+        fs::create_dir_all(&log).unwrap();
+        let files = [0, segment].map(|base| {
+            let file = File::create(log.join(segment::name(base))).unwrap();
+            file.set_len(segment).unwrap();
+            file
+        });
+        let first = record_with(0, 0, b"");
+        let at = first.len() as u64;
+        let left = u32::try_from(segment - at).unwrap();
+        files[0].write_all_at(&first, 0).unwrap();
+        let filler = [left.to_be_bytes(), wire::message::MAGIC_BLANK.to_be_bytes()].concat();
+        files[0].write_all_at(&filler, at).unwrap();
+        files[1].write_all_at(&record_with(segment, 2_000_000, b""), 0).unwrap();
+        files[1].write_all_at(&record_with(segment + at, 2_000_001, b""), at).unwrap();
+        fs::write(dir.path().join("abort"), "1\nunsynced=0\n").unwrap();
+        let config = StoreDirConfig { segment_bytes: segment, index: false, ..config(dir.path()) };
+        let opened = open(&config).unwrap();
+        let queues = opened.shards[0].store.queues();
+        let queue = queues.get(queues.find(b"T", wire::ids::QueueId(0)).unwrap());
+        assert_eq!((queue.min(), queue.next()), (0, 2_000_002));
     }
 
     /// A store whose process died with one message in its window that the disk has not seen. Where that message ends.

@@ -3,31 +3,29 @@
 use super::foreign;
 use super::index_dir::{self, IndexStart, OpenIndex};
 use super::progress::Progress;
+use super::rebuilt::Rebuilt;
 use super::{LastStop, StoreDirConfig, StoreError, StorePaths, create_segment, open_segment};
 use crate::boot::SegmentFiles;
 use crate::disk::{
     Access, Disk, DiskFile, make_durable_dirs, move_file, read_file, read_full_at, replace_file,
     write_full_at,
 };
-use crate::queue_files::{FilesExpected, check_files, cut_entries, extent, first_at, queue_dir};
+use crate::queue_files::{cut_entries, queue_dir};
 use buf::BLOCK_BYTES;
 use buf::window::WindowIdentity;
-use hashbrown::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use store::consume_queue::ConsumeQueue;
 use store::layout::checkpoint::Checkpoint;
 use store::layout::consume_queue::CqEntry;
 use store::layout::identity::Identity;
 use store::layout::segment;
 use store::queues::{QUEUE_ID_MAX, digest, stream_of};
-use store::recovery::{Proof, ScanEnd, ScanRange, scan_by, skipped_max};
+use store::recovery::{Proof, ScanEnd, ScanRange, scan_by};
 use store::segments::Segments;
 use store::stream::{FlushMode, Stream, StreamConfig, SyncBy};
 use wire::ids::{PhyOffset, QueueId, StreamId};
-use wire::message::{MessageView, Probe, probe};
-use wire::sys_flag::{INNER_BATCH, is_consumable};
+use wire::message::{Probe, probe};
 
 /// With ASYNC_FLUSH whole blocks are written once this much waits.
 const WRITE_BATCH_BYTES: u64 = 256 << 10;
@@ -42,8 +40,6 @@ pub(super) fn unsynced_bytes(config: &StoreDirConfig) -> u64 {
     }
 }
 
-/// No queue gets so far; a larger offset in a record, which no CRC covers, is damage, and its entry has no place in a file.
-const OFFSET_MAX: i64 = i64::MAX / 64;
 /// Where a record says its offset in its queue and its place in the log (store.md 2.2).
 const RECORD_PLACES: std::ops::Range<usize> = 20..36;
 /// Behind the end of the log at most this much can be left from writes of a process that died.
@@ -148,7 +144,7 @@ pub(super) fn open(
     opening.await_old_writes()?;
     let checkpoint = opening.checkpoint()?;
     opening.foreign = checkpoint.is_some_and(|found| found.dispatched.is_none());
-    opening.write_back_window()?;
+    opening.write_back_window(checkpoint.and_then(|known| known.dispatched))?;
     let is_lost = checkpoint.is_none() && !opening.bases.is_empty();
     let checkpoint = checkpoint.unwrap_or_default();
     let mine = |(topic, id): &&QueueName| stream_of(topic, *id, identity.streams) == stream;
@@ -338,7 +334,7 @@ impl Opening<'_> {
         if let Some(durable) = durable.filter(|durable| end.end < *durable) {
             let path = self.path(end.end - end.end % self.paths.segment_bytes);
             let text = format!(
-                "the log was durable up to {durable}, but is damaged at {} ({}). Nothing was changed. Restore the file \
+                "the log was durable up to {durable}, but is damaged at {} ({}). No record was changed. Restore the file \
                  from a copy, or go on without: {} loses what follows, {} only the damaged place",
                 end.end,
                 end.why,
@@ -397,7 +393,7 @@ impl Opening<'_> {
             end.end,
             end.why
         );
-        let (queues, gaps) = rebuilt.finish();
+        let (queues, gaps) = rebuilt.finish()?;
         Ok((end, queues, gaps))
     }
 
@@ -410,7 +406,7 @@ impl Opening<'_> {
     }
 
     /// Whether the record at an entry's place is the one with this offset in its queue, as far as it is still there.
-    fn names_record(&self, entry: &CqEntry, offset: u64) -> io::Result<bool> {
+    pub(super) fn names_record(&self, entry: &CqEntry, offset: u64) -> io::Result<bool> {
         let position = entry.phy.position();
         let base = position - position % self.paths.segment_bytes;
         let path = self.paths.log_dir(entry.phy.stream()).join(segment::name(base));
@@ -456,7 +452,7 @@ impl Opening<'_> {
             let place = PhyOffset::new(self.stream, *base);
             if fits && matches!(probe(&head, place), Probe::Message { .. }) {
                 let text = format!(
-                    "valid records begin here, but the log before is damaged at {} ({}). Nothing was changed. \
+                    "valid records begin here, but the log before is damaged at {} ({}). No record was changed. \
                      Restore the file {} from a copy, or go on without: {} loses only the damaged place, {} this and \
                      later files, too",
                     end.end,
@@ -608,131 +604,4 @@ fn begins_empty(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
     let mut head = [0; BLOCK_BYTES];
     let read = read_full_at(&*disk.open(path, Access::Read)?, &mut head, 0)?;
     Ok(head[..read].iter().all(|b| *b == 0))
-}
-
-/// Queues as files and scan together say.
-struct Rebuilt<'o> {
-    opening: &'o Opening<'o>,
-    /// With the position of the last record, or of the scan's start.
-    queues: HashMap<(Vec<u8>, i32), (ConsumeQueue, u64)>,
-    stream: StreamId,
-    gaps: u64,
-    whole_log: bool,
-}
-
-impl<'o> Rebuilt<'o> {
-    /// Queues from their files, counting only entries of records before the scan.
-    fn load(
-        opening: &'o Opening<'o>,
-        from: u64,
-        names: &[&QueueName],
-    ) -> Result<Rebuilt<'o>, StoreError> {
-        let mut queues = HashMap::new();
-        let mut gaps = 0;
-        let paths = opening.paths;
-        let expected = FilesExpected {
-            file_bytes: paths.queue_file_bytes,
-            from_zero: opening.bases.first().is_none_or(|first| *first == 0),
-            clean: opening.clean,
-        };
-        for (topic, id) in names {
-            let dir = queue_dir(&paths.consume_queue, topic, *id);
-            let dir = dir.map_err(StoreError::io(&paths.consume_queue, "naming a queue"))?;
-            let is_whole = check_files(opening.disk, &dir, expected)
-                .map_err(StoreError::io(&dir, "reading the queue"))?;
-            gaps += u64::from(!is_whole);
-            let names_record = |entry: &CqEntry, offset| {
-                // Entries of these queues name records of other ones.
-                if topic.starts_with(b"%LMQ%") {
-                    return Ok(true);
-                }
-                opening.names_record(entry, offset)
-            };
-            let (min, next) =
-                extent(opening.disk, &dir, paths.queue_file_bytes, from, &names_record)
-                    .map_err(StoreError::io(&dir, "reading the queue"))?;
-            let (min, _) = match opening.bases.first() {
-                Some(first) if *first > 0 => {
-                    let start = PhyOffset::new(opening.stream, *first);
-                    first_at(
-                        opening.disk,
-                        &dir,
-                        paths.queue_file_bytes,
-                        (min.min(next), next),
-                        start,
-                    )
-                    .map_err(StoreError::io(&dir, "reading the queue"))?
-                }
-                Some(_) | None => (min.min(next), None),
-            };
-            let queue =
-                ConsumeQueue::new(Arc::from(topic.as_slice()), *id, opening.stream, min, next);
-            let first = opening.bases.first().copied().unwrap_or(0);
-            queues.insert((topic.clone(), id.0), (queue, first));
-        }
-        let whole_log = opening.bases.first().is_none_or(|first| from <= *first);
-        Ok(Rebuilt { opening, queues, stream: opening.stream, gaps, whole_log })
-    }
-
-    fn add(&mut self, view: &MessageView<'_>, phy: PhyOffset, size: u32) {
-        let id = view.queue_id();
-        let queued = is_consumable(view.sys_flag()) && view.sys_flag() & INNER_BATCH == 0;
-        if !queued || !(0..=QUEUE_ID_MAX).contains(&id.0) {
-            return;
-        }
-        let offset = view.queue_offset().0;
-        if offset > OFFSET_MAX {
-            return;
-        }
-        let key = (view.topic().to_vec(), id.0);
-        let stream = self.stream;
-        let (queue, last) = self.queues.entry(key).or_insert_with(|| {
-            let topic = Arc::from(view.topic());
-            // A queue without files begins where the log's oldest record of it says, when the log is read whole.
-            let start = if self.whole_log { offset.max(0) } else { 0 };
-            (ConsumeQueue::new(topic, id, stream, start, start), phy.position())
-        });
-        if offset < queue.next() && offset >= 0 {
-            // The files were counted up to the scan's start only, so this record is newer than what has its
-            // offset: the topic was deleted and made again. The older messages went with the deletion.
-            let topic = Arc::clone(&queue.topic);
-            *queue = ConsumeQueue::new(topic, id, stream, offset, offset);
-        }
-        if offset > queue.next() && queue.next() == queue.min() && self.whole_log {
-            let topic = Arc::clone(&queue.topic);
-            *queue = ConsumeQueue::new(topic, id, stream, offset, offset);
-        }
-        let skipped = u64::try_from(offset - queue.next()).unwrap_or(0);
-        self.gaps += skipped;
-        if skipped > skipped_max(phy.position().saturating_sub(*last)) {
-            // Without the whole log there is none but this to go by, and the gaps make that be read.
-            if self.whole_log {
-                tracing::warn!(
-                    "stream {}: the record at {} says offset {offset} in queue {} of {}, which is at {}; it is left out of \
-                     the queue",
-                    stream.0,
-                    phy.position(),
-                    id.0,
-                    String::from_utf8_lossy(view.topic()),
-                    queue.next()
-                );
-            }
-            return;
-        }
-        *last = phy.position();
-        for _ in 0..skipped {
-            queue.push(CqEntry::FILLER);
-        }
-        let tags_code = self.opening.config.delay_levels.tags_code(view);
-        queue.push(CqEntry { phy, size, tags_code });
-    }
-
-    fn finish(self) -> (Vec<ConsumeQueue>, u64) {
-        let mut queues: Vec<ConsumeQueue> =
-            self.queues.into_values().map(|(queue, _)| queue).collect();
-        for queue in &mut queues {
-            queue.show(queue.next());
-        }
-        (queues, self.gaps)
-    }
 }

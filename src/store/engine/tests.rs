@@ -167,7 +167,9 @@ impl World {
                         file[at..at + write.bytes.len()].copy_from_slice(&write.bytes);
                     }
                 }
-                QueueStep::Trim(_) => unreachable!("nothing is deleted"),
+                QueueStep::Trim { .. } | QueueStep::IndexLog { .. } => {
+                    unreachable!("nothing is deleted")
+                }
                 QueueStep::Index(stream, entries) => {
                     let durable = self.store.stream(stream).flushed();
                     assert!(entries.iter().all(|e| e.phy.position() < durable));
@@ -601,10 +603,11 @@ fn deleting_the_oldest_segment_moves_the_beginning_of_its_queues() {
     assert_eq!(world.store.stream(stream).start(), SEGMENT);
     let trims = loop {
         match world.store.plan_queues(world.now.mono.plus_ms(60_000)) {
-            Some(QueueStep::Trim(trims)) => break trims,
+            Some(QueueStep::Trim { queues, .. }) => break queues,
             Some(QueueStep::Write(_) | QueueStep::Index(..) | QueueStep::Checkpoint(_)) => {
                 world.store.on_queues(None, world.now.mono);
             }
+            Some(QueueStep::IndexLog { .. }) => unreachable!("nothing was left out"),
             None => panic!("the queue is trimmed"),
         }
     };
