@@ -9,7 +9,7 @@ use client::{Consumer, Error, Message, Producer, Pull, PullStatus};
 use std::fs::{self, File, FileTimes};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
-use support::{Data, Server, Setting};
+use support::{Data, Server, Setting, SmallDisk};
 use wire::codes::response;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -173,30 +173,6 @@ fn old_segments_go_at_their_hour_with_the_queue_files_that_name_them() {
         let server = Server::start(data.path(), &setting);
         assert_eq!(check(&server, topic, &ledger), before);
         drop(server);
-    }
-}
-
-/// A small disk, which goes with the test.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// `None`, with a line that says so, where this process may not mount (a container without the capability).
-    fn mount(dir: &Path, mib: u32) -> Option<SmallDisk> {
-        fs::create_dir_all(dir).unwrap();
-        let size = format!("size={mib}m");
-        let mut mount = std::process::Command::new("mount");
-        let status = mount.args(["-t", "tmpfs", "-o", &size, "ringmq-test"]).arg(dir).status();
-        if !status.unwrap().success() {
-            eprintln!("a small disk cannot be mounted here: this test shows nothing");
-            return None;
-        }
-        Some(SmallDisk(dir.to_path_buf()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 

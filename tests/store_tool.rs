@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use support::{Data, Server, Setting, golden};
+use support::{Data, Server, Setting, SmallDisk, golden};
 
 const RINGMQ: &str = env!("CARGO_BIN_EXE_ringmq");
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -402,6 +402,26 @@ fn a_store_gets_more_streams_and_fewer() {
         assert!(again.code == 2 && again.err.contains("already"), "{again:?}");
     }
     assert!(data.store().join("cut/before-layout-3/commitlog").is_dir());
+}
+
+#[test]
+fn a_store_with_a_directory_on_another_device_keeps_its_layout() {
+    let name = "v497-small-clean";
+    let data = golden::unpack(name);
+    let index = data.store().join("index");
+    let copy = data.path().join("index");
+    let copied = |from: &Path, to: &Path| {
+        let cp = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status();
+        assert!(cp.unwrap().success());
+    };
+    fs::create_dir(&copy).unwrap();
+    copied(&index, &copy);
+    let Some(_disk) = SmallDisk::mount(&index, 24) else { return };
+    copied(&copy, &index);
+    let before = snapshot(&data);
+    let refused = on(&data, name, "layout", &["--streams", "3", "--apply"]);
+    assert!(refused.code == 2 && refused.err.contains("index is on another device"), "{refused:?}");
+    assert!(before == snapshot(&data), "nothing was changed");
 }
 
 #[test]

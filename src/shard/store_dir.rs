@@ -693,6 +693,33 @@ mod tests {
         assert_eq!(appended, 0, "we refuse such a message, so this is a torn one");
     }
 
+    #[test]
+    fn the_queue_goes_on_behind_two_million_messages_that_were_lost_with_their_segment() {
+        let segment: u64 = 256 << 20;
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("commitlog");
+        fs::create_dir_all(&log).unwrap();
+        let files = [0, segment].map(|base| {
+            let file = File::create(log.join(segment::name(base))).unwrap();
+            file.set_len(segment).unwrap();
+            file
+        });
+        let first = record_with(0, 0, b"");
+        let at = first.len() as u64;
+        let left = u32::try_from(segment - at).unwrap();
+        files[0].write_all_at(&first, 0).unwrap();
+        let filler = [left.to_be_bytes(), wire::message::MAGIC_BLANK.to_be_bytes()].concat();
+        files[0].write_all_at(&filler, at).unwrap();
+        files[1].write_all_at(&record_with(segment, 2_000_000, b""), 0).unwrap();
+        files[1].write_all_at(&record_with(segment + at, 2_000_001, b""), at).unwrap();
+        fs::write(dir.path().join("abort"), "1\nunsynced=0\n").unwrap();
+        let config = StoreDirConfig { segment_bytes: segment, index: false, ..config(dir.path()) };
+        let opened = open(&config).unwrap();
+        let queues = opened.shards[0].store.queues();
+        let queue = queues.get(queues.find(b"T", wire::ids::QueueId(0)).unwrap());
+        assert_eq!((queue.min(), queue.next()), (0, 2_000_002));
+    }
+
     /// A store whose process died with one message in its window that the disk has not seen. Where that message ends.
     fn dies_with_a_message(config: &StoreDirConfig) -> u64 {
         let mut opened = open(config).unwrap();
@@ -763,8 +790,14 @@ mod tests {
         fs::write(&later, &bytes).unwrap();
         drop(open(&config).unwrap());
         let kept = dir.path().join("cut").join(format!("stream-0-{}", segment::name(SEGMENT)));
-        assert_eq!(fs::read(kept).unwrap(), bytes);
+        assert_eq!(fs::read(&kept).unwrap(), bytes);
         assert!(!later.exists());
+        // Another one of that name does not take its place.
+        let other = vec![3; bytes.len()];
+        fs::write(&later, &other).unwrap();
+        drop(open(&config).unwrap());
+        assert_eq!(fs::read(&kept).unwrap(), bytes);
+        assert_eq!(fs::read(kept.with_extension("1")).unwrap(), other);
     }
 
     #[test]

@@ -20,6 +20,15 @@ pub const TEXT_ZEROS_MAX: usize = SECTOR_BYTES - 2;
 /// No record is larger than this: the frame limit bounds what a client can send.
 const RECORD_BYTES_MAX: usize = 32 << 20;
 
+/// Fewest bytes of a record: those of fixed length, and one each of body and topic.
+const RECORD_BYTES_MIN: u64 = 93;
+
+/// How many offsets a queue can have skipped between two of its records so many bytes apart: those of messages that were
+/// lost with the log in between. A larger step, in a field that no CRC covers, is damage.
+pub fn skipped_max(bytes: u64) -> u64 {
+    bytes / RECORD_BYTES_MIN
+}
+
 /// Where a scan runs.
 #[derive(Clone, Copy, Debug)]
 pub struct ScanRange {

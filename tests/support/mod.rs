@@ -234,6 +234,30 @@ fn free_ports() -> (u16, u16) {
     }
 }
 
+/// A small disk, which goes with the test.
+pub(crate) struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Mounted at `dir`. `None`, with a line that says so, where this process may not mount (a container without the capability).
+    pub(crate) fn mount(dir: &Path, mib: u32) -> Option<SmallDisk> {
+        fs::create_dir_all(dir).unwrap();
+        let size = format!("size={mib}m");
+        let mut mount = Command::new("mount");
+        let status = mount.args(["-t", "tmpfs", "-o", &size, "ringmq-test"]).arg(dir).status();
+        if !status.unwrap().success() {
+            eprintln!("a small disk cannot be mounted here: this test shows nothing");
+            return None;
+        }
+        Some(SmallDisk(dir.to_path_buf()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
 /// A directory for data that goes with the test, with the windows of its store.
 pub(crate) struct Data(tempfile::TempDir);
 

@@ -18,6 +18,7 @@ use shard::queue_files::{QueueFiles, extent, queue_dir};
 use shard::store_dir::deleted;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -109,6 +110,13 @@ fn refuse(place: &Place, streams: u16, watch: &Watch) -> Result<Checked, Trouble
     if *log != place.root.join("commitlog") {
         return no("storePathCommitLog is not DIR/commitlog; that is not supported here".to_owned());
     }
+    for name in MOVED {
+        if is_elsewhere(&place.root, name)? {
+            return no(format!(
+                "{name} is on another device than the store, and could not be exchanged for another"
+            ));
+        }
+    }
     for name in ["batchconsumequeue", "consumequeue_ext", "timerlog", "compaction/compactionLog"] {
         if !list(&place.root.join(name))?.is_empty() {
             return no(format!("{name}/ names places in the log and could not follow"));
@@ -122,6 +130,17 @@ fn refuse(place: &Place, streams: u16, watch: &Watch) -> Result<Checked, Trouble
         return no("the store is not clean: see ringmq store check and repair".to_owned());
     }
     Ok(checked)
+}
+
+/// Whether a file or directory of the store has a device of its own: it cannot be renamed.
+fn is_elsewhere(root: &Path, name: &str) -> Result<bool, Trouble> {
+    let device = |path: &Path| match fs::symlink_metadata(path) {
+        Ok(found) => Ok(Some(found.dev())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Trouble::io(path, e)),
+    };
+    let own = device(&root.join(name))?;
+    Ok(own.is_some() && own != device(&fs::canonicalize(root).map_err(|e| Trouble::io(root, e))?)?)
 }
 
 /// The directory in which the new store is made.

@@ -22,6 +22,7 @@ use store::layout::consume_queue::CqEntry;
 use store::layout::segment::{self, BLANK_BYTES};
 use store::op::QueueWrite;
 use store::queues::QUEUE_ID_MAX;
+use store::recovery::skipped_max;
 use wire::ids::{PhyOffset, QueueId, QueueOffset, StreamId};
 use wire::message;
 use wire::message::{MAGIC_BLANK, MessageView, NewMessage};
@@ -29,8 +30,6 @@ use wire::sys_flag::{INNER_BATCH, TRANSACTION_ROLLBACK, is_consumable};
 
 /// Entries that wait for being written together.
 const WAITING_MAX: usize = 1 << 16;
-/// Offsets without a record that are filled: more of them are not one damaged place.
-const SKIPPED_MAX: i64 = 1_000_000;
 /// Bytes of a record without body, with the topic of holes.
 pub(super) const HOLE_BYTES_MIN: u64 = 91 + HOLE_TOPIC.len() as u64;
 /// Largest record that is put into a hole.
@@ -202,7 +201,7 @@ impl Writer<'_> {
         view: &MessageView<'_>,
         phy: PhyOffset,
         size: u32,
-        of_stream: &mut HashMap<(Vec<u8>, i32), i64>,
+        of_stream: &mut HashMap<(Vec<u8>, i32), (i64, u64)>,
     ) {
         let id = view.queue_id();
         let queued = is_consumable(view.sys_flag()) && view.sys_flag() & INNER_BATCH == 0;
@@ -214,7 +213,8 @@ impl Writer<'_> {
         if self.wanted.is_some_and(|wanted| !wanted.contains_key(&key)) {
             return;
         }
-        let next = of_stream.insert(key.clone(), offset + 1).unwrap_or(offset);
+        let here = (offset + 1, phy.position());
+        let (next, last) = of_stream.insert(key.clone(), here).unwrap_or((offset, here.1));
         let begins_anew = offset < next;
         let known = self.next.entry(key.clone()).or_default();
         *known = if begins_anew { offset + 1 } else { (*known).max(offset + 1) };
@@ -223,7 +223,8 @@ impl Writer<'_> {
             self.error = self.begin_anew(&key, id).err();
         }
         let skipped = if begins_anew { 0 } else { offset - next };
-        if skipped > SKIPPED_MAX {
+        let lost_max = skipped_max(phy.position().saturating_sub(last));
+        if u64::try_from(skipped).is_ok_and(|skipped| skipped > lost_max) {
             let text = format!("queue {} skips {skipped} offsets before {offset}", id.0);
             self.error = Some(Trouble::new(String::from_utf8_lossy(view.topic()).as_ref(), text));
             return;
@@ -231,6 +232,9 @@ impl Writer<'_> {
         let tags_code = self.place.delay_levels.tags_code(view);
         for at in offset - skipped..offset {
             self.push(&key, at, &CqEntry::FILLER);
+            if self.count >= WAITING_MAX {
+                self.error = self.write().err();
+            }
         }
         self.push(&key, offset, &CqEntry { phy, size, tags_code });
         if self.count >= WAITING_MAX {

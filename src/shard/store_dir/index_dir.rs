@@ -9,7 +9,7 @@ use store::index::{IndexEntry, IndexKeys, is_indexed};
 use store::layout::checkpoint::Checkpoint;
 use store::layout::index::topic_hash;
 use store::layout::segment;
-use store::recovery::{ScanRange, scan};
+use store::recovery::{Proof, ScanRange, scan_by};
 use wire::ids::{PhyOffset, StreamId};
 use wire::message::MessageView;
 
@@ -153,7 +153,8 @@ pub(crate) fn index_log(
     };
     let mut result = Ok(());
     let mut entries = Vec::new();
-    let scanned = scan(range, &mut read, &mut |view, position, _size| {
+    // Where the log ends is known by now.
+    let scanned = scan_by(Proof::Crc, range, &mut read, &mut |view, position, _size| {
         entries_of(view, PhyOffset::new(stream, position), &mut entries);
         if result.is_ok() {
             result = index.append(&entries);

@@ -488,7 +488,13 @@ impl Opening<'_> {
         }
         let dir = self.paths.cut_dir();
         make_durable_dirs(self.disk, &dir).map_err(StoreError::io(&dir, "making the directory"))?;
-        let kept = dir.join(format!("stream-{}-{}", self.stream.0, segment::name(base)));
+        // What an earlier cut has kept stays.
+        let name = format!("stream-{}-{}", self.stream.0, segment::name(base));
+        let names = list(self.disk, &dir)?;
+        let is_free = |name: &String| !names.contains(name);
+        let numbered = (1u32..).map(|n| format!("{name}.{n}"));
+        let name = std::iter::once(name.clone()).chain(numbered).find(is_free);
+        let kept = dir.join(name.expect("numbers do not end"));
         tracing::warn!(
             "stream {}: the log ends before {}; what a power cut left there is kept as {}",
             self.stream.0,
