@@ -30,8 +30,9 @@ const EXIT_HOST: u8 = 78;
 const EXIT_FAILED: u8 = 1;
 /// How long the boot line waits for the first registration.
 const READY_WAIT: Duration = Duration::from_secs(2);
-/// Descriptors kept for segment and queue files, logs and name servers.
+/// Descriptors kept for segment files, logs and name servers, and per shard for queue and index files.
 const FILES_RESERVED: u64 = 4096;
+const SHARD_FILES_RESERVED: u64 = 640;
 /// Submission entries of a shard's ring.
 const RING_ENTRIES: u32 = 1024;
 /// A shard whose work comes at shorter intervals than this does not sleep between: waking costs about as much.
@@ -135,7 +136,8 @@ fn common(
 impl Common {
     fn shard_config(&self, open_files: u64) -> ShardConfig {
         let shards = self.cpus.len() as u64;
-        let sockets = (open_files.saturating_sub(FILES_RESERVED) / shards).max(64);
+        let reserved = FILES_RESERVED + shards * SHARD_FILES_RESERVED;
+        let sockets = (open_files.saturating_sub(reserved) / shards).max(64);
         let sockets_max = u32::try_from(sockets).unwrap_or(u32::MAX).min(self.connections_max);
         ShardConfig {
             reactor: ReactorConfig {

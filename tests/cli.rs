@@ -170,6 +170,19 @@ fn an_unusable_file_is_status_255_and_names_every_line() {
     ];
     assert_eq!(ran.err.lines().collect::<Vec<_>>(), expected);
 
+    // A misspelt key is told beside the error, whichever of the checks finds that: the next start would bring it only then.
+    for (bad, error) in
+        [("listenPort=abc", "is not a whole number"), ("brokerRole=SLAVE", "is not supported")]
+    {
+        let file = home.file("w.conf", &format!("flushDiskTyp=SYNC_FLUSH\n{bad}\n"));
+        let ran = home.run(&["broker", "-c", &file]);
+        let lines: Vec<&str> = ran.err.lines().collect();
+        let warning = format!("warning: {file}:1: flushDiskTyp is not a key of the broker");
+        assert!(lines[0].starts_with(&warning), "{ran:?}");
+        assert!(lines[1].contains(error), "{ran:?}");
+        assert_eq!(*lines.last().unwrap(), "not started: the configuration cannot be used");
+    }
+
     let ran = home.run(&["namesrv", "-c", "missing.conf"]);
     assert!(ran.code == 255 && ran.err.contains("missing.conf: cannot be read"), "{ran:?}");
     let ran = home.run(&["broker", "-c", "/dev/zero"]);

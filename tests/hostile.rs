@@ -11,14 +11,16 @@ mod support;
 #[path = "hostile/tables.rs"]
 mod tables;
 
-use client::{Connection, Consumer, Error, Message, Options, Producer, Pull};
+use client::{Connection, Consumer, ConsumerMember, Error, Message, Options, Producer, Pull};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use support::{Data, Random, Server, Setting, rounds};
+use wire::body::client::MessageModel;
 use wire::codes::request;
 use wire::frame::FRAME_BYTES_MAX;
 
@@ -53,6 +55,7 @@ impl Stage {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let data = Data::new();
+        write_extreme_tables(&data.store().join("config"));
         let config =
             "mappedFileSizeCommitLog=67108864\nlogWindowBytes=16M\nautoCreateTopicEnable=false\n";
         let setting = Setting { shards: 2, config: config.to_owned() };
@@ -93,6 +96,38 @@ impl Stage {
         let Stage { server, _data, _turn, .. } = self;
         let status = server.stop();
         assert!(status.success(), "the orderly stop ended with {status}");
+    }
+}
+
+/// Tables of a broker before this one, with the largest and smallest numbers that their fields can hold, for the names
+/// that requests use here.
+fn write_extreme_tables(dir: &Path) {
+    let version = r#""dataVersion":{"counter":9223372036854775807,"stateVersion":9223372036854775807,"timestamp":-9223372036854775808}"#;
+    let topic = |name: &str, n: i32| {
+        format!(
+            r#""{name}":{{"topicName":"{name}","perm":{n},"topicSysFlag":{n},"readQueueNums":8,"writeQueueNums":8}}"#
+        )
+    };
+    let group = |name: &str, n: i32| {
+        format!(
+            r#""{name}":{{"groupName":"{name}","brokerId":{n},"retryMaxTimes":{n},"retryQueueNums":{n},"consumeTimeoutMinute":{n},"groupSysFlag":{n},"whichBrokerWhenConsumeSlowly":{n}}}"#
+        )
+    };
+    let topics = [topic("x", i32::MAX), topic("y", i32::MIN)].join(",");
+    let groups = [group("G_hostile", i32::MAX), group("x", i32::MIN)].join(",");
+    let offsets =
+        format!(r#""{TOPIC}@G_hostile":{{0:{max},1:{max}}},"x@x":{{0:{max}}}"#, max = i64::MAX);
+    let forbidden = format!(r#""G_hostile":{{"x":{}}}"#, i32::MIN);
+    std::fs::create_dir_all(dir).unwrap();
+    for (name, text) in [
+        ("topics.json", format!(r#""topicConfigTable":{{{topics}}}"#)),
+        (
+            "subscriptionGroup.json",
+            format!(r#""forbiddenTable":{{{forbidden}}},"subscriptionGroupTable":{{{groups}}}"#),
+        ),
+        ("consumerOffset.json", format!(r#""offsetTable":{{{offsets}}}"#)),
+    ] {
+        std::fs::write(dir.join(name), format!("{{{version},{text}}}")).unwrap();
     }
 }
 
@@ -582,6 +617,37 @@ fn wrong_bodies_of_every_request_are_answered() {
             }
         }
     }
+    stage.end();
+}
+
+#[test]
+fn a_consumer_whose_tables_hold_extreme_numbers_is_answered() {
+    let mut stage = Stage::new("extreme tables");
+    let mut connection = stage.connect();
+    let member = ConsumerMember {
+        client_id: "hostile@1",
+        group: "G_hostile",
+        topic: TOPIC,
+        tags: "*",
+        model: MessageModel::Clustering,
+    };
+    connection.heartbeat_consumer(&member).unwrap();
+    assert_eq!(connection.consumer_offset("G_hostile", TOPIC, 0).unwrap(), Some(i64::MAX));
+    let mut consumer = Consumer::new(stage.connect(), "G_hostile");
+    for offset in [i64::MAX, i64::MAX - 1, 0] {
+        let _ = consumer.pull(&Pull::new(TOPIC, 0, offset));
+    }
+    for (_, code) in tables::request_codes() {
+        stage.cases += 1;
+        let row = tables::rows().into_iter().find(|row| row.code == code);
+        let fields: Vec<String> = row.map_or(Vec::new(), |row| {
+            row.fields.iter().map(|f| format!("\"{}\":\"{}\"", f.key, valid(f))).collect()
+        });
+        let frame = json_frame(code, code, fields.join(",").as_bytes(), b"");
+        ask(&mut stage, &mut connection, &frame, code, &format!("code {code}"));
+    }
+    // Tables are written, offsets looked at, clients expired: all that comes by itself.
+    std::thread::sleep(Duration::from_secs(6));
     stage.end();
 }
 

@@ -6,38 +6,20 @@
 mod support;
 
 use client::{Connection, Consumer, Message, Options, Producer, Pull, PullStatus, Received};
-use flate2::read::GzDecoder;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 use support::java::{self, JavaBroker};
-use support::{Data, Server, Setting};
+use support::{Data, Server, Setting, golden};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Messages that are added to each queue that is written.
 const ADDED: i64 = 30;
 /// Their key.
 const KEY: &str = "added";
-
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/store")
-}
-
-/// Names of the recorded stores.
-fn names() -> Vec<String> {
-    let name = |entry: fs::DirEntry| {
-        let name = entry.file_name().into_string().unwrap();
-        name.strip_suffix(".tar.gz").map(str::to_owned)
-    };
-    let mut names: Vec<String> =
-        fs::read_dir(golden()).unwrap().filter_map(|entry| name(entry.unwrap())).collect();
-    names.sort();
-    names
-}
 
 /// A recorded store, unpacked.
 struct Recorded {
@@ -49,13 +31,8 @@ struct Recorded {
 
 impl Recorded {
     fn unpack(name: &str) -> Recorded {
-        let data = Data::new();
-        let archive = golden().join(format!("{name}.tar.gz"));
-        fs::create_dir_all(data.store()).unwrap();
-        let mut tar = Command::new("tar");
-        tar.arg("-xSzf").arg(archive).arg("-C").arg(data.store()).arg("--strip-components=1");
-        assert!(tar.status().unwrap().success(), "tar unpacks {name}");
-        let config = fs::read_to_string(golden().join(format!("{name}.conf"))).unwrap();
+        let data = golden::unpack(name);
+        let config = fs::read_to_string(golden::file(&format!("{name}.conf"))).unwrap();
         // A slave's store is opened by a master: replication has tests of its own.
         let of_store = |line: &&str| {
             let key = line.split('=').next().unwrap();
@@ -63,8 +40,7 @@ impl Recorded {
                 || key.starts_with("max")
         };
         let lines: Vec<&str> = config.lines().filter(of_store).collect();
-        let expected = File::open(golden().join(format!("{name}.expect.json.gz"))).unwrap();
-        let expected: Value = serde_json::from_reader(GzDecoder::new(expected)).unwrap();
+        let expected = golden::read_json(&format!("{name}.expect.json.gz"));
         let setting = Setting { shards: 1, config: lines.join("\n") + "\n" };
         Recorded { name: name.to_owned(), data, setting, expected }
     }
@@ -295,7 +271,7 @@ fn open_and_go_on(name: &str) {
 
 #[test]
 fn a_java_store_opens_in_place_and_goes_on() {
-    let names = names();
+    let names = golden::names();
     assert!(names.len() > 10, "{names:?}");
     // Most of the time is waiting for registrations and stops.
     std::thread::scope(|scope| {
@@ -305,39 +281,19 @@ fn a_java_store_opens_in_place_and_goes_on() {
     });
 }
 
-/// Changes a file as the recorder did.
-fn damage(recorded: &Recorded, operation: &Value) {
-    let path = recorded.data.store().join(operation["path"].as_str().unwrap());
-    let number = |key: &str| usize::try_from(operation[key].as_u64().unwrap()).unwrap();
-    let (at, len) = (number("offset"), number("length"));
-    match operation["op"].as_str().unwrap() {
-        "delete" => fs::remove_dir_all(path).unwrap(),
-        op => {
-            let mut bytes = fs::read(&path).unwrap();
-            for byte in &mut bytes[at..at + len] {
-                *byte = if op == "zero" { 0 } else { *byte ^ 1 };
-            }
-            fs::write(&path, bytes).unwrap();
-        }
-    }
-}
-
 #[test]
 fn a_damaged_java_store_loses_what_java_loses_or_is_refused() {
     for name in ["v497-small-killed", "v550-burst-killed"] {
-        let variants = File::open(golden().join(format!("{name}.damage.json.gz"))).unwrap();
-        let variants: Value = serde_json::from_reader(GzDecoder::new(variants)).unwrap();
+        let variants = golden::read_json(&format!("{name}.damage.json.gz"));
         for (variant, damaged) in variants["variants"].as_object().unwrap() {
             let recorded = Recorded::unpack(name);
-            for operation in damaged["operations"].as_array().unwrap() {
-                damage(&recorded, operation);
-            }
+            golden::damage(&recorded.data, damaged);
             let has_hole = variant == "hole-in-the-middle";
             if has_hole && name == "v550-burst-killed" {
                 // 5.5.0 drops what follows. We leave that to the operator.
                 let text = Server::start_refused(recorded.data.path(), &recorded.setting);
                 assert!(text.contains("valid records begin here"), "{name}: {text}");
-                assert!(text.contains("Nothing was changed"), "{name}: {text}");
+                assert!(text.contains("No record was changed"), "{name}: {text}");
                 continue;
             }
             let server = recorded.start();

@@ -1,21 +1,22 @@
 //! Kill tests: whatever a broker acknowledged, or showed to a consumer, is there after `kill -9`, once and unchanged.
 //!
-//! A round is one store that lives through several processes. Each serves writers and a reader, is killed at a random
-//! moment (or stopped), and its files are treated as accidents treat them: the shared memory goes (only where sends
-//! wait for the disk), garbage or a stale record stands behind the end of the log, bits of what was never
-//! acknowledged flip. Then every queue is read from its beginning. `RINGMQ_SEED` repeats a run as far as timing
-//! allows; `RINGMQ_ROUNDS` is 5 unless given, 50 is the long form.
+//! A round is one store that lives through several processes. Each serves writers and a reader while the log rolls
+//! over small segments and old ones are deleted, is killed at a random moment (or stopped), and its files are treated
+//! as accidents treat them: the shared memory goes (only where sends wait for the disk), garbage or a stale record
+//! stands behind the end of the log, bits of what was never acknowledged flip. Then every queue is read from its
+//! beginning; what lies in segments that were not old enough to go must be there. `RINGMQ_SEED` repeats a run as far
+//! as timing allows; `RINGMQ_ROUNDS` is 5 unless given, 50 is the long form.
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 mod support;
 
 use client::{Consumer, Error, Message, Producer, Pull, PullStatus, Received, SendStatus};
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, FileTimes, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use support::{Data, Random, Server, Setting, rounds};
 use wire::codes::response;
 use wire::{MessageId, PhyOffset};
@@ -23,6 +24,9 @@ use wire::{MessageId, PhyOffset};
 const QUEUES: i32 = 8;
 const WRITERS: usize = 5;
 const SEGMENT_BYTES: u64 = 4 << 20;
+/// Age that segments are given; `fileReservedTime` is an hour.
+const OLD: Duration = Duration::from_secs(30 * 3600);
+const HOURS: &str = "0;1;2;3;4;5;6;7;8;9;10;11;12;13;14;15;16;17;18;19;20;21;22;23";
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Id, which determines tag and body, and body length.
@@ -60,15 +64,24 @@ fn message(topic: &str, of: Body) -> Message {
     Message::new(topic, body(of)).tag(&tag(of.0)).keys(&format!("key{}", of.0))
 }
 
+/// A message and where its record is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Stored {
+    body: Body,
+    phy: PhyOffset,
+}
+
 /// What a store has to hold.
 #[derive(Default)]
 struct Ledger {
     /// Seen or acknowledged, by queue and offset.
-    settled: BTreeMap<(i32, i64), Body>,
+    settled: BTreeMap<(i32, i64), Stored>,
     /// Everything ever sent and not settled.
     open: HashMap<u64, Sent>,
     /// Per stream, the position of the last record that counts.
     last: HashMap<u16, u64>,
+    /// Per stream, the position below which segments were made old: they may go.
+    old: HashMap<u16, u64>,
 }
 
 /// Sends until the connection breaks or `stop` is set.
@@ -144,6 +157,10 @@ fn read(
         let pull = Pull::new(topic, i32::try_from(queue).unwrap(), at).suspend(wait);
         match consumer.pull(&pull) {
             Ok(answer) => {
+                if answer.messages.is_empty() {
+                    // What was there has become old and is gone; what had to stay is looked for at the end.
+                    offsets[queue] = answer.next_offset;
+                }
                 for received in answer.messages {
                     assert_eq!(received.queue_offset, offsets[queue], "queue {queue} has a gap");
                     offsets[queue] += 1;
@@ -173,19 +190,39 @@ fn check(received: &Received) -> Body {
     of
 }
 
+/// Makes segments older than they may become, now and then, but the newest of a stream; the ends of the last ones.
+fn age(data: &Data, stop: &AtomicBool, mut random: Random) -> HashMap<u16, u64> {
+    let mut old: HashMap<u16, u64> = HashMap::new();
+    while !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(random.below(300)));
+        for (stream, segments) in streams(data) {
+            let count = random.index(segments.len().saturating_sub(2)).min(random.index(6));
+            for (base, path) in segments.iter().take(count) {
+                // It may be gone by now.
+                let Ok(file) = OpenOptions::new().write(true).open(path) else { continue };
+                let times = FileTimes::new().set_modified(SystemTime::now() - OLD);
+                file.set_times(times).unwrap();
+                let end = old.entry(stream).or_default();
+                *end = (*end).max(base + SEGMENT_BYTES);
+            }
+        }
+    }
+    old
+}
+
 /// Runs load for `life`; afterwards the process is gone.
 fn live(
+    data: &Data,
     server: Server,
     ledger: &mut Ledger,
     ids: &AtomicU64,
-    life: Duration,
-    kill: bool,
+    (life, kill): (Duration, bool),
     random: &mut Random,
 ) {
     let topic = server.topic();
     let stop = AtomicBool::new(false);
     let starts: Vec<i64> = (0..QUEUES).map(|queue| next_offset(ledger, queue)).collect();
-    let (sent, seen) = std::thread::scope(|scope| {
+    let (sent, seen, old) = std::thread::scope(|scope| {
         let (server, stop, starts) = (&server, &stop, &starts);
         let forks: Vec<Random> = (0..WRITERS).map(|_| random.fork()).collect();
         let writers: Vec<_> = forks
@@ -194,6 +231,8 @@ fn live(
             .collect();
         let fork = random.fork();
         let reader = scope.spawn(move || read(server, topic, starts, stop, fork));
+        let fork = random.fork();
+        let ager = scope.spawn(move || age(data, stop, fork));
         std::thread::sleep(life);
         if kill {
             server.kill_now();
@@ -202,13 +241,17 @@ fn live(
         }
         let sent: Vec<Sent> = writers.into_iter().flat_map(|w| w.join().unwrap()).collect();
         stop.store(true, Ordering::Relaxed);
-        (sent, reader.join().unwrap())
+        (sent, reader.join().unwrap(), ager.join().unwrap())
     });
     if kill {
         server.kill();
     } else {
         let status = server.stop();
         assert!(status.success(), "an orderly stop ended with {status}");
+    }
+    for (stream, end) in old {
+        let known = ledger.old.entry(stream).or_default();
+        *known = (*known).max(end);
     }
     ledger.enter(sent, &seen);
 }
@@ -226,12 +269,14 @@ impl Ledger {
                 continue;
             };
             self.note(phy);
-            let other = self.settled.insert((one.queue, offset), one.body);
+            let stored = Stored { body: one.body, phy };
+            let other = self.settled.insert((one.queue, offset), stored);
             assert_eq!(other, None, "queue {} offset {offset} was given twice", one.queue);
         }
         for received in seen {
             let place = (received.queue_id, received.queue_offset);
             let id = id_of(received);
+            let phy = PhyOffset::from_wire(received.physical_offset).unwrap();
             if let Some(sent) = self.open.remove(&id) {
                 assert_ne!(
                     sent.fate,
@@ -239,10 +284,11 @@ impl Ledger {
                     "id {id} was refused and is seen at {place:?}"
                 );
                 assert_eq!(sent.queue, received.queue_id, "id {id}");
-                self.settled.insert(place, sent.body);
+                self.settled.insert(place, Stored { body: sent.body, phy });
             }
-            assert_eq!(self.settled.get(&place).map(|of| of.0), Some(id), "seen at {place:?}");
-            self.note(PhyOffset::from_wire(received.physical_offset).unwrap());
+            let settled = self.settled.get(&place).map(|stored| (stored.body.0, stored.phy));
+            assert_eq!(settled, Some((id, phy)), "seen at {place:?}");
+            self.note(phy);
         }
     }
 
@@ -255,20 +301,24 @@ impl Ledger {
     fn verify(&mut self, server: &Server, lossy: bool) {
         let topic = server.topic();
         let mut consumer = Consumer::new(server.connect(TIMEOUT).unwrap(), "G_kill_verify");
-        let mut found: BTreeMap<(i32, i64), Body> = BTreeMap::new();
+        let mut found: BTreeMap<(i32, i64), Stored> = BTreeMap::new();
         let mut places: HashMap<u64, (i32, i64)> = HashMap::new();
         self.last.clear();
         for queue in 0..QUEUES {
             let max = consumer.connection().max_offset(topic, queue).unwrap();
-            assert_eq!(consumer.connection().min_offset(topic, queue).unwrap(), 0);
             let expected = next_offset(self, queue);
             assert!(
                 lossy || max >= expected,
                 "queue {queue} ends at {max}, acknowledged: {expected}"
             );
-            let mut next = 0;
+            let mut next = consumer.connection().min_offset(topic, queue).unwrap();
             while next < max {
                 let answer = consumer.pull(&Pull::new(topic, queue, next)).unwrap();
+                // Old records go while we read.
+                if answer.messages.is_empty() && answer.next_offset > next {
+                    next = answer.next_offset;
+                    continue;
+                }
                 assert_eq!(
                     answer.status,
                     PullStatus::Found,
@@ -277,11 +327,12 @@ impl Ledger {
                 for received in &answer.messages {
                     let place = (queue, next);
                     assert_eq!((received.queue_id, received.queue_offset), place);
-                    let of = check(received);
-                    let other = places.insert(of.0, place);
-                    assert_eq!(other, None, "id {} is stored twice, also at {place:?}", of.0);
-                    found.insert(place, of);
-                    self.note(PhyOffset::from_wire(received.physical_offset).unwrap());
+                    let body = check(received);
+                    let other = places.insert(body.0, place);
+                    assert_eq!(other, None, "id {} is stored twice, also at {place:?}", body.0);
+                    let phy = PhyOffset::from_wire(received.physical_offset).unwrap();
+                    found.insert(place, Stored { body, phy });
+                    self.note(phy);
                     next += 1;
                 }
                 assert_eq!(answer.next_offset, next);
@@ -291,19 +342,23 @@ impl Ledger {
         self.settled = found;
     }
 
-    fn compare(&mut self, found: &BTreeMap<(i32, i64), Body>, lossy: bool) {
-        for (place, of) in &self.settled {
+    fn compare(&mut self, found: &BTreeMap<(i32, i64), Stored>, lossy: bool) {
+        for (place, stored) in &self.settled {
             match found.get(place) {
-                Some(stored) => assert_eq!(stored, of, "{place:?} has another message"),
-                None => assert!(lossy, "id {} of {place:?} is lost", of.0),
+                Some(there) => assert_eq!(there, stored, "{place:?} has another message"),
+                None => {
+                    let old = self.old.get(&stored.phy.stream().0).copied().unwrap_or(0);
+                    let may_go = lossy || stored.phy.position() < old;
+                    assert!(may_go, "{stored:?} of {place:?} is lost; segments below {old} may go");
+                }
             }
         }
-        for (place, of) in found.iter().filter(|(place, _)| !self.settled.contains_key(place)) {
-            let sent = self.open.remove(&of.0);
-            let sent =
-                sent.unwrap_or_else(|| panic!("{place:?} has id {}, never sent there", of.0));
-            assert_ne!(sent.fate, Fate::Refused, "id {} was refused and is stored", of.0);
-            assert_eq!((sent.queue, sent.body), (place.0, *of));
+        for (place, there) in found.iter().filter(|(place, _)| !self.settled.contains_key(place)) {
+            let id = there.body.0;
+            let sent = self.open.remove(&id);
+            let sent = sent.unwrap_or_else(|| panic!("{place:?} has id {id}, never sent there"));
+            assert_ne!(sent.fate, Fate::Refused, "id {id} was refused and is stored");
+            assert_eq!((sent.queue, sent.body), (place.0, there.body));
         }
     }
 }
@@ -331,7 +386,8 @@ struct LogFiles {
     end: u64,
 }
 
-fn log_files(data: &Data) -> Vec<(u16, LogFiles)> {
+/// Segments of each stream by their first position.
+fn streams(data: &Data) -> Vec<(u16, Vec<(u64, PathBuf)>)> {
     let mut all = Vec::new();
     for stream in 0u16..64 {
         let dir = match stream {
@@ -344,13 +400,20 @@ fn log_files(data: &Data) -> Vec<(u16, LogFiles)> {
             .filter_map(|path| Some((path.file_name()?.to_str()?.parse().ok()?, path)))
             .collect();
         segments.sort();
+        all.push((stream, segments));
+    }
+    all
+}
+
+fn log_files(data: &Data) -> Vec<(u16, LogFiles)> {
+    let with_end = |(stream, segments): (u16, Vec<(u64, PathBuf)>)| {
         let end = segments.iter().rev().find_map(|(base, path)| {
             let bytes = std::fs::read(path).unwrap();
             bytes.iter().rposition(|b| *b != 0).map(|at| base + at as u64 + 1)
         });
-        all.push((stream, LogFiles { segments, end: end.unwrap_or(0) }));
-    }
-    all
+        (stream, LogFiles { segments, end: end.unwrap_or(0) })
+    };
+    streams(data).into_iter().map(with_end).collect()
 }
 
 impl LogFiles {
@@ -394,7 +457,10 @@ fn happen(accident: Accident, data: &Data, ledger: &Ledger, random: &mut Random)
                 log.write(end, &garbage);
             }
             Accident::StaleRecord => {
-                let Some((file, at)) = log.file(0) else { continue };
+                let Some((file, at)) = log.segments.first().and_then(|(base, _)| log.file(*base))
+                else {
+                    continue;
+                };
                 let mut bytes = vec![0; 64 << 10];
                 let read = file.read_at(&mut bytes, at).unwrap();
                 log.write(end, &bytes[..read]);
@@ -408,7 +474,8 @@ fn happen(accident: Accident, data: &Data, ledger: &Ledger, random: &mut Random)
 /// Flips a bit behind the last record that counts, when there is something, and only in the newest segment.
 fn flip(log: &LogFiles, last: Option<u64>, random: &mut Random) {
     let safe = last.map_or(0, |last| {
-        let (file, at) = log.file(last).expect("an acknowledged record is in a file");
+        // Old segments are deleted, also the one with the newest record that counts.
+        let Some((file, at)) = log.file(last) else { return last };
         let mut size = [0; 4];
         file.read_exact_at(&mut size, at).unwrap();
         last + u64::from(u32::from_be_bytes(size))
@@ -441,7 +508,8 @@ fn setting(random: &mut Random, is_sync: bool) -> Setting {
     let window = random.pick(&["2M", "8M", "64M"]);
     let config = format!(
         "flushDiskType={flush}\ncleanFileForciblyEnable=false\nmappedFileSizeCommitLog={SEGMENT_BYTES}\nmappedFileSizeConsumeQueue=20000\n\
-         logWindowBytes={window}\nsyncFlushTimeout=15000\nmaxMessageSize=1000000\n"
+         logWindowBytes={window}\nsyncFlushTimeout=15000\nmaxMessageSize=1000000\n\
+         fileReservedTime=1\ndeleteWhen={HOURS}\ncleanResourceInterval=50\ndeleteCommitLogFilesInterval=10\n"
     );
     Setting { shards: *random.pick(&[1, 2, 4]), config }
 }
@@ -469,7 +537,7 @@ fn round(number: u64, random: &mut Random, is_long: bool) {
         let is_sync = next.config.contains("=SYNC_FLUSH");
         let kill = !random.once_in(6);
         let life = Duration::from_millis(life_ms(random, is_long));
-        live(server, &mut ledger, &ids, life, kill, random);
+        live(&data, server, &mut ledger, &ids, (life, kill), random);
         let accident = *random.pick(&[
             Accident::None,
             Accident::NoWindows,
@@ -492,9 +560,9 @@ fn round(number: u64, random: &mut Random, is_long: bool) {
         next = setting(random, sync);
         let end = if kill { "killed" } else { "stopped" };
         eprintln!(
-            "round {number}: {end} after {life:?}, sync {is_sync}, {accident:?}: {settled} messages count; \
-             next with {} shards",
-            next.shards
+            "round {number}: {end} after {life:?}, sync {is_sync}, {accident:?}: {settled} messages count, \
+             segments below {:?} may go; next with {} shards",
+            ledger.old, next.shards
         );
         server = Server::start(data.path(), &next);
         ledger.verify(&server, is_lossy);
@@ -510,5 +578,50 @@ fn what_was_acknowledged_survives_kill_9() {
     for number in 0..rounds {
         let mut random = random.fork();
         round(number, &mut random, rounds > 5);
+    }
+}
+
+/// A sector that never reached the disk is zeros, and nothing but text tells it from properties: so many zeros in a row are
+/// refused, and what is accepted is found again, wherever it lies in its sectors and also at the end of the log.
+#[test]
+fn zeros_in_properties_are_refused_or_there_after_a_power_cut() {
+    const ACCEPTED: usize = 510;
+    let data = Data::new();
+    let setting = Setting { shards: 1, config: "flushDiskType=SYNC_FLUSH\n".to_owned() };
+    let server = Server::start(data.path(), &setting);
+    let topic = server.topic();
+    let timeout = Duration::from_secs(20);
+    let mut producer = Producer::new(server.connect(timeout).unwrap(), "P");
+    let of = |body: Vec<u8>, zeros: usize| Message::new(topic, body).with("z", &"\0".repeat(zeros));
+    for zeros in [ACCEPTED + 1, 512, 1022, 1023, 20_000] {
+        let refused = producer.send(&of(b"refused".to_vec(), zeros), 0).unwrap_err();
+        assert_eq!(refused.refused_code(), Some(response::MESSAGE_ILLEGAL), "{zeros}: {refused}");
+        assert!(refused.to_string().contains(&format!("{zeros} zero bytes")), "{refused}");
+        let batch = [of(b"a".to_vec(), 1), of(b"refused".to_vec(), zeros)];
+        let refused = producer.send_batch(&batch, 0).unwrap_err();
+        assert_eq!(refused.refused_code(), Some(response::MESSAGE_ILLEGAL), "{zeros}: {refused}");
+    }
+    // Of many lengths: the zeros come to lie at many places of a sector.
+    let body = |n: usize| format!("{n:04}{}", "x".repeat(n % 61)).into_bytes();
+    let bodies: Vec<Vec<u8>> = (0..1100).map(body).collect();
+    let mut offsets = Vec::new();
+    for body in &bodies {
+        offsets.push(producer.send(&of(body.clone(), ACCEPTED), 0).unwrap().queue_offset);
+    }
+    server.kill();
+    data.remove_windows();
+    let server = Server::start(data.path(), &setting);
+    let mut consumer = Consumer::new(server.connect(timeout).unwrap(), "C");
+    let end = i64::try_from(bodies.len()).unwrap();
+    assert_eq!(consumer.connection().max_offset(topic, 0).unwrap(), end);
+    let mut at = 0;
+    while at < bodies.len() {
+        let pulled = consumer.pull(&Pull::new(topic, 0, offsets[at])).unwrap();
+        assert!(!pulled.messages.is_empty(), "at {at}");
+        for message in &pulled.messages {
+            assert!(message.body == bodies[at] && message.queue_offset == offsets[at], "at {at}");
+            assert_eq!(message.property("z").map(|value| value.len()), Some(ACCEPTED));
+            at += 1;
+        }
     }
 }

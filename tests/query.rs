@@ -68,13 +68,12 @@ impl<'q> Query<'q> {
     fn ask(&self, connection: &mut Connection, topic: &str) -> Reply {
         let text = |text: &'q str| Text::plain(text.as_bytes());
         let header = QueryMessageRequestHeader {
-            topic: Text::plain(topic.as_bytes()),
-            key: text(self.key),
             max_num: self.count_max,
             begin_timestamp: self.times.0,
             end_timestamp: self.times.1,
             unique_key_query: Some(text(if self.is_unique { "true" } else { "false" })),
             index_type: self.index_type.map(text),
+            ..support::key_query(topic, self.key)
         };
         connection.call(request::QUERY_MESSAGE, |writer| header.encode(writer), &[]).unwrap()
     }
@@ -262,15 +261,7 @@ fn many_queries_at_once_are_all_answered() {
     let mut asked = HashMap::new();
     for at in 0..200usize {
         let key = format!("key{}", at % 50);
-        let header = QueryMessageRequestHeader {
-            topic: Text::plain(topic.as_bytes()),
-            key: Text::plain(key.as_bytes()),
-            max_num: 32,
-            begin_timestamp: 0,
-            end_timestamp: i64::MAX,
-            unique_key_query: None,
-            index_type: None,
-        };
+        let header = support::key_query(topic, &key);
         let code = request::QUERY_MESSAGE;
         asked
             .insert(connection.submit(code, |writer| header.encode(writer), &[]).unwrap(), at % 50);

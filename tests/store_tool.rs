@@ -4,44 +4,16 @@
 mod support;
 
 use client::{Connection, Consumer, Message, Options, Producer, Pull, PullStatus};
-use flate2::read::GzDecoder;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use support::{Data, Server, Setting};
+use support::{Data, Server, Setting, golden};
 
 const RINGMQ: &str = env!("CARGO_BIN_EXE_ringmq");
 const TIMEOUT: Duration = Duration::from_secs(20);
-
-fn golden(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/store").join(file)
-}
-
-fn names() -> Vec<String> {
-    let entries = fs::read_dir(golden("")).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> =
-        names.filter_map(|name| name.strip_suffix(".tar.gz").map(str::to_owned)).collect();
-    names.sort();
-    names
-}
-
-fn read_json(file: &str) -> Value {
-    serde_json::from_reader(GzDecoder::new(File::open(golden(file)).unwrap())).unwrap()
-}
-
-fn unpack(name: &str) -> Data {
-    let data = Data::new();
-    fs::create_dir_all(data.store()).unwrap();
-    let mut tar = Command::new("tar");
-    tar.arg("-xSzf").arg(golden(&format!("{name}.tar.gz")));
-    tar.arg("-C").arg(data.store()).arg("--strip-components=1");
-    assert!(tar.status().unwrap().success(), "tar unpacks {name}");
-    data
-}
 
 #[derive(Debug)]
 struct Ran {
@@ -76,7 +48,7 @@ fn run(arguments: &[&str]) -> Ran {
 
 /// Runs a command on a recorded store.
 fn on(data: &Data, name: &str, command: &str, more: &[&str]) -> Ran {
-    let (store, config) = (data.store(), golden(&format!("{name}.conf")));
+    let (store, config) = (data.store(), golden::file(&format!("{name}.conf")));
     let mut arguments = vec![command, store.to_str().unwrap(), "-c", config.to_str().unwrap()];
     arguments.extend(more);
     run(&arguments)
@@ -109,8 +81,8 @@ fn pairs(list: &[(&str, &str)]) -> BTreeSet<(String, String)> {
 
 #[test]
 fn javas_stores_are_clean_but_for_what_a_kill_left() {
-    for name in names() {
-        let data = unpack(&name);
+    for name in golden::names() {
+        let data = golden::unpack(&name);
         let before = snapshot(&data);
         let checked = on(&data, &name, "check", &["--json"]);
         // Only in this one queues and index lag behind the log.
@@ -121,7 +93,7 @@ fn javas_stores_are_clean_but_for_what_a_kill_left() {
         };
         assert_eq!(checked.findings(), left, "{name}: {checked:?}");
         assert_eq!(checked.code, i32::from(!left.is_empty()), "{name}");
-        let expected = read_json(&format!("{name}.expect.json.gz"));
+        let expected = golden::read_json(&format!("{name}.expect.json.gz"));
         let messages = expected["javaAfterRecovery"]["messages"].as_array().unwrap().len() as u64;
         assert_eq!(checked.json()["streams"][0]["records"], messages, "{name}");
         assert_eq!(on(&data, &name, "check", &["--fast"]).code, checked.code, "{name}");
@@ -129,24 +101,6 @@ fn javas_stores_are_clean_but_for_what_a_kill_left() {
         assert_eq!(info["kind"], "Java");
         assert_eq!(info["clean"], !data.store().join("abort").exists(), "{name}");
         assert!(before == snapshot(&data), "{name}: nothing was changed");
-    }
-}
-
-fn damage(data: &Data, variant: &Value) {
-    for operation in variant["operations"].as_array().unwrap() {
-        let path = data.store().join(operation["path"].as_str().unwrap());
-        let number = |key: &str| usize::try_from(operation[key].as_u64().unwrap()).unwrap();
-        let (at, len) = (number("offset"), number("length"));
-        match operation["op"].as_str().unwrap() {
-            "delete" => fs::remove_dir_all(path).unwrap(),
-            op => {
-                let mut bytes = fs::read(&path).unwrap();
-                for byte in &mut bytes[at..at + len] {
-                    *byte = if op == "zero" { 0 } else { *byte ^ 1 };
-                }
-                fs::write(&path, bytes).unwrap();
-            }
-        }
     }
 }
 
@@ -170,7 +124,7 @@ fn named(name: &str, variant: &str) -> BTreeSet<(String, String)> {
 }
 
 fn setting(name: &str) -> Setting {
-    let config = fs::read_to_string(golden(&format!("{name}.conf"))).unwrap();
+    let config = fs::read_to_string(golden::file(&format!("{name}.conf"))).unwrap();
     let of_store = |line: &&str| line.starts_with("mappedFile") || line.starts_with("max");
     let lines: Vec<&str> = config.lines().filter(of_store).collect();
     Setting { shards: 1, config: lines.join("\n") + "\n" }
@@ -195,11 +149,11 @@ fn check_units(data: &Data, recovered: &Value, context: &str) {
 #[test]
 fn damage_is_named_and_repaired_and_the_store_starts() {
     for name in ["v497-small-killed", "v550-burst-killed"] {
-        let variants = read_json(&format!("{name}.damage.json.gz"));
+        let variants = golden::read_json(&format!("{name}.damage.json.gz"));
         for (variant, damaged) in variants["variants"].as_object().unwrap() {
             let context = format!("{name} {variant}");
-            let data = unpack(name);
-            damage(&data, damaged);
+            let data = golden::unpack(name);
+            golden::damage(&data, damaged);
             let wrong = named(name, variant);
             let checked = on(&data, name, "check", &["--json"]);
             assert_eq!(checked.findings(), wrong, "{context}: {checked:?}");
@@ -235,7 +189,7 @@ fn damage_is_named_and_repaired_and_the_store_starts() {
 #[test]
 fn a_cut_ends_the_log_and_keeps_what_followed() {
     let name = "v497-small-clean";
-    let data = unpack(name);
+    let data = golden::unpack(name);
     let lines = on(&data, name, "dump", &["--json"]).out;
     let records: Vec<Value> =
         lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -268,7 +222,7 @@ fn a_cut_ends_the_log_and_keeps_what_followed() {
 #[test]
 fn a_missing_segment_is_named_and_stepped_over() {
     let name = "v497-small-clean";
-    let data = unpack(name);
+    let data = golden::unpack(name);
     fs::remove_file(data.store().join("commitlog/00000000000000262144")).unwrap();
     let refused = Server::start_refused(data.path(), &setting(name));
     assert!(refused.contains("ringmq store repair"), "{refused}");
@@ -283,8 +237,8 @@ fn a_missing_segment_is_named_and_stepped_over() {
 #[test]
 fn messages_are_found_and_exported() {
     let name = "v550-small-clean";
-    let data = unpack(name);
-    let expected = read_json(&format!("{name}.expect.json.gz"));
+    let data = golden::unpack(name);
+    let expected = golden::read_json(&format!("{name}.expect.json.gz"));
     let messages = expected["javaAfterRecovery"]["messages"].as_array().unwrap();
     let out = data.path().join("all.jsonl");
     let exported = on(&data, name, "export", &["--out", out.to_str().unwrap()]);
@@ -420,7 +374,7 @@ fn read(server: &Server, topic: &str, queue: i32) -> Vec<(i64, Vec<u8>)> {
 #[test]
 fn a_store_gets_more_streams_and_fewer() {
     let name = "v497-small-clean";
-    let data = unpack(name);
+    let data = golden::unpack(name);
     let queues = [("GoldA", 0), ("GoldA", 3), ("GoldB", 1), ("GoldC", 2)];
     let all = |server: &Server| queues.map(|(topic, queue)| read(server, topic, queue));
     let server = Server::start(data.path(), &setting(name));
@@ -453,7 +407,7 @@ fn a_store_gets_more_streams_and_fewer() {
 #[test]
 fn a_layout_command_that_was_killed_is_run_again() {
     let name = "v497-small-clean";
-    let data = unpack(name);
+    let data = golden::unpack(name);
     let records = |checked: &Ran| -> u64 {
         let value = checked.json();
         let streams = value["streams"].as_array().unwrap().iter();
@@ -462,7 +416,7 @@ fn a_layout_command_that_was_killed_is_run_again() {
     let all = records(&on(&data, name, "check", &["--json"]));
     for round in 0..12u16 {
         let streams = (2 + round % 2).to_string();
-        let (store, config) = (data.store(), golden(&format!("{name}.conf")));
+        let (store, config) = (data.store(), golden::file(&format!("{name}.conf")));
         let mut command = Command::new(RINGMQ);
         command.args(["store", "layout"]).arg(store).arg("-c").arg(config);
         let mut child = command.args(["--apply", "--streams", &streams]).spawn().unwrap();
@@ -499,7 +453,7 @@ fn each_kind_of_damage_has_its_name_and_is_repaired() {
         ("checkpoint", |bytes| bytes[1] = 1, &["checkpoint-time"]),
     ];
     for (file, spoil, kinds) in cases {
-        let data = unpack(name);
+        let data = golden::unpack(name);
         let path = data.store().join(file);
         let mut bytes = fs::read(&path).unwrap();
         spoil(&mut bytes);
@@ -518,7 +472,7 @@ fn each_kind_of_damage_has_its_name_and_is_repaired() {
 #[test]
 fn a_stale_record_behind_the_end_is_told() {
     let name = "v550-tiny-clean";
-    let data = unpack(name);
+    let data = golden::unpack(name);
     let end = on(&data, name, "check", &["--json"]).json()["streams"][0]["end"].as_u64().unwrap();
     let segment = 65_536;
     let file = |base: u64| data.store().join("commitlog").join(format!("{base:020}"));

@@ -13,8 +13,6 @@ use std::time::{Duration, Instant};
 use store::layout::checkpoint::Checkpoint;
 use support::{Data, Server, Setting};
 use wire::codes::{request, response};
-use wire::req::client::QueryMessageRequestHeader;
-use wire::text::Text;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 const SEGMENT_BYTES: usize = 1 << 20;
@@ -64,15 +62,7 @@ fn check(server: &Server, count: usize, len: usize) {
 
 /// How many messages are found by a key.
 fn found(connection: &mut Connection, topic: &str, key: &str) -> usize {
-    let header = QueryMessageRequestHeader {
-        topic: Text::plain(topic.as_bytes()),
-        key: Text::plain(key.as_bytes()),
-        max_num: 32,
-        begin_timestamp: 0,
-        end_timestamp: i64::MAX,
-        unique_key_query: None,
-        index_type: None,
-    };
+    let header = support::key_query(topic, key);
     let reply = connection.call(request::QUERY_MESSAGE, |w| header.encode(w), &[]).unwrap();
     match reply.code() {
         response::SUCCESS => client::Received::decode_all(reply.body()).unwrap().len(),

@@ -432,6 +432,15 @@ pub struct Notice {
     pub text: String,
 }
 
+/// What is wrong with a file, and what else there is to say of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnusableFile {
+    /// One per unusable line.
+    pub errors: Vec<ConfigError>,
+    /// Of the other lines.
+    pub notices: Vec<Notice>,
+}
+
 impl Notice {
     fn warning(text: String) -> Notice {
         Notice { severity: Severity::Warning, text }
@@ -472,13 +481,13 @@ impl Config {
         self.table
     }
 
-    /// Takes a whole file, later lines over earlier ones. Either all of it is usable and the notices come back, or
-    /// nothing changes and every unusable line is named.
+    /// Takes a whole file, later lines over earlier ones. Either all of it is usable, or nothing changes and every unusable
+    /// line is named. The notices come back in both cases: whoever corrects a file corrects all of it.
     pub fn apply_file(
         &mut self,
         name: &str,
         file: &Properties,
-    ) -> Result<Vec<Notice>, Vec<ConfigError>> {
+    ) -> Result<Vec<Notice>, UnusableFile> {
         let mut next = self.clone();
         let mut notices = Vec::new();
         let mut errors = Vec::new();
@@ -513,7 +522,7 @@ impl Config {
             }
         }
         if !errors.is_empty() {
-            return Err(errors);
+            return Err(UnusableFile { errors, notices });
         }
         *self = next;
         Ok(notices)

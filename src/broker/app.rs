@@ -38,6 +38,8 @@ pub(crate) enum TimerKind {
     Meta = 3,
     /// Memory of reads of old messages that may be idle.
     Cold = 4,
+    /// Reads of old messages that wait for a later turn.
+    ColdLine = 5,
 }
 
 /// Key of a timer: kind in the top byte, 56 bits for the kind's own use.
@@ -282,6 +284,7 @@ impl Broker {
             k if k == TimerKind::Parked as u64 => crate::parked::on_timer(self, cx, value),
             k if k == TimerKind::Offsets as u64 => crate::offsets::on_timer(self, cx),
             k if k == TimerKind::Cold as u64 => crate::cold::on_timer(self, cx),
+            k if k == TimerKind::ColdLine as u64 => crate::cold::on_line(self, cx),
             k if k == TimerKind::Meta as u64 => handlers::meta::on_timer(self, cx, value),
             other => unreachable!("a timer of unknown kind {other}"),
         }

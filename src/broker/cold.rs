@@ -30,6 +30,8 @@ const IN_FLIGHT_MAX: usize = 64;
 const WAITING_MAX: usize = 65_536;
 /// Blocks that one answer waits for, unless its first record alone has more; what lies in others is for the next pull.
 const BLOCKS_MAX: usize = 16;
+/// Jobs of the line that begin in one turn: each copies 256 KiB at most.
+const BEGUN_MAX: usize = 16;
 /// Bytes read to learn a record's store time.
 const HEAD_BYTES: usize = 96;
 /// Remark when the disk does not give what was asked of it.
@@ -151,7 +153,7 @@ impl ColdPulls {
 
     /// Whether another job may begin.
     fn has_room(&self) -> bool {
-        self.in_flight() < IN_FLIGHT_MAX && !self.blocks.is_crowded()
+        self.in_flight() < IN_FLIGHT_MAX && self.blocks.room() > 0
     }
 }
 
@@ -205,11 +207,23 @@ fn too_many() -> String {
 
 fn next_in_line<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
     let budget = budget(broker);
+    let mut begun = 0;
     while broker.cold.line.len() > 0 && broker.cold.has_room() {
+        if begun == BEGUN_MAX {
+            // They found all they need in memory: others have their turn first.
+            cx.set_timer(cx.now.mono, timer_key(TimerKind::ColdLine, 0));
+            break;
+        }
         let Some(job) = broker.cold.line.pop(budget) else { break };
+        begun += 1;
         run(broker, cx, job);
     }
     load_blocks(broker, cx);
+}
+
+/// Goes on with the line of jobs.
+pub(crate) fn on_line<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
+    next_in_line(broker, cx);
 }
 
 fn run<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, job: Job) {
@@ -312,11 +326,13 @@ fn pin(
     blocks_max: usize,
     waiter: (GroupKey, u64),
 ) -> Choice {
+    let blocks_max = blocks_max.min(blocks.room());
     for piece in &choice.pieces {
         if store.tail(piece.phy, piece.size as usize).is_some() {
             continue;
         }
-        if choice.blocks.len() >= blocks_max.max(1) {
+        // The first record always goes, whatever it needs.
+        if !choice.blocks.is_empty() && choice.blocks.len() >= blocks_max {
             break;
         }
         let (start, end) = (piece.phy.position(), piece.phy.position() + u64::from(piece.size));
@@ -357,13 +373,14 @@ fn finish_pull<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64) {
         come_again(cx, &pull);
     } else if choice.failed {
         refuse_pull(cx, &pull, READ_FAILED);
-    } else {
-        let (count, selection) = check(cx.store(), blocks, scratch, &pull, &choice);
+    } else if let Some((count, selection)) = check(cx.store(), blocks, scratch, &pull, &choice) {
         let pieces = choice.pieces.get(..count).unwrap_or_default();
         answer(cx, &pull, selection, pieces, |store, piece, out| {
             let record = record(store, blocks, scratch, piece);
             out.extend_from_slice(record.expect("checked in this turn"));
         });
+    } else {
+        refuse_pull(cx, &pull, READ_FAILED);
     }
     for at in &choice.blocks {
         blocks.unpin(*at);
@@ -381,31 +398,41 @@ fn record<'b>(
     store.tail(phy, len).or_else(|| blocks.bytes(store, phy, len, scratch))
 }
 
-/// How many of the chosen records are there and what they seem, and where the next pull goes on.
+/// How many of the chosen records are there and what they seem, and where the next pull goes on. `None`: the first one is on
+/// the disk, but not in its block, which was read before the disk had all of it, or in vain.
 fn check(
     store: &Store,
     blocks: &Blocks,
     scratch: &mut Vec<u8>,
     pull: &Pull,
     choice: &Choice,
-) -> (usize, Selection) {
-    let mut behind = pull.offset + 1;
+) -> Option<(usize, Selection)> {
+    let status = ReadStatus::MessageWasRemoving;
+    let mut behind = pull.offset;
     for (count, piece) in choice.pieces.iter().enumerate() {
-        let offset = record(store, blocks, scratch, piece).and_then(|bytes| {
+        let bytes = record(store, blocks, scratch, piece);
+        let stream = store.stream(piece.phy.stream());
+        let end = piece.phy.position() + u64::from(piece.size);
+        let on_disk = stream.start() <= piece.phy.position() && end <= stream.written();
+        if count == 0 && bytes.is_none() && on_disk {
+            return None;
+        }
+        let offset = bytes.and_then(|bytes| {
             let (view, _) = MessageView::parse(bytes).ok()?;
             (view.phy_offset() == piece.phy).then(|| view.queue_offset().0)
         });
         match offset {
             Some(offset) => behind = offset + 1,
+            // Deleted, or no record any more.
             None if count == 0 => {
-                let status = ReadStatus::MessageWasRemoving;
-                return (0, Selection { status, next: behind, ..choice.selection });
+                let next = pull.offset + 1;
+                return Some((0, Selection { status, next, ..choice.selection }));
             }
             // The next pull begins behind the last record of this answer.
-            None => return (count, Selection { next: behind, ..choice.selection }),
+            None => return Some((count, Selection { next: behind, ..choice.selection })),
         }
     }
-    (choice.pieces.len(), choice.selection)
+    Some((choice.pieces.len(), choice.selection))
 }
 
 // ---- searches ----
@@ -490,9 +517,27 @@ pub(crate) fn on_read<H: Host>(
 /// What cannot be read now is neither missing nor skipped: the client hears of an error and comes again.
 fn on_job_failed<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64) {
     match broker.cold.take(token).job {
-        Job::Pull(pull) => refuse_pull(cx, &pull, READ_FAILED),
+        Job::Pull(pull) => fail_pull(cx, &pull),
         Job::Search(search) => search.refuse(cx, READ_FAILED),
         Job::Fetch(fetch) => fetch::refuse(cx, fetch, READ_FAILED),
+    }
+}
+
+/// The entries of a pull's queue are not there, unless they were deleted meanwhile.
+fn fail_pull<H: Host>(cx: &mut Cx<'_, H>, pull: &Pull) {
+    let queue = cx.store().queue(pull.queue);
+    match classify(queue, pull.offset) {
+        Err(selection) => answer(cx, pull, selection, &[], from_memory),
+        Ok(()) => {
+            tracing::warn!(
+                "topic {}, queue {}: the file with the entry of offset {} is missing or damaged; a start of the broker \
+                 makes it again from the log",
+                String::from_utf8_lossy(&queue.topic),
+                queue.id.0,
+                pull.offset
+            );
+            refuse_pull(cx, pull, READ_FAILED);
+        }
     }
 }
 
@@ -511,6 +556,10 @@ fn on_job_read<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64, byt
     match (cold.job, cold.stage) {
         (Job::Pull(pull), Stage::Index { first, epoch }) => {
             let entries: Vec<CqEntry> = decode(bytes).collect();
+            if entries.is_empty() {
+                fail_pull(cx, &pull);
+                return;
+            }
             broker.cold.runs.keep(epoch, pull.queue, first, entries.iter().copied());
             choose(broker, cx, pull, &entries);
         }

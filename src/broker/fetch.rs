@@ -13,7 +13,7 @@ use shard::Cx;
 use store::Store;
 use store::index::{IndexHits, IndexQuery};
 use wire::ids::PhyOffset;
-use wire::message::{MessageView, declared_size};
+use wire::message::{MAGIC_V1, MAGIC_V2, MessageView, declared_size};
 use wire::reply::FrameHead;
 
 /// Bytes read of a record whose size is not known: most records are whole then.
@@ -125,7 +125,7 @@ pub(crate) fn on_read<H: Host>(
     } else {
         let whole = declared_size(bytes).filter(|size| *size <= RECORD_BYTES_MAX);
         match (whole, fetch.size, fetch.places.last().copied()) {
-            (Some(size), None, Some(place)) if size > bytes.len() => {
+            (Some(size), None, Some(place)) if size > bytes.len() && begins(bytes, place) => {
                 fetch.size = Some(size);
                 let token = cold::park_fetch(broker, fetch);
                 cx.read_log(place, vec![0; size], token);
@@ -135,6 +135,13 @@ pub(crate) fn on_read<H: Host>(
         }
     }
     go_on(broker, cx, fetch);
+}
+
+/// Whether a record that says it lies at `place` begins here. A client may ask for any place, also inside a body of its making.
+fn begins(bytes: &[u8], place: PhyOffset) -> bool {
+    let magic = bytes.get(4..8).and_then(|b| <[u8; 4]>::try_from(b).ok()).map(u32::from_be_bytes);
+    let own = bytes.get(28..36).and_then(|b| <[u8; 8]>::try_from(b).ok()).map(u64::from_be_bytes);
+    matches!(magic, Some(MAGIC_V1 | MAGIC_V2)) && own == Some(place.0)
 }
 
 fn go_on<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, mut fetch: Fetch) {

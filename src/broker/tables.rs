@@ -156,7 +156,8 @@ impl Writes {
 
 /// The version after a change.
 pub(crate) fn next_version(version: &mut DataVersion, now: WallMs) {
-    version.counter += 1;
+    // As Java's counter does; a file may hold any number.
+    version.counter = version.counter.wrapping_add(1);
     version.timestamp = now.0;
     version.state_version.get_or_insert(0);
 }
@@ -405,12 +406,15 @@ fn at(dir: &Path, file: TableFile, problem: &str) -> String {
 
 fn read<T: DeserializeOwned + Default>(path: &Path) -> Result<T, String> {
     let backup = backup(path);
-    match read_one(path) {
+    let problem = match read_one(path) {
         Ok(Some(table)) => return Ok(table),
-        Ok(None) => {}
-        Err(problem) => tracing::error!("{problem}; reading {} instead", backup.display()),
-    }
-    match read_one(&backup)? {
+        Ok(None) => format!("{}: missing or empty", path.display()),
+        Err(problem) => {
+            tracing::error!("{problem}; reading {} instead", backup.display());
+            problem
+        }
+    };
+    match read_one(&backup).map_err(|of_backup| format!("{problem}; {of_backup}"))? {
         Some(table) => {
             tracing::warn!("{}: missing or damaged, its .bak was read", path.display());
             set_damaged_aside(path)?;

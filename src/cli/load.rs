@@ -67,7 +67,7 @@ pub(crate) fn broker(
     }));
     let (mut table, mut notices) = values(&config::broker::TABLE, source, &presets)?;
     let (config, found) =
-        BrokerConfig::from_config(&mut table).map_err(|errors| refused(&errors))?;
+        BrokerConfig::from_config(&mut table).map_err(|errors| refused(&errors, &notices))?;
     notices.extend(found);
     Ok(Start { config, table, notices })
 }
@@ -85,7 +85,7 @@ pub(crate) fn namesrv(
     }));
     let (mut table, mut notices) = values(&config::namesrv::TABLE, source, &presets)?;
     let (config, found) =
-        NamesrvConfig::from_config(&mut table).map_err(|errors| refused(&errors))?;
+        NamesrvConfig::from_config(&mut table).map_err(|errors| refused(&errors, &notices))?;
     notices.extend(found);
     Ok(Start { config, table, notices })
 }
@@ -116,7 +116,7 @@ fn values(
     let mut apply = |table: &mut Config, wins: bool| -> Result<(), Failure> {
         for preset in presets.iter().filter(|preset| preset.wins == wins) {
             let set = table.set(preset.key, &preset.value, Origin::CommandLine);
-            notices.extend(set.map_err(|error| refused(&[error]))?);
+            notices.extend(set.map_err(|error| refused(&[error], &[]))?);
         }
         Ok(())
     };
@@ -135,7 +135,7 @@ fn read_file(table: &mut Config, path: &Path) -> Result<Vec<Notice>, Failure> {
     let bytes = read_bounded(path)
         .map_err(|error| Failure::start(format!("{name}: cannot be read: {error}")))?;
     let file = props::parse(&bytes).map_err(|error| Failure::start(format!("{name}: {error}")))?;
-    table.apply_file(&name, &file).map_err(|errors| refused(&errors))
+    table.apply_file(&name, &file).map_err(|file| refused(&file.errors, &file.notices))
 }
 
 /// At most one byte more than the parser takes, so that an endless file ends here.
@@ -146,8 +146,11 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn refused(errors: &[ConfigError]) -> Failure {
-    let mut text: String = errors.iter().map(|error| format!("{error}\n")).collect();
+/// The errors behind the warnings, which a process that does not start writes into no log.
+fn refused(errors: &[ConfigError], notices: &[Notice]) -> Failure {
+    let warnings = notices.iter().filter(|notice| notice.severity == Severity::Warning);
+    let mut text: String = warnings.map(|notice| format!("warning: {}\n", notice.text)).collect();
+    text.extend(errors.iter().map(|error| format!("{error}\n")));
     text.push_str("not started: the configuration cannot be used");
     let addresses = ["namesrvAddr", "brokerId", "brokerRole"];
     let exit = if errors.iter().any(|error| addresses.contains(&error.key.as_str())) {

@@ -196,7 +196,7 @@ fn a_file_that_needs_what_is_missing_is_refused() {
         "useTLS",
     ] {
         let file = props::parse(format!("{key}=true").as_bytes()).unwrap();
-        let errors = defaults(&broker::TABLE).apply_file("b.conf", &file).unwrap_err();
+        let errors = defaults(&broker::TABLE).apply_file("b.conf", &file).unwrap_err().errors;
         assert!(errors[0].to_string().contains("is not supported"), "{errors:?}");
     }
 }

@@ -98,14 +98,25 @@ impl<R: Send + 'static> Beside<R> {
             std::thread::Builder::new().name(format!("{shard}-jobs")).spawn(move || {
                 // The shard's eventfd comes before its first job.
                 let Ok(waker) = wakers.recv() else { return };
-                for job in waiting {
-                    if done.send(job()).is_err() {
-                        return;
-                    }
-                    sys::event_signal(waker.as_raw_fd());
-                }
+                let report = |result| done.send(result).is_ok();
+                work_off(waiting, report, || sys::event_signal(waker.as_raw_fd()));
             })?;
         Ok(Beside { jobs, results, waker, thread })
+    }
+}
+
+/// The thread beside a shard: runs each job, reports its result and then signals, so that a shard which the signal wakes
+/// finds the result. Ends with the jobs, or when nobody takes a report.
+pub(crate) fn work_off<R>(
+    jobs: impl IntoIterator<Item = Job<R>>,
+    report: impl Fn(R) -> bool,
+    signal: impl Fn(),
+) {
+    for job in jobs {
+        if !report(job()) {
+            return;
+        }
+        signal();
     }
 }
 

@@ -12,6 +12,7 @@ pub mod mesh;
 pub mod probe;
 pub mod receive;
 pub mod ring;
+mod sleep;
 pub mod sockets;
 pub mod sys;
 

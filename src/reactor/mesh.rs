@@ -1,25 +1,18 @@
 //! Mail between shards: one SPSC ring per ordered pair, one wake per sleeping peer and turn.
 //!
-//! A shard that is about to sleep says so in its flag and looks at its rings once more; a sender that finds the
-//! flag set clears it and wakes the peer's ring with MSG_RING. Both use sequentially consistent operations, so
-//! either the sender sees the flag or the sleeper sees the mail.
+//! A shard that is about to sleep hangs out its doorbell and looks at its rings once more; a sender that finds it there
+//! takes it and wakes the peer's ring with MSG_RING (`sleep.rs`).
 
 use crate::ring::Reactor;
+use crate::sleep::Doorbell;
 use base::ids::ShardId;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering, fence};
 
 /// Mail that fits one ring between two shards; more waits at the sender.
 const RING_MAILS: usize = 4096;
-
-#[repr(align(128))]
-struct Peer {
-    sleeping: AtomicBool,
-    ring_fd: AtomicI32,
-}
 
 struct Outbox<M> {
     ring: Producer<M>,
@@ -32,21 +25,22 @@ pub struct Mesh<M> {
     me: ShardId,
     outboxes: Vec<Option<Outbox<M>>>,
     inboxes: Vec<Option<Consumer<M>>>,
-    peers: Arc<[Peer]>,
+    bells: Arc<[Doorbell]>,
+    /// This shard's ring; negative before `publish`.
+    ring_fd: RawFd,
     next_inbox: usize,
 }
 
 /// Builds the mesh for `count` shards; part `i` goes to shard `i`.
 pub fn build<M>(count: usize) -> Vec<Mesh<M>> {
-    let peers: Arc<[Peer]> = (0..count)
-        .map(|_| Peer { sleeping: AtomicBool::new(false), ring_fd: AtomicI32::new(-1) })
-        .collect();
+    let bells: Arc<[Doorbell]> = (0..count).map(|_| Doorbell::new()).collect();
     let mut parts: Vec<Mesh<M>> = (0..count)
         .map(|i| Mesh {
             me: ShardId(u16::try_from(i).expect("fewer than 65536 shards")),
             outboxes: (0..count).map(|_| None).collect(),
             inboxes: (0..count).map(|_| None).collect(),
-            peers: Arc::clone(&peers),
+            bells: Arc::clone(&bells),
+            ring_fd: -1,
             next_inbox: 0,
         })
         .collect();
@@ -64,7 +58,7 @@ pub fn build<M>(count: usize) -> Vec<Mesh<M>> {
 impl<M> Mesh<M> {
     /// Number of shards.
     pub fn shard_count(&self) -> usize {
-        self.peers.len()
+        self.bells.len()
     }
 
     /// This shard.
@@ -72,9 +66,9 @@ impl<M> Mesh<M> {
         self.me
     }
 
-    /// Publishes this shard's ring so that peers can wake it. Before the first turn.
-    pub fn publish(&self, ring_fd: RawFd) {
-        self.peers[self.me.index()].ring_fd.store(ring_fd, Ordering::SeqCst);
+    /// Names the ring that this shard sleeps in, so that peers can wake it. Before the first turn.
+    pub fn publish(&mut self, ring_fd: RawFd) {
+        self.ring_fd = ring_fd;
     }
 
     /// Queues mail for another shard. It is seen at the peer's next turn, in order.
@@ -93,7 +87,7 @@ impl<M> Mesh<M> {
     /// End of turn: moves what waited, wakes each sleeping peer that has new mail. True if some mail still waits.
     pub fn flush(&mut self, reactor: &mut Reactor) -> bool {
         let mut waits = false;
-        for (outbox, peer) in self.outboxes.iter_mut().zip(self.peers.iter()) {
+        for (outbox, bell) in self.outboxes.iter_mut().zip(self.bells.iter()) {
             let Some(outbox) = outbox else { continue };
             if !outbox.dirty {
                 continue;
@@ -106,9 +100,8 @@ impl<M> Mesh<M> {
             }
             outbox.dirty = !outbox.waiting.is_empty();
             waits |= outbox.dirty;
-            fence(Ordering::SeqCst);
-            if peer.sleeping.swap(false, Ordering::SeqCst) {
-                reactor.wake_peer(peer.ring_fd.load(Ordering::SeqCst));
+            if let Some(ring_fd) = bell.ring() {
+                reactor.wake_peer(ring_fd);
             }
         }
         waits
@@ -132,22 +125,16 @@ impl<M> Mesh<M> {
 
     /// Announces sleep. False when mail is there: then the shard must not sleep.
     pub fn prepare_sleep(&mut self) -> bool {
-        if self.peers.len() == 1 {
+        if self.bells.len() == 1 {
             return true;
         }
-        let me = &self.peers[self.me.index()];
-        me.sleeping.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        if self.inboxes.iter().flatten().any(|inbox| !inbox.is_empty()) {
-            me.sleeping.store(false, Ordering::SeqCst);
-            return false;
-        }
-        true
+        let bell = &self.bells[self.me.index()];
+        bell.announce(self.ring_fd, || self.inboxes.iter().flatten().any(|inbox| !inbox.is_empty()))
     }
 
     /// Takes the announcement back after waking for another reason.
     pub fn awake(&self) {
-        self.peers[self.me.index()].sleeping.store(false, Ordering::SeqCst);
+        self.bells[self.me.index()].withdraw();
     }
 }
 
@@ -178,6 +165,7 @@ mod tests {
     #[test]
     fn a_shard_with_mail_does_not_sleep() {
         let mut parts = build::<u8>(2);
+        parts[1].publish(7);
         assert!(parts[1].prepare_sleep());
         parts[1].awake();
         parts[0].send(ShardId(1), 1);

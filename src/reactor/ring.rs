@@ -475,9 +475,6 @@ impl Reactor {
 
     /// Wakes a sleeping peer shard.
     pub(crate) fn wake_peer(&mut self, ring_fd: RawFd) {
-        if ring_fd < 0 {
-            return;
-        }
         let target = types::Fd(ring_fd);
         let entry = opcode::MsgRingData::new(target, 0, key(KIND_WAKE, 0), None).build();
         self.push(entry, key(KIND_IGNORED, 0));

@@ -7,6 +7,6 @@
 mod content;
 mod disk;
 mod life;
-mod machine;
+pub(crate) mod machine;
 mod random;
 mod tests;

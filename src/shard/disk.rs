@@ -1,9 +1,10 @@
-//! The disk as start-up, recovery and the background thread see it: every file operation of theirs goes through `Disk`.
+//! The disk as start-up, recovery and the background thread see it: what acknowledged messages depend on goes through `Disk`.
 //!
 //! `LocalDisk` is the file system of this machine. Tests put a simulated disk in its place, to see what a power cut
-//! leaves. Not here: the log's direct writes and syncs on the ring, which take the descriptors of `ring_file`, and
-//! the windows in shared memory.
+//! leaves. Not here: the log's direct writes and syncs on the ring, which take the descriptors of `ring_file`, the
+//! windows in shared memory, the mapped index, and looks at free space and ages.
 
+use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -191,6 +192,41 @@ pub fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()
     disk.sync_dir(dir)
 }
 
+/// Gives a file a place in another directory, durably; on another file system by a copy.
+pub fn move_file(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
+    match disk.rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            copy_file(disk, from, to)?;
+            disk.remove_file(from)?;
+        }
+        done => done?,
+    }
+    for path in [to, from] {
+        disk.sync_dir(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+    }
+    Ok(())
+}
+
+fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
+    let (from, copy) = (disk.open(from, Access::Read)?, disk.open(to, Access::Truncate)?);
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        let read = read_full_at(&*from, &mut buffer, at)?;
+        if read == 0 {
+            break;
+        }
+        // What is zeros all over stays a hole.
+        if buffer[..read].iter().any(|byte| *byte != 0) {
+            write_full_at(&*copy, &buffer[..read], at)?;
+        }
+        at += read as u64;
+    }
+    copy.set_bytes(at)?;
+    copy.sync_all()?;
+    disk.sync_dir(to.parent().ok_or(io::ErrorKind::InvalidInput)?)
+}
+
 /// The file system of this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LocalDisk;
@@ -274,8 +310,11 @@ impl Disk for LocalDisk {
         let mut options = OpenOptions::new();
         let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
         let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-        rustix::fs::fcntl_lock(&file, exclusive)
-            .map_err(|error| io::Error::new(io::ErrorKind::WouldBlock, error))?;
+        rustix::fs::fcntl_lock(&file, exclusive).map_err(|error| match error {
+            Errno::ACCESS | Errno::AGAIN => io::Error::new(io::ErrorKind::WouldBlock, error),
+            // For one, a file system that has no locks.
+            other => io::Error::from(other),
+        })?;
         file.write_all(b"lock")?;
         Ok(Some(file))
     }

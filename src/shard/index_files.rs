@@ -4,6 +4,8 @@
 //! order and only of records that are durable. A sync runs beside, on a thread of its own: segments must not wait for
 //! it. Java counterpart: IndexService.
 
+use crate::store_dir::StorePaths;
+use crate::store_dir::index_dir::index_log;
 use base::time::MonoNs;
 use open_file::OpenFile;
 use reactor::clock;
@@ -27,8 +29,9 @@ pub(crate) use load::Trust;
 const SYNC_INTERVAL_NS: u64 = 60_000_000_000;
 /// Pause between two warnings that a stream's index cannot be written.
 const WARNING_INTERVAL_NS: u64 = 60_000_000_000;
-/// Items that one query looks at per file: a key that millions of records have is followed no further back.
-const STEPS_MAX: u32 = 4_000_000;
+/// Items that one query looks at per file, some 0.1 s of the background thread when they are in memory: a key that more
+/// records have is followed no further back.
+const STEPS_MAX: u32 = 200_000;
 
 /// Where a stream's index lies.
 #[derive(Clone, Debug)]
@@ -80,6 +83,8 @@ pub struct StreamIndex {
     /// After a failed sync nothing more is known to be durable.
     sync_failed: bool,
     next_warning_at: MonoNs,
+    /// When it may be said again that records were left out.
+    next_behind_at: MonoNs,
 }
 
 impl StreamIndex {
@@ -127,15 +132,19 @@ impl StreamIndex {
     /// As `append`, but an error is a line in the log (once a minute) and false.
     fn try_append(&mut self, entries: &[IndexEntry]) -> bool {
         let Err(error) = self.append(entries) else { return true };
+        self.warn_unwritable(&error);
+        false
+    }
+
+    fn warn_unwritable(&mut self, error: &io::Error) {
         let now = clock::mono();
         if now >= self.next_warning_at {
             self.next_warning_at = MonoNs(now.0 + WARNING_INTERVAL_NS);
             tracing::warn!(
-                "{}: the index cannot be written ({error}); new messages are kept in memory and tried again every second",
+                "{}: the index cannot be written ({error}); it is tried again every second",
                 self.place.dir.display()
             );
         }
-        false
     }
 
     /// How many of the first entries are in the files: those of older records, and of the last record as many as it has.
@@ -420,6 +429,41 @@ impl ShardIndex {
     /// Adds entries to a stream's index; false when the disk does not take them now.
     pub(crate) fn append(&mut self, stream: StreamId, entries: &[IndexEntry]) -> bool {
         self.stream_mut(stream).is_none_or(|index| index.try_append(entries))
+    }
+
+    /// Adds the records of a part of the log, which were left out while the disk was slow; where the next part begins, `None`
+    /// when the disk does not take them now.
+    pub(crate) fn append_log(
+        &mut self,
+        paths: &StorePaths,
+        stream: StreamId,
+        from: u64,
+        to: u64,
+    ) -> Option<u64> {
+        let Some(index) = self.stream_mut(stream) else { return Some(to) };
+        let now = clock::mono();
+        if now >= index.next_behind_at {
+            index.next_behind_at = MonoNs(now.0 + WARNING_INTERVAL_NS);
+            tracing::warn!(
+                "stream {}: the index came so slowly that its entries filled their memory; the log is read from {from} on \
+                 to make them again, and until then queries by key miss newer messages",
+                stream.0
+            );
+        }
+        let (result, stopped_at, _) = index_log(paths, index, (from, to), |_| {});
+        if let Err(error) = result {
+            index.warn_unwritable(&error);
+            return None;
+        }
+        if stopped_at > from {
+            return Some(stopped_at);
+        }
+        let next = (from - from % paths.segment_bytes + paths.segment_bytes).min(to);
+        tracing::warn!(
+            "stream {}: no record begins at {from}; indexing goes on at {next}",
+            stream.0
+        );
+        Some(next)
     }
 
     /// Looks a key up in all streams.

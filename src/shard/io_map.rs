@@ -27,11 +27,19 @@ pub(crate) enum JobDone<D> {
     Segment { stream: StreamId, base: u64, result: io::Result<(File, File)> },
     Trimmed { files: Box<DerivedFiles>, trimmed: Vec<Trimmed> },
     Look(io::Result<DiskLook>),
-    Deleted { stream: StreamId, base: u64, why: Why, result: io::Result<Box<dyn DiskFile>> },
+    Deleted { stream: StreamId, base: u64, why: Why, result: io::Result<Option<Box<dyn DiskFile>>> },
     Done,
     Derived { files: Box<DerivedFiles>, result: io::Result<()> },
     IndexQuery { files: Box<DerivedFiles>, token: u64, hits: Vec<u8> },
     QueueRead { token: u64, result: io::Result<Vec<u8>> },
+}
+
+/// What a job did to the index.
+pub(crate) struct IndexDone {
+    /// It has not taken its entries.
+    pub(crate) failed: bool,
+    /// A part of the log was indexed up to there.
+    pub(crate) read_to: Option<(StreamId, u64)>,
 }
 
 /// Files that follow from the log. They travel with the job that uses them.
@@ -40,6 +48,8 @@ pub(crate) struct DerivedFiles {
     pub(crate) index: ShardIndex,
     /// The last job's entries were not taken by the index.
     index_failed: bool,
+    /// A part of the log was indexed up to there.
+    indexed_to: Option<(StreamId, u64)>,
 }
 
 impl DerivedFiles {
@@ -50,7 +60,7 @@ impl DerivedFiles {
             Some(bytes) => queues.with_extended(bytes),
             None => queues,
         };
-        DerivedFiles { queues, index, index_failed: false }
+        DerivedFiles { queues, index, index_failed: false, indexed_to: None }
     }
 }
 
@@ -147,7 +157,7 @@ impl IoMap {
         reactor: &mut Reactor,
         background: &Background<JobDone<D>>,
         (stream, base): (StreamId, u64),
-        file: Box<dyn DiskFile>,
+        file: Option<Box<dyn DiskFile>>,
     ) {
         let gone = |s: &OpenSegment| s.stream == stream && s.base == base;
         for segment in self.segments.iter().filter(|s| gone(s)) {
@@ -157,6 +167,7 @@ impl IoMap {
             }
         }
         self.segments.retain(|s| !gone(s));
+        let Some(file) = file else { return };
         background.submit(Box::new(move || {
             retention::shrink(&*file);
             JobDone::Done
@@ -182,9 +193,9 @@ impl IoMap {
         let mut files = self.derived.take().expect("checked above");
         self.is_query_next = true;
         let paths = Arc::clone(&self.paths);
-        if let QueueStep::Trim(trims) = step {
+        if let QueueStep::Trim { queues, starts } = step {
             background.submit(Box::new(move || {
-                let trimmed = retention::trim(&mut files, &trims);
+                let trimmed = retention::trim(&mut files, &queues, &starts);
                 JobDone::Trimmed { files, trimmed }
             }));
             return;
@@ -195,11 +206,12 @@ impl IoMap {
         }));
     }
 
-    /// The background gave the derived files back. True: the index has not taken its entries.
-    pub(crate) fn derived_done(&mut self, mut files: Box<DerivedFiles>) -> bool {
+    /// The background gave the derived files back.
+    pub(crate) fn derived_done(&mut self, mut files: Box<DerivedFiles>) -> IndexDone {
         let failed = std::mem::take(&mut files.index_failed);
+        let read_to = files.indexed_to.take();
         self.derived = Some(files);
-        failed
+        IndexDone { failed, read_to }
     }
 
     fn carry_out<D: Send + 'static>(
@@ -344,11 +356,17 @@ pub(crate) fn run_step(
     paths: &StorePaths,
     step: QueueStep,
 ) -> io::Result<()> {
-    let DerivedFiles { queues, index, index_failed } = files;
+    let DerivedFiles { queues, index, index_failed, indexed_to } = files;
     match step {
         QueueStep::Write(writes) => writes.iter().try_for_each(|write| queues.write(write)),
         QueueStep::Index(stream, entries) => {
             *index_failed = !index.append(stream, &entries);
+            Ok(())
+        }
+        QueueStep::IndexLog { stream, from, to } => {
+            let read_to = index.append_log(paths, stream, from, to);
+            *index_failed = read_to.is_none();
+            *indexed_to = read_to.map(|position| (stream, position));
             Ok(())
         }
         QueueStep::Checkpoint(checkpoints) => {
@@ -362,7 +380,7 @@ pub(crate) fn run_step(
                 write_checkpoint(paths, stream, &checkpoint)
             })
         }
-        QueueStep::Trim(_) => unreachable!("answered with what was found"),
+        QueueStep::Trim { .. } => unreachable!("answered with what was found"),
     }
 }
 

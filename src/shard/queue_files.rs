@@ -107,12 +107,14 @@ impl QueueFiles {
     /// A queue begins: what its directory holds is of a deleted topic of that name, whose files could not be removed then.
     /// Where they cannot be removed now either, nothing may be written: a start would take them for this queue's.
     fn begin(&mut self, dir: &Path) -> io::Result<()> {
+        match self.disk.remove_dir_all(dir) {
+            // As nearly always: then there is nothing to forget, and looking through all open files for it takes long.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            removed => removed?,
+        }
         self.open.retain(|path, _| !path.starts_with(dir));
         self.unsynced.retain(|path| !path.starts_with(dir));
-        match self.disk.remove_dir_all(dir) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            Ok(()) | Err(_) => Ok(()),
-        }
+        Ok(())
     }
 
     /// Makes everything written so far durable.
@@ -229,11 +231,7 @@ pub fn read_entries(
     let at = u64::try_from(first).map_err(|_| io::ErrorKind::InvalidInput)? * ENTRY_BYTES as u64;
     let base = at - at % paths.queue_file_bytes;
     let path = queue_dir(&paths.consume_queue, topic, queue)?.join(segment::name(base));
-    let file = match paths.disk.open(&path, Access::Read) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(e),
-    };
+    let file = paths.disk.open(&path, Access::Read)?;
     let room = usize::try_from(base + paths.queue_file_bytes - at).unwrap_or(usize::MAX);
     let mut bytes = vec![0; room.min(count * ENTRY_BYTES)];
     let filled = read_full_at(&*file, &mut bytes, at - base)?;
@@ -302,7 +300,8 @@ pub(crate) fn check_files(
 }
 
 /// Among the offsets `[held.0, held.1)` of a queue's files the first whose record lies at or behind `start`, and where;
-/// `held.1` when there is none. Fillers, entries in missing files and entries of other streams lie before.
+/// `held.1` when there is none. Entries of other streams lie before. Fillers and entries in missing files, which stand for
+/// messages that are lost, say nothing about those around them.
 pub(crate) fn first_at(
     disk: &dyn Disk,
     dir: &Path,
@@ -310,34 +309,67 @@ pub(crate) fn first_at(
     held: (i64, i64),
     start: PhyOffset,
 ) -> io::Result<(i64, Option<PhyOffset>)> {
+    let mut reader = EntryReader { disk, dir, file_bytes, open: None };
     let (mut low, mut high) = held;
-    let mut found = None;
-    let mut open: Option<(u64, Option<Box<dyn DiskFile>>)> = None;
+    let mut found = (held.1, None);
     while low < high {
         let middle = low + (high - low) / 2;
-        let at =
-            u64::try_from(middle).map_err(|_| io::ErrorKind::InvalidInput)? * ENTRY_BYTES as u64;
-        let base = at - at % file_bytes;
-        if open.as_ref().is_none_or(|(held, _)| *held != base) {
-            open = Some((base, open_existing(disk, &dir.join(segment::name(base)))?));
-        }
-        let mut bytes = [0; ENTRY_BYTES];
-        let entry = match open.as_ref().and_then(|(_, file)| file.as_ref()) {
-            Some(file) if read_full_at(&**file, &mut bytes, at - base)? == ENTRY_BYTES => {
-                CqEntry::decode(&bytes)
-            }
-            Some(_) | None => None,
-        };
-        let phy = entry.filter(|entry| !entry.is_filler()).map(|entry| entry.phy);
-        match phy.filter(|phy| phy.stream() == start.stream() && *phy >= start) {
-            Some(phy) => {
-                found = Some(phy);
+        match reader.next_entry(middle, high)? {
+            None => high = middle,
+            Some((at, phy)) if phy.stream() == start.stream() && phy >= start => {
+                found = (at, Some(phy));
                 high = middle;
             }
-            None => low = middle + 1,
+            Some((at, _)) => low = at + 1,
         }
     }
-    Ok((low, found))
+    Ok(found)
+}
+
+/// Reads entries of a queue, one file open at a time.
+struct EntryReader<'d> {
+    disk: &'d dyn Disk,
+    dir: &'d Path,
+    file_bytes: u64,
+    open: Option<(u64, Option<Box<dyn DiskFile>>)>,
+}
+
+impl EntryReader<'_> {
+    /// The first entry in `[from, end)` that names a record: its offset, and the record's place.
+    fn next_entry(&mut self, from: i64, end: i64) -> io::Result<Option<(i64, PhyOffset)>> {
+        let bytes_of = |offset: i64| {
+            let offset = u64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+            io::Result::Ok(offset * ENTRY_BYTES as u64)
+        };
+        let (mut at, end) = (bytes_of(from)?, bytes_of(end)?);
+        // Mostly the first one is it.
+        let mut chunk = vec![0; ENTRY_BYTES];
+        while at < end {
+            let base = at - at % self.file_bytes;
+            if self.open.as_ref().is_none_or(|(held, _)| *held != base) {
+                let file = open_existing(self.disk, &self.dir.join(segment::name(base)))?;
+                self.open = Some((base, file));
+            }
+            let stop = end.min(base + self.file_bytes);
+            let Some((_, Some(file))) = &self.open else {
+                at = stop;
+                continue;
+            };
+            let len = chunk.len().min(usize::try_from(stop - at).unwrap_or(usize::MAX));
+            let read = read_full_at(&**file, &mut chunk[..len], at - base)?;
+            let names = |bytes: &[u8]| CqEntry::decode(bytes).filter(|entry| !entry.is_filler());
+            let mut entries = chunk[..read].chunks_exact(ENTRY_BYTES).map(names);
+            if let Some(number) = entries.position(|entry| entry.is_some()) {
+                let here = &chunk[number * ENTRY_BYTES..];
+                let offset = i64::try_from(at / ENTRY_BYTES as u64).expect("came from one");
+                let number_of = i64::try_from(number).expect("an entry of the chunk");
+                return Ok(names(here).map(|entry| (offset + number_of, entry.phy)));
+            }
+            at = if read < len { stop } else { at + len as u64 };
+            chunk.resize(1000 * ENTRY_BYTES, 0);
+        }
+        Ok(None)
+    }
 }
 
 fn open_existing(disk: &dyn Disk, path: &Path) -> io::Result<Option<Box<dyn DiskFile>>> {
@@ -543,8 +575,7 @@ mod tests {
         let paths = StorePaths::for_test(dir.path(), dir.path(), FILE_BYTES);
         let bytes = read_entries(&paths, b"T", QueueId(3), 8, 100).unwrap();
         assert_eq!(bytes, entries(25)[160..200], "to the end of that file");
-        let none = read_entries(&paths, b"T", QueueId(3), 30, 9).unwrap();
-        assert!(none.is_empty());
+        assert!(read_entries(&paths, b"T", QueueId(3), 30, 9).is_err(), "no such file");
     }
 
     #[test]
@@ -611,6 +642,28 @@ mod tests {
             extent(&LocalDisk, &dir.path().join("T/3"), FILE_BYTES, u64::MAX, &yes).unwrap(),
             (20, 25)
         );
+    }
+
+    #[test]
+    fn lost_messages_in_the_middle_do_not_move_the_start_behind_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = QueueFiles::new(Arc::new(LocalDisk), dir.path().to_path_buf(), FILE_BYTES);
+        files.write(&write(0, 25)).unwrap();
+        let lost = CqEntry::FILLER.encode().repeat(9);
+        files.write(&QueueWrite { bytes: lost, ..write(7, 9) }).unwrap();
+        let queue = dir.path().join("T/3");
+        let first = |start| {
+            let (at, phy) =
+                first_at(&LocalDisk, &queue, FILE_BYTES, (0, 25), PhyOffset(start)).unwrap();
+            (at, phy.map(|phy| phy.0))
+        };
+        assert_eq!(first(0), (0, Some(0)));
+        assert_eq!(first(550), (6, Some(600)));
+        assert_eq!(first(601), (16, Some(1600)), "where the first one is that is left");
+        assert_eq!(first(2401), (25, None));
+        fs::remove_file(queue.join(segment::name(200))).unwrap();
+        assert_eq!(first(550), (6, Some(600)), "nor does a missing file");
+        assert_eq!(first(601), (20, Some(2000)));
     }
 
     #[test]

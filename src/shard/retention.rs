@@ -12,7 +12,7 @@ use std::time::Duration;
 use store::layout::segment;
 use store::op::{QueueTrim, Trimmed};
 use store::retention::DiskLook;
-use wire::ids::StreamId;
+use wire::ids::{PhyOffset, StreamId};
 
 /// A deleted file gives its blocks back in steps of this size, so that no commit of the file system's journal has to free a
 /// gigabyte at once while sends wait for theirs.
@@ -25,8 +25,12 @@ pub(crate) fn look(paths: &StorePaths, oldest: &[(StreamId, u64)]) -> io::Result
     let mut found: Option<(StreamId, u64, WallMs)> = None;
     for (stream, base) in oldest {
         let path = paths.log_dir(*stream).join(segment::name(*base));
-        let meta = fs::metadata(path)?;
-        let written = WallMs(meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000);
+        let written = match fs::metadata(path) {
+            Ok(meta) => WallMs(meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000),
+            // Somebody else deleted it, or we did and could not finish: the oldest of all.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => WallMs(0),
+            Err(e) => return Err(e),
+        };
         if found.is_none_or(|(_, _, other)| written < other) {
             found = Some((*stream, *base, written));
         }
@@ -44,20 +48,27 @@ fn used_percent(path: &Path) -> io::Result<u8> {
     let stat = rustix::fs::statvfs(path)?;
     let used = stat.f_blocks.saturating_sub(stat.f_bfree);
     let all = used + stat.f_bavail;
-    let percent = if all == 0 { 100 } else { (used * 100).div_ceil(all) };
+    // Some file systems do not say how large they are: then nothing is deleted or refused for want of room.
+    let percent = if all == 0 { 0 } else { (used * 100).div_ceil(all) };
     Ok(u8::try_from(percent).unwrap_or(100))
 }
 
-/// Takes the name of a segment away; what is returned keeps its blocks until `shrink`.
+/// Takes the name of a segment away; what is returned keeps its blocks until `shrink`. `None`: it had no name any more.
 pub(crate) fn delete_segment(
     paths: &StorePaths,
     stream: StreamId,
     base: u64,
-) -> io::Result<Box<dyn DiskFile>> {
+) -> io::Result<Option<Box<dyn DiskFile>>> {
     let dir = paths.log_dir(stream);
     let path = dir.join(segment::name(base));
-    let file = paths.disk.open(&path, Access::Write)?;
-    paths.disk.remove_file(&path)?;
+    let file = match paths.disk.open(&path, Access::Write) {
+        Ok(file) => {
+            paths.disk.remove_file(&path)?;
+            Some(file)
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(e),
+    };
     // A later segment must not vanish before this one, or a power cut leaves a gap.
     paths.disk.sync_dir(&dir)?;
     Ok(file)
@@ -75,9 +86,13 @@ pub(crate) fn shrink(file: &dyn DiskFile) {
     }
 }
 
-/// Trims queues, and the index behind them; a queue that cannot be read keeps its beginning.
-pub(crate) fn trim(files: &mut DerivedFiles, trims: &[QueueTrim]) -> Vec<Trimmed> {
-    files.index.follow_log(trims.iter().map(|trim| trim.start));
+/// Trims queues, and the index, to where the streams start; a queue that cannot be read keeps its beginning.
+pub(crate) fn trim(
+    files: &mut DerivedFiles,
+    trims: &[QueueTrim],
+    starts: &[PhyOffset],
+) -> Vec<Trimmed> {
+    files.index.follow_log(starts.iter().copied());
     let trim = |trim: &QueueTrim| match files.queues.trim(trim) {
         Ok(trimmed) => Some(trimmed),
         // Its topic was deleted meanwhile.

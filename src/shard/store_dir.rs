@@ -24,9 +24,11 @@ use wire::ids::StreamId;
 pub mod deleted;
 mod device;
 mod foreign;
-mod index_dir;
+pub(crate) mod index_dir;
 mod progress;
+mod rebuilt;
 mod stream_dir;
+mod window;
 
 /// File in the log directory of a store with more than one stream.
 pub(crate) const SEVERAL_STREAMS: &str = "ringmq-store-with-several-streams";
@@ -249,13 +251,28 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
     deleted::rewrite(&paths, left).map_err(StoreError::io(&paths.root, "noting deleted topics"))?;
     if last != LastStop::Orderly {
         // What a dead process did is in the page cache only, names too, and recovery has built on it.
-        disk.sync_file_system(&paths.root).map_err(StoreError::io(&paths.root, "syncing"))?;
+        sync_places(&paths, identity.streams)?;
         mark_running(&*disk, &paths.abort(), config)
             .map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
     }
     let settings = StoreConfig { retention: config.retention, ..StoreConfig::default() };
     let shards = parts.into_iter().map(|part| shard_store(part, &paths, settings)).collect();
     Ok(OpenStore { shards, identity, paths, _lock: lock })
+}
+
+/// Makes all of the store durable. Its directories may be on devices of their own; where they are not, all but the first
+/// have nothing left to do.
+fn sync_places(paths: &StorePaths, streams: u16) -> Result<(), StoreError> {
+    let logs = (0..streams).map(|stream| paths.log_dir(StreamId(stream)));
+    for dir in [paths.root.clone(), paths.consume_queue.clone()].into_iter().chain(logs) {
+        match paths.disk.sync_file_system(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::io(&dir, "syncing")(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 fn shard_store(
@@ -373,6 +390,7 @@ fn load_identity(disk: &dyn Disk, config: &StoreDirConfig) -> Result<Identity, S
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(StoreError::io(&path, "reading")(e)),
     }
+    refuse_streams_without_identity(disk, config, &path)?;
     let bases = stream_dir::segment_bases(disk, &config.commit_log)?;
     let segment_bytes = match bases.first() {
         None => config.segment_bytes,
@@ -393,6 +411,35 @@ fn load_identity(disk: &dyn Disk, config: &StoreDirConfig) -> Result<Identity, S
     disk::replace_file(disk, &path, identity.encode().as_bytes())
         .map_err(StoreError::io(&path, "writing the identity"))?;
     Ok(identity)
+}
+
+/// A store without identity has one stream; one that had several would lose all but the first, and give offsets twice.
+fn refuse_streams_without_identity(
+    disk: &dyn Disk,
+    config: &StoreDirConfig,
+    identity: &Path,
+) -> Result<(), StoreError> {
+    let names = stream_dir::list(disk, &config.commit_log)?;
+    let streams = config.root.join("streams");
+    if !names.iter().any(|name| name == SEVERAL_STREAMS) && !has_segments(disk, &streams)? {
+        return Ok(());
+    }
+    let text = format!(
+        "it is missing, and this store has several streams ({}); put the file back from a copy of the store",
+        streams.display()
+    );
+    Err(StoreError::new(identity, text))
+}
+
+/// Whether a stream beside the first one has a segment.
+fn has_segments(disk: &dyn Disk, streams: &Path) -> Result<bool, StoreError> {
+    for name in stream_dir::list(disk, streams)? {
+        let is_stream = name.parse::<u16>().is_ok();
+        if is_stream && !stream_dir::segment_bases(disk, &streams.join(name))?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn random_id() -> Result<u128, StoreError> {
@@ -426,14 +473,15 @@ pub(crate) fn create_segment(
     disk::make_durable_dirs(disk, dir)?;
     let path = dir.join(segment::name(base));
     let file = disk.open(&path, Access::CreateNew)?;
-    if let Err(error) = file.allocate(bytes) {
+    let made = file.allocate(bytes).and_then(|()| file.sync_all()).and_then(|()| {
+        disk.sync_dir(dir)?;
+        open_segment(disk, &path)
+    });
+    if made.is_err() {
+        // Nothing is in it: the next try makes it again.
         disk.remove_file(&path)?;
-        return Err(error);
     }
-    file.sync_all()?;
-    disk.sync_dir(dir)?;
-    drop(file);
-    open_segment(disk, &path)
+    made
 }
 
 /// Opens a segment file for direct writes and buffered reads.
@@ -481,23 +529,22 @@ mod tests {
     }
 
     fn record(position: u64) -> Vec<u8> {
-        let host = "127.0.0.1:10911".parse().unwrap();
-        let message = wire::message::NewMessage {
-            queue_id: wire::ids::QueueId(0),
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 1,
-            born_host: host,
-            store_host: host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: &[7; 6000],
-            topic: b"T",
-            properties: b"a\x01b\x02",
-        };
+        message(position, 0)
+    }
+
+    fn new_message(properties: &[u8]) -> wire::message::NewMessage<'_> {
+        crate::crash::machine::message(b"T", wire::ids::QueueId(0), &[7; 6000], properties)
+    }
+
+    fn message(position: u64, offset: i64) -> Vec<u8> {
+        record_with(position, offset, b"a\x01b\x02")
+    }
+
+    fn record_with(position: u64, offset: i64, properties: &[u8]) -> Vec<u8> {
+        let message = new_message(properties);
         let mut bytes = vec![0; message.encoded_len()];
         let place = wire::message::Place {
-            queue_offset: wire::ids::QueueOffset(0),
+            queue_offset: wire::ids::QueueOffset(offset),
             phy_offset: wire::ids::PhyOffset::new(StreamId(0), position),
             store_timestamp: base::time::WallMs(9),
         };
@@ -525,6 +572,199 @@ mod tests {
         let window = fs::OpenOptions::new().write(true).open(window).unwrap();
         window.write_all_at(&zeros, 4096).unwrap();
         assert_eq!(end(open(&config(dir.path())).unwrap()), bytes.len() as u64);
+    }
+
+    /// Messages of one queue with these offsets, one after the other; the bounds and length of the queue that is found.
+    fn queue_of(offsets: &[i64]) -> (i64, i64, usize) {
+        let dir = tempfile::tempdir().unwrap();
+        let size = SEGMENT * 4;
+        let config = StoreDirConfig { segment_bytes: size, ..config(dir.path()) };
+        drop(open(&config).unwrap());
+        let log = dir.path().join("commitlog").join(segment::name(0));
+        let log = fs::OpenOptions::new().write(true).open(log).unwrap();
+        let mut at = 0;
+        for offset in offsets {
+            let bytes = message(at, *offset);
+            log.write_all_at(&bytes, at).unwrap();
+            at += bytes.len() as u64;
+        }
+        let open = open(&config).unwrap();
+        let store = &open.shards[0].store;
+        let queue = store.queues().find(b"T", wire::ids::QueueId(0)).unwrap();
+        let queue = store.queue(queue);
+        let entries = queue.visible_from(queue.min()).filter(|entry| !entry.is_filler());
+        (queue.min(), queue.next(), entries.count())
+    }
+
+    #[test]
+    fn an_offset_that_no_other_record_confirms_does_not_change_its_queue() {
+        assert_eq!(queue_of(&[0, 1, 2, 3]), (0, 4, 4));
+        assert_eq!(queue_of(&[0, 1, 1 << 40 | 2, 3]), (0, 4, 3), "a bit was added");
+        assert_eq!(queue_of(&[4, 5, 2, 7]), (4, 8, 3), "a bit was taken");
+        assert_eq!(queue_of(&[0, 1, 2, 0, 1]), (0, 2, 2), "the topic was made again");
+        assert_eq!(
+            queue_of(&[5, 6, 2, 3, 4]),
+            (2, 5, 3),
+            "the same, and its first messages are lost"
+        );
+        assert_eq!(queue_of(&[0, 9000, 9001]), (0, 9002, 3), "many were lost");
+        assert_eq!(queue_of(&[0, 1, 9000]), (0, 9001, 3), "and one is left behind them");
+    }
+
+    #[test]
+    fn what_another_broker_wrote_is_not_overwritten_from_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(&config(dir.path())).unwrap());
+        let log = dir.path().join("commitlog").join(segment::name(0));
+        let log = fs::OpenOptions::new().read(true).write(true).open(log).unwrap();
+        let first = record(0);
+        log.write_all_at(&first, 0).unwrap();
+        let mut opened = open(&config(dir.path())).unwrap();
+        // Our process has two messages in its window; the disk has neither when it dies.
+        let end = first.len() as u64;
+        let store = &mut opened.shards[0].store;
+        let queue = store.find_or_create(b"T", wire::ids::QueueId(0), StreamId(0));
+        let now = base::time::Now { wall: base::time::WallMs(5), mono: base::time::MonoNs(9) };
+        for _ in 0..2 {
+            let mut batch =
+                store.begin(queue, new_message(b"a\x01b\x02").encoded_len(), now).unwrap();
+            batch.push(&new_message(b"a\x01b\x02"), 0);
+            batch.finish();
+        }
+        assert_eq!(store.stream(StreamId(0)).appended(), 3 * end);
+        store.plan(now, &mut Vec::new());
+        drop(opened);
+        // Java goes on where the disk ends.
+        let theirs = message(end, 1);
+        log.write_all_at(&theirs, end).unwrap();
+        let opened = open(&config(dir.path())).unwrap();
+        let stream = opened.shards[0].store.stream(StreamId(0));
+        assert_eq!(stream.appended(), end + theirs.len() as u64);
+        let mut on_disk = vec![0; theirs.len()];
+        log.read_exact_at(&mut on_disk, end).unwrap();
+        assert_eq!(on_disk, theirs);
+        let kept = fs::read_dir(dir.path().join("cut")).unwrap().map(|e| e.unwrap().file_name());
+        let kept: Vec<String> = kept.map(|name| name.into_string().unwrap()).collect();
+        assert_eq!(kept, [format!("stream-0-{}-window", segment::name(end))]);
+    }
+
+    #[test]
+    fn a_store_of_several_streams_without_identity_is_not_opened_as_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let several = StoreDirConfig { streams: 2, ..config(dir.path()) };
+        drop(open(&several).unwrap());
+        let path = dir.path().join(identity::FILE_NAME);
+        let text = fs::read(&path).unwrap();
+        let marker = several.commit_log.join(SEVERAL_STREAMS);
+        let segments = dir.path().join("streams/1");
+        fs::create_dir_all(&segments).unwrap();
+        fs::write(segments.join(segment::name(0)), vec![0; 65536]).unwrap();
+        fs::remove_file(&path).unwrap();
+        for lost in [None, Some(&marker)] {
+            lost.into_iter().for_each(|file| fs::remove_file(file).unwrap());
+            let error = open(&several).err().expect("messages would be lost").to_string();
+            assert!(error.contains("ringmq.store") && error.contains("streams"), "{error}");
+            assert!(!path.exists());
+        }
+        fs::write(&path, text).unwrap();
+        assert_eq!(open(&several).unwrap().identity.streams, 2);
+    }
+
+    #[test]
+    fn zeros_in_the_properties_of_a_message_end_no_log_that_java_left() {
+        let with = |marker: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let zeros = record_with(0, 0, &[0; 2000]);
+            let next = record(zeros.len() as u64);
+            let mut bytes = [zeros, next].concat();
+            let end = bytes.len() as u64;
+            bytes.resize(usize::try_from(SEGMENT).unwrap(), 0);
+            let log = dir.path().join("commitlog");
+            fs::create_dir_all(&log).unwrap();
+            fs::write(log.join(segment::name(0)), bytes).unwrap();
+            fs::write(dir.path().join("checkpoint"), [0; 4096]).unwrap();
+            fs::write(dir.path().join("abort"), marker).unwrap();
+            let opened = open(&config(dir.path())).unwrap();
+            (opened.shards[0].store.stream(StreamId(0)).appended(), end)
+        };
+        let (appended, end) = with("4711");
+        assert_eq!(appended, end, "Java has no proof but the CRC of the body");
+        let (appended, _) = with("4711\nunsynced=4096\n");
+        assert_eq!(appended, 0, "we refuse such a message, so this is a torn one");
+    }
+
+    /// A store whose process died with one message in its window that the disk has not seen. Where that message ends.
+    fn dies_with_a_message(config: &StoreDirConfig) -> u64 {
+        let mut opened = open(config).unwrap();
+        let store = &mut opened.shards[0].store;
+        let now = base::time::Now { mono: base::time::MonoNs(1), wall: base::time::WallMs(1) };
+        let id = wire::ids::QueueId(0);
+        let queue = store.find_or_create(b"T", id, StreamId(0));
+        let message = crate::crash::machine::message(b"T", id, &[9; 500], b"a\x01b\x02");
+        let mut batch = store.begin(queue, message.encoded_len(), now).unwrap();
+        batch.push(&message, 0);
+        batch.finish();
+        store.plan(now, &mut Vec::new());
+        store.stream(StreamId(0)).appended()
+    }
+
+    #[test]
+    fn a_window_from_before_another_broker_had_the_store_is_not_written_over_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let end = |open: OpenStore| open.shards[0].store.stream(StreamId(0)).appended();
+        let appended = dies_with_a_message(&config);
+        assert!(appended > 500);
+        assert_eq!(
+            end(open(&config).unwrap()),
+            appended,
+            "nobody else was there: it is written back"
+        );
+
+        let dir = tempfile::tempdir().unwrap();
+        let config = self::config(dir.path());
+        dies_with_a_message(&config);
+        // Java finds an empty log, writes a message of its own, and is killed. Its checkpoint has nothing of ours.
+        let log = config.commit_log.join(segment::name(0));
+        let bytes = record(0);
+        let file = fs::OpenOptions::new().write(true).open(&log).unwrap();
+        file.write_all_at(&bytes, 0).unwrap();
+        fs::write(dir.path().join("checkpoint"), [1; 4096]).unwrap();
+        assert_eq!(end(open(&config).unwrap()), bytes.len() as u64);
+        assert_eq!(fs::read(&log).unwrap()[..bytes.len()], bytes);
+    }
+
+    #[test]
+    fn a_segment_of_another_name_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(&config(dir.path())).unwrap());
+        let log = dir.path().join("commitlog");
+        let mut bytes = record(0);
+        bytes.resize(usize::try_from(SEGMENT).unwrap(), 0);
+        fs::write(log.join(segment::name(0)), bytes).unwrap();
+        let wrong = log.join(segment::name(4096));
+        fs::rename(log.join(segment::name(0)), &wrong).unwrap();
+        let error =
+            open(&config(dir.path())).err().expect("it is no place of a segment").to_string();
+        assert!(error.contains(wrong.to_str().unwrap()), "{error}");
+        assert!(error.contains("no segment of 65536 bytes begins there"), "{error}");
+    }
+
+    #[test]
+    fn what_is_cut_from_a_log_on_another_device_is_kept() {
+        let (dir, other) =
+            (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+        let commit_log = other.path().join("log");
+        let config = StoreDirConfig { commit_log: commit_log.clone(), ..config(dir.path()) };
+        drop(open(&config).unwrap());
+        let mut bytes = record(SEGMENT);
+        bytes.resize(usize::try_from(SEGMENT).unwrap(), 0);
+        let later = commit_log.join(segment::name(SEGMENT));
+        fs::write(&later, &bytes).unwrap();
+        drop(open(&config).unwrap());
+        let kept = dir.path().join("cut").join(format!("stream-0-{}", segment::name(SEGMENT)));
+        assert_eq!(fs::read(kept).unwrap(), bytes);
+        assert!(!later.exists());
     }
 
     #[test]

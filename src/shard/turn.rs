@@ -127,7 +127,7 @@ impl<A: App> Shard<A> {
     pub(crate) fn new(
         seed: ShardSeed,
         app: A,
-        mesh: Mesh<ShardMail<A::Mail>>,
+        mut mesh: Mesh<ShardMail<A::Mail>>,
         stop: Arc<StopFlag>,
         background: Background<JobDone<A::Done>>,
     ) -> Result<Shard<A>, StartError> {
@@ -385,8 +385,14 @@ impl<A: App> Shard<A> {
                 JobDone::Derived { files, result } => {
                     let io = self.io.as_mut().expect("queue files belong to a store");
                     let store = self.store.as_mut().expect("as above");
-                    if io.derived_done(files) {
+                    let index = io.derived_done(files);
+                    if index.failed {
                         store.on_index_failed();
+                    }
+                    if let Some((stream, position)) = index.read_to
+                        && store.on_index_read(stream, position)
+                    {
+                        tracing::info!("stream {}: the index has caught up", stream.0);
                     }
                     let error = result.err().map(|e| e.raw_os_error().unwrap_or(libc::EIO));
                     self.note_room(error);

@@ -3,7 +3,9 @@
 mod upkeep;
 
 use crate::consume_queue::ConsumeQueue;
-use crate::index::{IndexEntry, IndexHits, IndexKeys, IndexQuery, WaitingIndex, is_indexed};
+use crate::index::{
+    IndexEntry, IndexHits, IndexKeys, IndexQuery, IndexStep, WaitingIndex, is_indexed,
+};
 use crate::layout::checkpoint::Checkpoint;
 use crate::layout::consume_queue::CqEntry;
 use crate::op::{OpTag, QueueTrim, QueueWrite, StoreOp};
@@ -19,10 +21,8 @@ pub use upkeep::UpkeepStep;
 use wire::ids::{PhyOffset, QueueOffset, StreamId};
 use wire::message::{NewMessage, Place};
 
-/// `ENOSPC`: the disk is full, which passes.
-const NO_SPACE: i32 = 28;
-/// `EDQUOT`: the same for a quota.
-const NO_QUOTA: i32 = 122;
+/// Errors that pass: `ENOSPC`, `EDQUOT`, and `ENFILE` and `EMFILE`, as clients come and go.
+const NO_ROOM: [i32; 4] = [28, 122, 23, 24];
 /// Pause after a file could not be written for want of room.
 const ROOM_RETRY_NS: u64 = 1_000_000_000;
 
@@ -113,7 +113,10 @@ struct StreamState {
     /// A record's end at or below the flushed frontier, which itself may lie inside a record.
     durable_end: u64,
     index: WaitingIndex,
+    /// The newest one that is on the disk.
     checkpoint: Checkpoint,
+    /// One that is on its way there.
+    next_checkpoint: Option<Checkpoint>,
     /// Store time of the newest message, ms.
     last_timestamp: i64,
     /// Messages appended since the start.
@@ -200,6 +203,7 @@ impl Store {
                     index: WaitingIndex::new(stream.id(), config.index),
                     stream,
                     checkpoint,
+                    next_checkpoint: None,
                     last_timestamp: checkpoint.log_timestamp,
                     messages: 0,
                 })
@@ -312,20 +316,39 @@ impl Store {
 
     /// The index files did not take what they were given; it is tried again later. Before `on_queues`.
     pub fn on_index_failed(&mut self) {
+        self.index_failed = true;
         for state in self.streams.iter_mut().filter(|s| s.index.is_handed_out()) {
             state.index.done(false);
-            self.index_failed = true;
         }
     }
 
-    /// The next entries for the index files, of records below the round's frontiers.
+    /// The index files have the records of the stream below `position`, which a `QueueStep::IndexLog` read. Before
+    /// `on_queues`. True: those were the last ones that had been left out.
+    pub fn on_index_read(&mut self, stream: StreamId, position: u64) -> bool {
+        self.state_mut(stream).index.was_read(position)
+    }
+
+    fn is_index_behind(&self) -> bool {
+        !self.closing && self.streams.iter().any(|s| s.index.is_behind())
+    }
+
+    /// What is next for the index files, of records below the round's frontiers.
     fn plan_index(&mut self, marks: &Marks) -> Option<QueueStep> {
         if self.index_failed {
             return None;
         }
+        let closing = self.closing;
         marks.iter().find_map(|(id, durable)| {
-            let entries = self.state_mut(*id).index.hand_out(*durable)?;
-            Some(QueueStep::Index(*id, entries))
+            let state = self.state_mut(*id);
+            // A stop does not wait for what was left out: the next start reads it.
+            if closing && state.index.is_behind() {
+                return state.index.hand_out_before_gap(*durable).map(|e| QueueStep::Index(*id, e));
+            }
+            let appended = state.stream.appended();
+            Some(match state.index.next_step(*durable, appended)? {
+                IndexStep::Add(entries) => QueueStep::Index(*id, entries),
+                IndexStep::Read { from, to } => QueueStep::IndexLog { stream: *id, from, to },
+            })
         })
     }
 
@@ -433,7 +456,7 @@ impl Store {
     /// When `plan` or `plan_queues` wants to be called again; `None`: after the next append or completion.
     pub fn next_deadline(&self) -> Option<MonoNs> {
         let streams = self.streams.iter().filter_map(|s| s.stream.next_deadline()).min();
-        let waiting = !self.dirty.is_empty() || self.index_late;
+        let waiting = !self.dirty.is_empty() || self.index_late || self.is_index_behind();
         let queues = (waiting && self.round.is_resting()).then(|| self.round.next_at());
         let lags = self.checkpoint_lags && self.round.is_resting();
         let checkpoint = lags.then(|| self.next_checkpoint_at.max(self.round.next_at()));
@@ -446,7 +469,9 @@ impl Store {
     pub fn on_segment(&mut self, stream: StreamId, base: u64, error: Option<i32>) {
         match error {
             None => self.state_mut(stream).stream.on_segment(base),
-            Some(NO_SPACE | NO_QUOTA) => self.state_mut(stream).stream.on_no_room(base),
+            Some(error) if NO_ROOM.contains(&error) => {
+                self.state_mut(stream).stream.on_no_room(base);
+            }
             Some(error) => self.fail(Failure { stream, error }),
         }
     }
@@ -476,14 +501,19 @@ impl Store {
             return None;
         }
         if self.trim.is_due(&self.round)
-            && let Some(batch) = self.next_trim()
+            && let Some(queues) = self.next_trim()
         {
             self.trim.in_flight = true;
-            return Some(QueueStep::Trim(batch));
+            let start = |s: &StreamState| s.stream.phy(s.stream.start());
+            return Some(QueueStep::Trim {
+                queues,
+                starts: self.streams.iter().map(start).collect(),
+            });
         }
         let settled = || self.streams.iter().all(|s| s.stream.is_settled());
         let work = !self.dirty.is_empty()
             || self.index_late
+            || self.is_index_behind()
             || self.checkpoint_wanted && settled()
             || self.checkpoint_lags && now >= self.next_checkpoint_at
             || self.closing && !self.is_closed();
@@ -558,7 +588,7 @@ impl Store {
             let time = state.last_timestamp;
             let settled =
                 closing && state.stream.is_settled() && state.stream.flushed() == *flushed;
-            state.checkpoint = Checkpoint {
+            let next = Checkpoint {
                 log_timestamp: time,
                 queue_timestamp: time,
                 dispatched: Some(*flushed),
@@ -567,7 +597,8 @@ impl Store {
                 indexed: state.index.complete_to(*flushed).or(state.checkpoint.indexed),
                 ..state.checkpoint
             };
-            list.push((*id, state.checkpoint));
+            state.next_checkpoint = Some(next);
+            list.push((*id, next));
         }
         list
     }
@@ -575,10 +606,13 @@ impl Store {
     /// What `plan_queues` asked for (but a trim) is done. Without room it is tried again later; nothing is accepted
     /// until then, so that memory does not fill with entries.
     pub fn on_queues(&mut self, error: Option<i32>, now: MonoNs) {
-        if let Some(NO_SPACE | NO_QUOTA) = error {
+        if error.is_some_and(|error| NO_ROOM.contains(&error)) {
             self.lacks_room = true;
             self.checkpoint_wanted = true;
             self.checkpoint_lost = true;
+            for state in &mut self.streams {
+                state.next_checkpoint = None;
+            }
             for no in self.round.give_up(MonoNs(now.0 + ROOM_RETRY_NS)) {
                 self.mark_dirty(no);
             }
@@ -590,8 +624,13 @@ impl Store {
             return;
         }
         self.lacks_room = false;
-        for state in self.streams.iter_mut().filter(|s| s.index.is_handed_out()) {
-            state.index.done(true);
+        for state in &mut self.streams {
+            if state.index.is_handed_out() {
+                state.index.done(true);
+            }
+            if let Some(written) = state.next_checkpoint.take() {
+                state.checkpoint = written;
+            }
         }
         for (no, offset) in self.round.done() {
             let queue = self.queues.get_mut(no);
@@ -639,12 +678,27 @@ impl Store {
 /// Work for the background thread.
 #[derive(Debug)]
 pub enum QueueStep {
-    /// Find where these queues begin now and delete what lies before; answered by `Store::on_trimmed`.
-    Trim(Vec<QueueTrim>),
+    /// Delete index files before the starts of the streams, find where these queues begin now and delete what lies before;
+    /// answered by `Store::on_trimmed`.
+    Trim {
+        /// Perhaps none.
+        queues: Vec<QueueTrim>,
+        /// Start of each stream.
+        starts: Vec<PhyOffset>,
+    },
     /// Write these entries to their queues' files.
     Write(Vec<QueueWrite>),
     /// Add these entries to the stream's index files.
     Index(StreamId, Vec<IndexEntry>),
+    /// Add the records of this part of the log to the stream's index files; answered by `Store::on_index_read`, too.
+    IndexLog {
+        /// Its stream.
+        stream: StreamId,
+        /// A record begins there.
+        from: u64,
+        /// End; a record that crosses it is left for the next step.
+        to: u64,
+    },
     /// Make all queue files written so far durable, then write these checkpoints. Their `indexed` is what the index files
     /// have been given; the one that is written says what of it is durable.
     Checkpoint(Vec<(StreamId, Checkpoint)>),

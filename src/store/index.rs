@@ -2,7 +2,7 @@
 //!
 //! An entry waits here until the log is durable behind its record, is then handed out in batches of whole records, and
 //! stays findable until its batch is in the files. When the files cannot take them for so long that too many wait, the
-//! rest is left out, and the next start reads it from the log. Java counterpart: IndexService.
+//! following records are left out, and read from the log when the files have caught up. Java counterpart: IndexService.
 
 use crate::layout::index::key_hash;
 use std::collections::VecDeque;
@@ -15,6 +15,10 @@ use wire::sys_flag::{TRANSACTION_MASK, TRANSACTION_ROLLBACK};
 const BATCH_ENTRIES: usize = 4096;
 /// Entries that may wait, 20 bytes each.
 const WAITING_MAX: usize = 2 << 20;
+/// Log that is read at a time for records that were left out.
+const READ_BYTES: u64 = 16 << 20;
+/// New entries are taken again when no more durable log than this is left to read.
+const NEARLY_READ_BYTES: u64 = 64 << 20;
 /// Hashes that are compared without a look at each.
 const SEARCH_CHUNK: usize = 256;
 
@@ -143,8 +147,30 @@ pub struct WaitingIndex {
     records: VecDeque<(PhyOffset, i64)>,
     /// Entries of the batch that was handed out.
     handed_out: usize,
-    /// Place of the first record that was left out. Nothing is taken afterwards.
-    left_out: Option<u64>,
+    gap: Option<Gap>,
+}
+
+/// Records that were left out.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    /// Place of the first one that is not in the files.
+    from: u64,
+    /// Records from here on wait in memory again; `None`: nothing is taken.
+    to: Option<u64>,
+}
+
+/// What brings the files on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum IndexStep {
+    /// Entries to add; `done` follows.
+    Add(Vec<IndexEntry>),
+    /// Records of the log to read and add; `was_read` follows.
+    Read {
+        /// A record begins there.
+        from: u64,
+        /// Above `from`; perhaps inside a record, which is for the next step.
+        to: u64,
+    },
 }
 
 impl WaitingIndex {
@@ -156,7 +182,7 @@ impl WaitingIndex {
             hashes: VecDeque::new(),
             records: VecDeque::new(),
             handed_out: 0,
-            left_out: None,
+            gap: None,
         }
     }
 
@@ -168,11 +194,11 @@ impl WaitingIndex {
     /// Adds a record's keys.
     #[inline]
     pub fn push(&mut self, keys: &IndexKeys<'_>, topic_hash: i32, phy: PhyOffset, timestamp: i64) {
-        if !self.is_on || self.left_out.is_some() {
+        if !self.is_on || self.gap.is_some_and(|gap| gap.to.is_none()) {
             return;
         }
         if self.hashes.len() >= WAITING_MAX {
-            self.left_out = Some(phy.position());
+            self.leave_out(phy.position());
             return;
         }
         let before = self.hashes.len();
@@ -180,6 +206,55 @@ impl WaitingIndex {
         for _ in before..self.hashes.len() {
             self.records.push_back((phy, timestamp));
         }
+    }
+
+    fn leave_out(&mut self, position: u64) {
+        match &mut self.gap {
+            None => self.gap = Some(Gap { from: position, to: None }),
+            // What waits lies behind the gap: it is read from the log, too.
+            Some(gap) => {
+                gap.to = None;
+                self.hashes.clear();
+                self.records.clear();
+            }
+        }
+    }
+
+    /// Whether records were left out that are not in the files yet.
+    pub fn is_behind(&self) -> bool {
+        self.gap.is_some()
+    }
+
+    /// What the files get next, of records below `durable`; `None`: nothing. `appended`: the end of the log.
+    pub fn next_step(&mut self, durable: u64, appended: u64) -> Option<IndexStep> {
+        let Some(gap) = &mut self.gap else { return self.hand_out(durable).map(IndexStep::Add) };
+        if gap.to.is_none() {
+            if !self.records.is_empty() {
+                return self.hand_out(durable).map(IndexStep::Add);
+            }
+            if durable.saturating_sub(gap.from) <= NEARLY_READ_BYTES {
+                gap.to = Some(appended);
+            }
+        }
+        let end = gap.to.unwrap_or(durable).min(durable);
+        let (from, to) = (gap.from, end.min(gap.from + READ_BYTES));
+        (from < to).then_some(IndexStep::Read { from, to })
+    }
+
+    /// As `hand_out`, but nothing behind records that were left out.
+    pub fn hand_out_before_gap(&mut self, durable: u64) -> Option<Vec<IndexEntry>> {
+        let is_before = self.gap.is_none_or(|gap| gap.to.is_none());
+        if is_before { self.hand_out(durable) } else { None }
+    }
+
+    /// The files have the records below `position`. True: none is left out any more.
+    pub fn was_read(&mut self, position: u64) -> bool {
+        let Some(gap) = &mut self.gap else { return false };
+        gap.from = gap.from.max(position);
+        if gap.to.is_some_and(|to| gap.from >= to) {
+            self.gap = None;
+        }
+        self.gap.is_none()
     }
 
     /// The next entries for the files, of records below `durable`; `None` when there is none. `done` follows.
@@ -222,7 +297,8 @@ impl WaitingIndex {
     /// indexed.
     pub fn complete_to(&self, durable: u64) -> Option<u64> {
         let waiting = self.records.front().map(|(phy, _)| phy.position());
-        let first = waiting.into_iter().chain(self.left_out).min();
+        let left_out = self.gap.map(|gap| gap.from);
+        let first = waiting.into_iter().chain(left_out).min();
         self.is_on.then(|| first.map_or(durable, |first| first.min(durable)))
     }
 
@@ -323,6 +399,46 @@ mod tests {
         push(&mut index, many.as_bytes(), 0, 1);
         push(&mut index, b"KEYS\x01c", 100, 2);
         assert_eq!(index.hand_out(200).unwrap().len(), BATCH_ENTRIES + 10);
+    }
+
+    #[test]
+    fn what_was_left_out_is_read_from_the_log_before_newer_entries_are_added() {
+        let mut index = waiting();
+        let many = format!("KEYS\x01{}", "k ".repeat(WAITING_MAX));
+        push(&mut index, many.as_bytes(), 0, 1);
+        push(&mut index, b"KEYS\x01a", 100, 2);
+        push(&mut index, b"KEYS\x01b", 200, 3);
+        assert!(index.is_behind());
+        assert_eq!(index.complete_to(300), Some(0));
+        let Some(IndexStep::Add(first)) = index.next_step(300, 300) else { panic!("what waits") };
+        assert_eq!(first.len(), WAITING_MAX);
+        index.done(true);
+        assert_eq!(index.complete_to(300), Some(100), "of the others no entry is in memory");
+        // From here on they are taken again, but wait for those that are read.
+        assert_eq!(index.next_step(250, 300), Some(IndexStep::Read { from: 100, to: 250 }));
+        push(&mut index, b"KEYS\x01c", 300, 4);
+        assert!(!index.was_read(200), "the record at 200 crosses the end");
+        assert_eq!(index.next_step(400, 400), Some(IndexStep::Read { from: 200, to: 300 }));
+        assert!(index.was_read(300));
+        let Some(IndexStep::Add(rest)) = index.next_step(400, 400) else { panic!("the newest") };
+        assert_eq!(rest.iter().map(|e| e.phy.0).collect::<Vec<u64>>(), [300]);
+    }
+
+    #[test]
+    fn a_long_gap_is_read_step_by_step_and_may_grow_meanwhile() {
+        let mut index = waiting();
+        index.leave_out(0);
+        let end = NEARLY_READ_BYTES + 5;
+        assert_eq!(index.next_step(end, end), Some(IndexStep::Read { from: 0, to: READ_BYTES }));
+        push(&mut index, b"KEYS\x01c", end, 4);
+        assert_eq!(index.records.len(), 0, "too far behind to take more");
+        index.was_read(READ_BYTES);
+        index.next_step(end, end);
+        push(&mut index, b"KEYS\x01c", end, 4);
+        assert_eq!(index.records.len(), 1);
+        index.leave_out(end + 7);
+        assert_eq!((index.records.len(), index.complete_to(end + 9)), (0, Some(READ_BYTES)));
+        assert!(!index.was_read(end), "the gap has no end now");
     }
 
     #[test]

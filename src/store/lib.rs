@@ -21,6 +21,8 @@ pub mod writes;
 
 mod engine;
 mod persist;
+#[cfg(test)]
+mod sample;
 
 pub use engine::{
     AppendError, Appended, Batch, Failure, QueueStep, Store, StoreConfig, UpkeepStep,

@@ -2,7 +2,10 @@
 //!
 //! A record counts when magic, lengths and body CRC are right and it names its own position, so a stale record
 //! that a truncation left behind never comes back. Topic and properties, which no CRC covers, must not have the zeros
-//! of a sector that was never written. The reader is injected; this module does no I/O.
+//! of a sector that was never written. Nothing else tells such a sector from properties that are zeros there, so a
+//! send of more than `TEXT_ZEROS_MAX` in a row is refused: no text is that, and a record that is acknowledged never looks
+//! torn. Java stores them; a log that Java wrote last is therefore read as Java reads it, `Proof::Crc`.
+//! The reader is injected; this module does no I/O.
 
 use wire::ids::{PhyOffset, StreamId};
 use wire::message::{MessageView, Probe, declared_size, probe};
@@ -11,6 +14,9 @@ use wire::message::{MessageView, Probe, declared_size, probe};
 const CHUNK_BYTES: usize = 4 << 20;
 /// What a device writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
+/// Most zero bytes in a row that properties may have: with the lower byte of their length in front and the separator behind
+/// them they never fill a sector.
+pub const TEXT_ZEROS_MAX: usize = SECTOR_BYTES - 2;
 /// No record is larger than this: the frame limit bounds what a client can send.
 const RECORD_BYTES_MAX: usize = 32 << 20;
 
@@ -75,6 +81,8 @@ impl Cursor<'_, '_> {
 pub enum Proof {
     /// Everything that can be checked.
     Whole,
+    /// As Java: magic, lengths, its own position and the body's CRC.
+    Crc,
     /// Magic, lengths and its own position; a damaged body passes.
     Lengths,
 }
@@ -114,7 +122,7 @@ pub fn scan_by(
         let bytes = cursor.bytes(position, size)?;
         let place = PhyOffset::new(range.stream, position);
         let found = match proof {
-            Proof::Whole => probe(bytes, place),
+            Proof::Whole | Proof::Crc => probe(bytes, place),
             Proof::Lengths => probe_lengths(bytes, place),
         };
         match found {

@@ -307,7 +307,7 @@ fn write_store(dir: &Path, mut data: &[u8]) -> bool {
                 }
                 ("ringmq.store".to_owned(), 0)
             }
-            _ => (format!("consumequeue/T/{number}/x"), 0),
+            _ => (stray(number), 0),
         };
         // The upper bit: the file is as long as what is there, not as it should be.
         if kind & 0x80 == 0 {
@@ -319,6 +319,19 @@ fn write_store(dir: &Path, mut data: &[u8]) -> bool {
         std::fs::write(path, content).expect("a file");
     }
     true
+}
+
+/// Files beside those that a store of one stream has.
+fn stray(number: usize) -> String {
+    match number {
+        250 => "lock".to_owned(),
+        251 => "ringmq.store.tmp".to_owned(),
+        252 => "commitlog/ringmq-store-with-several-streams".to_owned(),
+        253 => format!("streams/1/{:020}", 0),
+        254 => "streams/1.checkpoint".to_owned(),
+        255 => "streams".to_owned(),
+        number => format!("consumequeue/T/{number}/x"),
+    }
 }
 
 fn store_config(root: &Path) -> StoreDirConfig {
@@ -341,6 +354,74 @@ fn store_config(root: &Path) -> StoreDirConfig {
         index: true,
         index_limits: IndexLimits { slots: 50, items: 300 },
     }
+}
+
+/// Names of the tables below `config/`, and the lengths that say that a file is not there.
+const TABLES: [&str; 3] = ["topics.json", "subscriptionGroup.json", "consumerOffset.json"];
+const ABSENT: u16 = u16::MAX;
+
+/// A table and its backup of arbitrary bytes: the start reads the one or the other, or names the one it cannot read. What
+/// it refuses it leaves alone, what it cannot read it keeps, and a backup is never touched.
+///
+/// The input: a byte that says which table, two for the length of its text, the text, the text of the backup.
+pub fn tables(data: &[u8]) {
+    let Some(([kind, high, low], rest)) = data.split_first_chunk::<3>() else { return };
+    let length = u16::from_be_bytes([*high, *low]);
+    let (table, backup) = match length {
+        ABSENT => (None, Some(rest)),
+        _ => {
+            let (table, backup) = rest.split_at(usize::from(length).min(rest.len()));
+            (Some(table), (!backup.is_empty()).then_some(backup))
+        }
+    };
+    load_table(TABLES[usize::from(*kind) % TABLES.len()], table, backup);
+}
+
+/// Reads `table` and `backup` as the start of a broker does; whether it goes on.
+pub fn load_table(name: &str, table: Option<&[u8]>, backup: Option<&[u8]>) -> bool {
+    let dir = tempfile::tempdir_in("/dev/shm").expect("a directory");
+    let path = |ending: &str| dir.path().join(format!("{name}{ending}"));
+    for (ending, bytes) in [("", table), (".bak", backup)] {
+        if let Some(bytes) = bytes {
+            std::fs::write(path(ending), bytes).expect("a file");
+        }
+    }
+    let on_disk = |ending: &str| std::fs::read(path(ending)).ok();
+    let settings = broker_settings();
+    let loaded = broker::load_tables(dir.path(), &settings);
+    assert_eq!(on_disk(".bak").as_deref(), backup, "a backup is not touched");
+    let aside = on_disk(".damaged");
+    let Ok(boot) = loaded else {
+        let error = loaded.err().expect("it is none");
+        let place = path("").display().to_string();
+        assert!(error.contains(&place), "{error} does not name the file");
+        assert!(on_disk("").as_deref() == table || aside.as_deref() == table, "it is kept");
+        return false;
+    };
+    match on_disk("") {
+        Some(bytes) => assert_eq!(Some(&bytes[..]), table),
+        None => assert_eq!(aside.as_deref(), table, "what cannot be read is kept"),
+    }
+    let again = broker::load_tables(dir.path(), &settings).expect("it was read before");
+    assert_eq!(boot.offsets, again.offsets);
+    assert_eq!(format!("{:?}", boot.meta.topics), format!("{:?}", again.meta.topics));
+    assert_eq!(format!("{:?}", boot.meta.groups), format!("{:?}", again.meta.groups));
+    true
+}
+
+fn broker_settings() -> broker::settings::Settings {
+    let machine = config::Machine {
+        home: "/nowhere".into(),
+        rocketmq_home: "/nowhere".into(),
+        namesrv_addr: String::new(),
+        local_address: "127.0.0.1".into(),
+        host_name: "host".into(),
+        cpus: 2,
+    };
+    let facts = machine.facts();
+    let mut table = base::config::Config::defaults(&config::broker::TABLE, &facts);
+    let (config, _) = config::BrokerConfig::from_config(&mut table).expect("defaults are valid");
+    broker::settings::Settings::new(config, 1).expect("the address is one")
 }
 
 /// Text of a configuration file.

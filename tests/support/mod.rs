@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
+pub(crate) mod golden;
 pub(crate) mod java;
 
 use client::{Connection, Error, NewTopic, Options, Pull};
@@ -16,6 +17,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use wire::codes::response;
+use wire::req::client::QueryMessageRequestHeader;
+use wire::text::Text;
 
 const RINGMQ: &str = env!("CARGO_BIN_EXE_ringmq");
 /// How long a start may take, recovery included.
@@ -352,6 +355,19 @@ impl Random {
     /// Numbers of their own for a part of the test.
     pub(crate) fn fork(&mut self) -> Random {
         Random(self.next())
+    }
+}
+
+/// Asks for up to 32 messages of all times by a key.
+pub(crate) fn key_query<'q>(topic: &'q str, key: &'q str) -> QueryMessageRequestHeader<'q> {
+    QueryMessageRequestHeader {
+        topic: Text::plain(topic.as_bytes()),
+        key: Text::plain(key.as_bytes()),
+        max_num: 32,
+        begin_timestamp: 0,
+        end_timestamp: i64::MAX,
+        unique_key_query: None,
+        index_type: None,
     }
 }
 

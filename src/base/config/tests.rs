@@ -37,7 +37,7 @@ fn load(text: &str) -> (Config, Result<Vec<String>, Vec<String>>) {
     let outcome = config.apply_file("conf/broker.conf", &file);
     let outcome = outcome
         .map(|notices| notices.into_iter().map(|notice| notice.text).collect())
-        .map_err(|errors| errors.iter().map(ToString::to_string).collect());
+        .map_err(|file| file.errors.iter().map(ToString::to_string).collect());
     (config, outcome)
 }
 

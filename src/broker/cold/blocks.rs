@@ -2,8 +2,8 @@
 //! next pulls of the same one, find in memory what one read brought.
 //!
 //! Invariants: a block holds bytes that the device had when it was read, so that they never change; a block that
-//! someone waits for or is about to copy from is pinned and stays. Limits: bytes of all blocks, loads in flight. Groups
-//! that wait for loads take turns.
+//! someone waits for or is about to copy from is pinned and stays. Limits: bytes of blocks that are kept, blocks that
+//! are pinned, loads in flight. Groups that wait for loads take turns.
 
 use crate::cold::line::{GroupKey, Line};
 use hashbrown::HashMap;
@@ -14,6 +14,8 @@ use wire::ids::{PhyOffset, StreamId};
 pub(crate) const BLOCK_BYTES: u64 = 512 << 10;
 /// Bytes of blocks kept on a shard, unless more are pinned.
 const KEPT_BYTES_MAX: usize = 32 << 20;
+/// Blocks pinned on a shard: 64 MiB. A job that needs more than are left gets those of its first record.
+const PINNED_MAX: usize = 128;
 /// Blocks loading on a shard, so that sends find the device's queue short.
 const LOADS_MAX: usize = 6;
 
@@ -53,6 +55,7 @@ pub(crate) struct Blocks {
     by_place: HashMap<BlockAt, u32>,
     spare: Vec<Vec<u8>>,
     bytes: usize,
+    pinned: usize,
     loads: usize,
     /// Loads to start; a block that several groups wait for is in each one's line.
     queued: Line<(u32, BlockAt)>,
@@ -82,9 +85,9 @@ fn readable(store: &Store, at: BlockAt) -> usize {
 }
 
 impl Blocks {
-    /// Bytes that cannot be given up now.
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.bytes > KEPT_BYTES_MAX * 2
+    /// Blocks that may still be pinned.
+    pub(crate) fn room(&self) -> usize {
+        PINNED_MAX.saturating_sub(self.pinned)
     }
 
     /// Pins the block and has it loaded up to `end` if it is not there; true when the job `token` of the group has to wait
@@ -104,7 +107,9 @@ impl Blocks {
         if block.loading {
             block.waiting.push(token);
         }
-        block.loading
+        let (is_first, is_loading) = (block.pins == 1, block.loading);
+        self.pinned += usize::from(is_first);
+        is_loading
     }
 
     /// Has the block behind `at` loaded when this looks like reading on and on.
@@ -237,7 +242,12 @@ impl Blocks {
     /// A job no longer needs the block.
     pub(crate) fn unpin(&mut self, at: BlockAt) {
         let slot = *self.by_place.get(&at).expect("a pinned block stays");
-        self.block(slot).pins -= 1;
+        let block = self.block(slot);
+        block.pins -= 1;
+        if block.pins == 0 {
+            self.pinned -= 1;
+            self.make_room();
+        }
     }
 
     /// Bytes `[start, start + len)` of a stream: from one block, or put together in `scratch`. `None` when some are missing.
@@ -397,6 +407,19 @@ mod tests {
             blocks.unpin(at(n * SEGMENT));
         }
         assert!(blocks.bytes <= KEPT_BYTES_MAX, "{} bytes", blocks.bytes);
+        assert_eq!(blocks.room(), PINNED_MAX - 1);
+        for n in 1..200 {
+            blocks.pin(&store, at(n * SEGMENT), n * SEGMENT + 1, (A, 1));
+            while blocks.loads + blocks.queued.len() > 0 {
+                load(&mut blocks);
+            }
+        }
+        assert_eq!(blocks.room(), 0);
+        for n in 1..200 {
+            blocks.unpin(at(n * SEGMENT));
+        }
+        assert!(blocks.bytes <= KEPT_BYTES_MAX, "{} bytes when none is pinned", blocks.bytes);
+        assert_eq!(blocks.room(), PINNED_MAX - 1);
         assert!(!blocks.pin(&store, at(0), 1, (A, 1)), "pinned all the time");
         blocks.unpin(at(0));
         assert!(!blocks.clear(), "still pinned once");

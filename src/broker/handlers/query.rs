@@ -222,6 +222,11 @@ pub(crate) fn answer_view<H: Host>(
         refuse(cx, conn, head, &no_message(offset));
         return;
     };
+    if cx.is_full(conn) {
+        let why = "stage received: this connection does not read the answers it has; ask again";
+        refuse(cx, conn, head, why);
+        return;
+    }
     let mut writer = FrameWriter::begin(cx.output(conn), head).body();
     writer.bytes().extend_from_slice(&record.bytes);
     writer.finish();

@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use store::AppendError;
 use store::index::IndexKeys;
 use store::queues::QueueNo;
+use store::recovery::TEXT_ZEROS_MAX;
 use store::retention::DiskFull;
 use wire::batch::{BatchItem, BatchItems};
 use wire::codes::{request, response};
@@ -280,6 +281,22 @@ fn illegal(settings: &Settings) -> Refusal {
     Refusal::new(response::MESSAGE_ILLEGAL, remark)
 }
 
+/// Refuses properties with so many zeros that recovery would take them for a sector that was never written.
+fn refuse_zeros(properties: &[u8]) -> Result<(), Refusal> {
+    if properties.len() <= TEXT_ZEROS_MAX || !properties.contains(&0) {
+        return Ok(());
+    }
+    let zeros = properties.split(|byte| *byte != 0).map(<[u8]>::len).max().unwrap_or(0);
+    if zeros <= TEXT_ZEROS_MAX {
+        return Ok(());
+    }
+    let remark = format!(
+        "the properties hold {zeros} zero bytes in a row, this broker stores at most {TEXT_ZEROS_MAX}: after a crash \
+         they could not be told from a part of the log that was never written"
+    );
+    Err(Refusal::new(response::MESSAGE_ILLEGAL, remark))
+}
+
 fn store<H: Host>(
     broker: &mut Broker,
     cx: &mut Cx<'_, H>,
@@ -299,6 +316,7 @@ fn store<H: Host>(
     if sending.topic.len() > TOPIC_BYTES_MAX && !sending.topic.starts_with(b"%RETRY%") {
         return Err(illegal(settings));
     }
+    refuse_zeros(properties)?;
     let found = look(properties);
     if let Some(feature) = found.unsupported {
         let remark = format!("this broker does not support the property {feature} yet");
@@ -466,6 +484,7 @@ fn prepare_batch(
         if own.len() > PROPERTIES_BYTES_MAX || item.body.is_empty() {
             return Err(illegal(settings));
         }
+        refuse_zeros(own)?;
         let found = look(own);
         if let Some(feature) = found.unsupported {
             let remark = format!("a batch cannot carry the property {feature}");

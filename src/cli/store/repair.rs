@@ -11,7 +11,7 @@ use super::progress::Watch;
 use super::walk::{Step, Walk, read_full};
 use super::{EXIT_FINDINGS, Trouble, Which, print};
 use clap::Args;
-use shard::disk::{Access, Disk, DiskFile, LocalDisk, make_durable_dirs, write_full_at};
+use shard::disk::{Access, Disk, DiskFile, LocalDisk, make_durable_dirs, move_file, write_full_at};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -493,17 +493,7 @@ fn zero(path: &Path, from: u64, to: u64) -> Result<(), Trouble> {
 /// Moves a file to the `cut` directory, by a copy where that is another file system.
 fn set_aside(place: &Place, path: &Path) -> Result<(), Trouble> {
     let target = kept_name(place, path, "")?;
-    let moved = LocalDisk.rename(path, &target).or_else(|error| {
-        if error.kind() != std::io::ErrorKind::CrossesDevices {
-            return Err(error);
-        }
-        std::fs::copy(path, &target)?;
-        File::open(&target)?.sync_all()?;
-        LocalDisk.remove_file(path)
-    });
-    moved.map_err(|e| Trouble::io(path, e))?;
-    sync_parent(&target)?;
-    sync_parent(path)
+    move_file(&LocalDisk, path, &target).map_err(|e| Trouble::io(path, e))
 }
 
 fn sync_parent(path: &Path) -> Result<(), Trouble> {

@@ -266,9 +266,9 @@ const FLUSH: &[Row] = &[
 const RETENTION: &[Row] = &[
     Row::new("fileReservedTime", I32, "72", "age after which commit log files are deleted").unit("hours").between(1, i32::MAX as i64).live().important(),
     Row::new("deleteWhen", Kind::Text, "04", "hours of the day at which old files are deleted, separated by `;`").live().important(),
-    Row::new("diskMaxUsedSpaceRatio", I32, "75", "disk usage that starts deletion at any hour").unit("%").between(0, 100).live(),
-    Row::new("diskSpaceCleanForciblyRatio", I32, "85", "disk usage that deletes files before their age").since(Since::Java5).unit("%").between(0, 100).live(),
-    Row::new("diskSpaceWarningLevelRatio", I32, "90", "disk usage that refuses sends").since(Since::Java5).unit("%").between(0, 100).live(),
+    Row::new("diskMaxUsedSpaceRatio", I32, "75", "disk usage that starts deletion at any hour; brought between 10 and 95, as by Java").unit("%").between(0, 100).live(),
+    Row::new("diskSpaceCleanForciblyRatio", I32, "85", "disk usage that deletes files before their age; brought between 30 and 85, as by Java").since(Since::Java5).unit("%").between(0, 100).live(),
+    Row::new("diskSpaceWarningLevelRatio", I32, "90", "disk usage that refuses sends; brought between 35 and 90, as by Java").since(Since::Java5).unit("%").between(0, 100).live(),
     Row::new("cleanFileForciblyEnable", Kind::Bool, "true", "allow deletion before the age").live().important(),
     Row::new("cleanResourceInterval", I32, "10000", "period of looking for files to delete").unit("ms").between(1, i32::MAX as i64).live(),
     Row::new("deleteCommitLogFilesInterval", I32, "100", "pause between two deletions of commit log files").unit("ms").between(0, i32::MAX as i64).live(),

@@ -475,7 +475,7 @@ impl Machine {
             Job::Upkeep(UpkeepStep::DeleteSegment { stream, base, .. }) => {
                 let done = retention::delete_segment(&self.paths, stream, base);
                 // Its blocks are given back at once.
-                let _ = done.as_ref().map(|file| file.set_bytes(0));
+                let _ = done.as_ref().map(|file| file.as_ref().map(|file| file.set_bytes(0)));
                 part.store.on_deleted(stream, base, done.is_ok(), self.now.mono);
             }
             Job::Remove(topic, ids) => {
@@ -485,8 +485,8 @@ impl Machine {
                     let _ = self.paths.disk.remove_dir_all(&dir);
                 }
             }
-            Job::Queues(QueueStep::Trim(trims)) => {
-                let trimmed = retention::trim(&mut part.files, &trims);
+            Job::Queues(QueueStep::Trim { queues, starts }) => {
+                let trimmed = retention::trim(&mut part.files, &queues, &starts);
                 part.store.on_trimmed(&trimmed);
             }
             Job::Queues(step) => {
@@ -547,7 +547,8 @@ fn errno(error: std::io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)
 }
 
-fn message<'m>(
+/// A message from and to this machine.
+pub(crate) fn message<'m>(
     topic: &'m [u8],
     queue: QueueId,
     body: &'m [u8],

@@ -47,6 +47,7 @@ impl StreamIndex {
             next_sync_at: MonoNs(0),
             sync_failed: false,
             next_warning_at: MonoNs(0),
+            next_behind_at: MonoNs(0),
         })
     }
 }

@@ -124,35 +124,44 @@ impl IndexStart<'_> {
         true
     }
 
-    /// Indexes the log up to its end or damage; returns where that is, and how many records there were.
     fn scan_from(&self, index: &mut StreamIndex, from: u64) -> (io::Result<()>, u64, u64) {
-        let (stream, segment_bytes) = (self.stream, self.paths.segment_bytes);
-        let range = ScanRange { stream, segment_bytes, from, limit: self.end };
         let mut progress = Progress::new(self.stream, from, self.end);
-        let dir = self.paths.log_dir(self.stream);
-        let mut open: Option<(u64, Box<dyn DiskFile>)> = None;
-        let mut read = |position: u64, buffer: &mut [u8]| {
-            progress.at(position);
-            let base = position - position % segment_bytes;
-            if open.as_ref().is_none_or(|(at, _)| *at != base) {
-                let path = dir.join(segment::name(base));
-                open = Some((base, self.paths.disk.open(&path, Access::Read)?));
-            }
-            let (_, file) = open.as_ref().expect("opened above");
-            read_full_at(&**file, buffer, position - base)
-        };
-        let mut result = Ok(());
-        let mut entries = Vec::new();
-        let scanned = scan(range, &mut read, &mut |view, position, _size| {
-            entries_of(view, PhyOffset::new(stream, position), &mut entries);
-            if result.is_ok() {
-                result = index.append(&entries);
-            }
-        });
-        match scanned {
-            Ok(end) => (result, end.end, end.records),
-            Err(error) => (result.and(Err(error)), from, 0),
+        index_log(self.paths, index, (from, self.end), |position| progress.at(position))
+    }
+}
+
+/// Indexes a part of the log up to its end or damage; returns where that is, and how many records there were.
+pub(crate) fn index_log(
+    paths: &StorePaths,
+    index: &mut StreamIndex,
+    (from, limit): (u64, u64),
+    mut progress: impl FnMut(u64),
+) -> (io::Result<()>, u64, u64) {
+    let (stream, segment_bytes) = (index.stream(), paths.segment_bytes);
+    let range = ScanRange { stream, segment_bytes, from, limit };
+    let dir = paths.log_dir(stream);
+    let mut open: Option<(u64, Box<dyn DiskFile>)> = None;
+    let mut read = |position: u64, buffer: &mut [u8]| {
+        progress(position);
+        let base = position - position % segment_bytes;
+        if open.as_ref().is_none_or(|(at, _)| *at != base) {
+            let path = dir.join(segment::name(base));
+            open = Some((base, paths.disk.open(&path, Access::Read)?));
         }
+        let (_, file) = open.as_ref().expect("opened above");
+        read_full_at(&**file, buffer, position - base)
+    };
+    let mut result = Ok(());
+    let mut entries = Vec::new();
+    let scanned = scan(range, &mut read, &mut |view, position, _size| {
+        entries_of(view, PhyOffset::new(stream, position), &mut entries);
+        if result.is_ok() {
+            result = index.append(&entries);
+        }
+    });
+    match scanned {
+        Ok(end) => (result, end.end, end.records),
+        Err(error) => (result.and(Err(error)), from, 0),
     }
 }
 

@@ -4,35 +4,32 @@ use super::deleted::{Deleted, Deletion, without_deleted};
 use super::foreign;
 use super::index_dir::{self, IndexStart, OpenIndex};
 use super::progress::Progress;
+use super::rebuilt::Rebuilt;
 use super::{LastStop, StoreDirConfig, StoreError, StorePaths, create_segment, open_segment};
 use crate::boot::SegmentFiles;
 use crate::disk::{
-    Access, Disk, DiskFile, make_durable_dirs, read_file, read_full_at, replace_file, write_full_at,
+    Access, Disk, DiskFile, make_durable_dirs, move_file, read_file, read_full_at, replace_file,
+    write_full_at,
 };
-use crate::queue_files::{FilesExpected, check_files, cut_entries, extent, first_at, queue_dir};
+use crate::queue_files::{cut_entries, queue_dir};
 use buf::BLOCK_BYTES;
-use buf::window::{Window, WindowFrontiers, WindowIdentity};
-use hashbrown::HashMap;
+use buf::window::WindowIdentity;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use store::consume_queue::ConsumeQueue;
 use store::layout::checkpoint::Checkpoint;
 use store::layout::consume_queue::CqEntry;
 use store::layout::identity::Identity;
 use store::layout::segment;
 use store::queues::{QUEUE_ID_MAX, digest, stream_of};
-use store::recovery::{ScanEnd, ScanRange, scan};
+use store::recovery::{Proof, ScanEnd, ScanRange, scan_by};
 use store::segments::Segments;
 use store::stream::{FlushMode, Stream, StreamConfig, SyncBy};
 use wire::ids::{PhyOffset, QueueId, StreamId};
-use wire::message::{MessageView, Probe, probe};
-use wire::sys_flag::{INNER_BATCH, is_consumable};
+use wire::message::{Probe, probe};
 
 /// With ASYNC_FLUSH whole blocks are written once this much waits.
 const WRITE_BATCH_BYTES: u64 = 256 << 10;
-/// Smallest window that is worth having in shared memory.
-const WINDOW_BYTES_MIN: usize = 16 << 20;
 /// Windows of log that can be written and not yet durable: 2 GiB with windows of 64 MiB.
 const UNSYNCED_WINDOWS: u64 = 32;
 /// Bytes of log that a process with these settings may have written behind what is durable.
@@ -44,8 +41,6 @@ pub(super) fn unsynced_bytes(config: &StoreDirConfig) -> u64 {
     }
 }
 
-/// No queue gets so far; a larger offset in a record, which no CRC covers, is damage, and its entry has no place in a file.
-const OFFSET_MAX: i64 = i64::MAX / 64;
 /// Where a record says its offset in its queue and its place in the log (store.md 2.2).
 const RECORD_PLACES: std::ops::Range<usize> = 20..36;
 /// Behind the end of the log at most this much can be left from writes of a process that died.
@@ -79,7 +74,8 @@ pub(super) fn queue_dirs(paths: &StorePaths) -> Result<Vec<QueueName>, StoreErro
     Ok(found)
 }
 
-fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>, StoreError> {
+/// Names in a directory; none when there is no directory.
+pub(super) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>, StoreError> {
     match disk.list(dir) {
         Ok(names) => Ok(names),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -96,21 +92,21 @@ pub(super) fn segment_bases(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, Sto
 }
 
 pub(super) struct Opening<'o> {
-    config: &'o StoreDirConfig,
+    pub(super) config: &'o StoreDirConfig,
     pub(super) paths: &'o StorePaths,
     pub(super) disk: &'o dyn Disk,
     pub(super) stream: StreamId,
-    dir: PathBuf,
-    window_path: PathBuf,
-    window_identity: WindowIdentity,
+    pub(super) dir: PathBuf,
+    pub(super) window_path: PathBuf,
+    pub(super) window_identity: WindowIdentity,
     pub(super) bases: Vec<u64>,
     pub(super) clean: bool,
     /// Log that the last process may have written behind what was durable.
-    unsynced_bytes: Option<u64>,
+    pub(super) unsynced_bytes: Option<u64>,
     /// Java wrote the checkpoint, and so perhaps the log, since we did.
-    foreign: bool,
+    pub(super) foreign: bool,
     /// The window of a process that died on this boot of the machine was there.
-    window_found: bool,
+    pub(super) window_found: bool,
     pub(super) deleted: Deleted,
 }
 
@@ -152,9 +148,9 @@ pub(super) fn open(
     };
     opening.check_segments()?;
     opening.await_old_writes()?;
-    opening.write_back_window()?;
     let checkpoint = opening.checkpoint()?;
     opening.foreign = checkpoint.is_some_and(|found| found.dispatched.is_none());
+    opening.write_back_window(checkpoint.and_then(|known| known.dispatched))?;
     let is_lost = checkpoint.is_none() && !opening.bases.is_empty();
     let checkpoint = checkpoint.unwrap_or_default();
     let mine = |(topic, id): &&QueueName| stream_of(topic, *id, identity.streams) == stream;
@@ -216,6 +212,13 @@ impl Opening<'_> {
                 );
                 return Err(StoreError::new(path, text));
             }
+            if !base.is_multiple_of(size) {
+                let text = format!(
+                    "the name is the position of the segment's first byte in the log, and no segment of {size} bytes begins \
+                     there. Give the file its name back, or move it out of the directory"
+                );
+                return Err(StoreError::new(path, text));
+            }
             let expected = self.bases[0] + at as u64 * size;
             if *base != expected {
                 let text = format!(
@@ -247,44 +250,6 @@ impl Opening<'_> {
             }
             // The size that the last process gave it, before a later segment's name makes this one's durable.
             file.sync_all().map_err(StoreError::io(&path, "syncing"))?;
-        }
-        Ok(())
-    }
-
-    /// Writes what a dead process had in its window and not yet on the disk.
-    fn write_back_window(&mut self) -> Result<(), StoreError> {
-        if self.clean {
-            return Ok(());
-        }
-        let opened = Window::open(&self.window_path, self.window_identity);
-        let opened = opened.map_err(StoreError::io(&self.window_path, "opening the log window"))?;
-        let Some((window, WindowFrontiers { appended, written })) = opened else { return Ok(()) };
-        self.window_found = true;
-        tracing::info!(
-            "stream {}: the last process ended without a stop; its window holds the log up to {appended}, \
-             the disk had it up to {written}",
-            self.stream.0
-        );
-        let size = self.paths.segment_bytes;
-        // Not from the start of its block: a process that died while it started may have left that part empty.
-        let mut at = written;
-        while at < appended {
-            let base = at - at % size;
-            let path = self.path(base);
-            if !self.bases.contains(&base) {
-                create_segment(self.disk, &self.dir, base, size)
-                    .map_err(StoreError::io(&path, "making"))?;
-                self.bases.push(base);
-                self.bases.sort_unstable();
-            }
-            let len =
-                usize::try_from(appended.min(base + size) - at).expect("less than the window");
-            let file = self.disk.open(&path, Access::Write);
-            let file = file.map_err(StoreError::io(&path, "opening"))?;
-            write_full_at(&*file, window.slice(at, len), at - base)
-                .and_then(|()| file.sync_data())
-                .map_err(StoreError::io(&path, "writing the window back"))?;
-            at += len as u64;
         }
         Ok(())
     }
@@ -378,7 +343,7 @@ impl Opening<'_> {
         if let Some(durable) = durable.filter(|durable| end.end < *durable) {
             let path = self.path(end.end - end.end % self.paths.segment_bytes);
             let text = format!(
-                "the log was durable up to {durable}, but is damaged at {} ({}). Nothing was changed. Restore the file \
+                "the log was durable up to {durable}, but is damaged at {} ({}). No record was changed. Restore the file \
                  from a copy, or go on without: {} loses what follows, {} only the damaged place",
                 end.end,
                 end.why,
@@ -426,7 +391,7 @@ impl Opening<'_> {
             let (_, file) = open.as_ref().expect("opened above");
             read_full_at(&**file, buffer, position - base)
         };
-        let end = scan(range, &mut read, &mut |view, position, size| {
+        let end = scan_by(self.proof(), range, &mut read, &mut |view, position, size| {
             rebuilt.add(view, PhyOffset::new(self.stream, position), size);
         });
         let end = end.map_err(StoreError::io(&self.dir, "reading the log"))?;
@@ -437,12 +402,20 @@ impl Opening<'_> {
             end.end,
             end.why
         );
-        let (queues, gaps) = rebuilt.finish();
+        let (queues, gaps) = rebuilt.finish()?;
         Ok((end, queues, gaps))
     }
 
+    /// What a record must show: more than Java asks for, unless it was Java that stopped last.
+    fn proof(&self) -> Proof {
+        match self.unsynced_bytes {
+            None if self.foreign => Proof::Crc,
+            Some(_) | None => Proof::Whole,
+        }
+    }
+
     /// Whether the record at an entry's place is the one with this offset in its queue, as far as it is still there.
-    fn names_record(&self, entry: &CqEntry, offset: u64) -> io::Result<bool> {
+    pub(super) fn names_record(&self, entry: &CqEntry, offset: u64) -> io::Result<bool> {
         let position = entry.phy.position();
         let base = position - position % self.paths.segment_bytes;
         let path = self.paths.log_dir(entry.phy.stream()).join(segment::name(base));
@@ -488,7 +461,7 @@ impl Opening<'_> {
             let place = PhyOffset::new(self.stream, *base);
             if fits && matches!(probe(&head, place), Probe::Message { .. }) {
                 let text = format!(
-                    "valid records begin here, but the log before is damaged at {} ({}). Nothing was changed. \
+                    "valid records begin here, but the log before is damaged at {} ({}). No record was changed. \
                      Restore the file {} from a copy, or go on without: {} loses only the damaged place, {} this and \
                      later files, too",
                     end.end,
@@ -522,7 +495,8 @@ impl Opening<'_> {
             path.display(),
             kept.display()
         );
-        self.disk.rename(&path, &kept).map_err(StoreError::io(&path, "moving it out of the log"))
+        move_file(self.disk, &path, &kept)
+            .map_err(StoreError::io(&path, "moving it out of the log"))
     }
 
     /// Zeroes what lies behind the end of the log and removes later files.
@@ -628,45 +602,6 @@ impl Opening<'_> {
         let deleted = self.deleted.left(self.stream, log);
         Ok(OpenStream { stream, checkpoint, files, queues, index, deleted })
     }
-
-    /// A fresh window: as large as asked for, smaller where shared memory is short, private where there is none.
-    fn new_window(&self, end: u64) -> Result<Window, StoreError> {
-        let wanted = self.config.window_bytes;
-        let mut bytes = wanted;
-        loop {
-            match Window::create(&self.window_path, bytes, self.window_identity, end) {
-                Ok(window) => {
-                    if bytes < wanted {
-                        tracing::warn!(
-                            "stream {}: {} has room for a log window of {bytes} bytes only, {wanted} were asked for \
-                             (in a container: --shm-size)",
-                            self.stream.0,
-                            self.config.window_dir.display()
-                        );
-                    }
-                    return Ok(window);
-                }
-                Err(error)
-                    if error.raw_os_error() == Some(libc::ENOSPC)
-                        && bytes / 2 >= WINDOW_BYTES_MIN =>
-                {
-                    bytes /= 2;
-                }
-                Err(error) => {
-                    let _ = std::fs::remove_file(&self.window_path);
-                    tracing::warn!(
-                        "stream {}: no log window in {} ({error}); messages count only when they are written, and \
-                         sends wait for that",
-                        self.stream.0,
-                        self.config.window_dir.display()
-                    );
-                    let window = Window::anonymous(wanted, self.window_identity, end);
-                    return window
-                        .map_err(StoreError::io(&self.window_path, "mapping the log window"));
-                }
-            }
-        }
-    }
 }
 
 /// Whether the first block of the file is zeros, or missing.
@@ -674,120 +609,4 @@ fn begins_empty(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
     let mut head = [0; BLOCK_BYTES];
     let read = read_full_at(&*disk.open(path, Access::Read)?, &mut head, 0)?;
     Ok(head[..read].iter().all(|b| *b == 0))
-}
-
-/// Queues as files and scan together say.
-struct Rebuilt<'o> {
-    opening: &'o Opening<'o>,
-    queues: HashMap<(Vec<u8>, i32), ConsumeQueue>,
-    stream: StreamId,
-    gaps: u64,
-    whole_log: bool,
-}
-
-impl<'o> Rebuilt<'o> {
-    /// Queues from their files, counting only entries of records before the scan.
-    fn load(
-        opening: &'o Opening<'o>,
-        from: u64,
-        names: &[&QueueName],
-    ) -> Result<Rebuilt<'o>, StoreError> {
-        let mut queues = HashMap::new();
-        let mut gaps = 0;
-        let paths = opening.paths;
-        let expected = FilesExpected {
-            file_bytes: paths.queue_file_bytes,
-            from_zero: opening.bases.first().is_none_or(|first| *first == 0),
-            clean: opening.clean,
-        };
-        for (topic, id) in names {
-            let dir = queue_dir(&paths.consume_queue, topic, *id);
-            let dir = dir.map_err(StoreError::io(&paths.consume_queue, "naming a queue"))?;
-            let is_whole = check_files(opening.disk, &dir, expected)
-                .map_err(StoreError::io(&dir, "reading the queue"))?;
-            gaps += u64::from(!is_whole);
-            let names_record = |entry: &CqEntry, offset| {
-                // Entries of these queues name records of other ones.
-                if topic.starts_with(b"%LMQ%") {
-                    return Ok(true);
-                }
-                opening.names_record(entry, offset)
-            };
-            let (min, next) =
-                extent(opening.disk, &dir, paths.queue_file_bytes, from, &names_record)
-                    .map_err(StoreError::io(&dir, "reading the queue"))?;
-            let (min, _) = match opening.bases.first() {
-                Some(first) if *first > 0 => {
-                    let start = PhyOffset::new(opening.stream, *first);
-                    first_at(
-                        opening.disk,
-                        &dir,
-                        paths.queue_file_bytes,
-                        (min.min(next), next),
-                        start,
-                    )
-                    .map_err(StoreError::io(&dir, "reading the queue"))?
-                }
-                Some(_) | None => (min.min(next), None),
-            };
-            let queue =
-                ConsumeQueue::new(Arc::from(topic.as_slice()), *id, opening.stream, min, next);
-            queues.insert((topic.clone(), id.0), queue);
-        }
-        let whole_log = opening.bases.first().is_none_or(|first| from <= *first);
-        Ok(Rebuilt { opening, queues, stream: opening.stream, gaps, whole_log })
-    }
-
-    fn add(&mut self, view: &MessageView<'_>, phy: PhyOffset, size: u32) {
-        let id = view.queue_id();
-        let queued = is_consumable(view.sys_flag()) && view.sys_flag() & INNER_BATCH == 0;
-        if !queued || !(0..=QUEUE_ID_MAX).contains(&id.0) {
-            return;
-        }
-        let offset = view.queue_offset().0;
-        if offset > OFFSET_MAX {
-            return;
-        }
-        if self.opening.deleted.covers(view.topic(), phy.position()) {
-            return;
-        }
-        let key = (view.topic().to_vec(), id.0);
-        let stream = self.stream;
-        let queue = self.queues.entry(key).or_insert_with(|| {
-            let topic = Arc::from(view.topic());
-            // A queue without files begins where the log's oldest record of it says, when the log is read whole.
-            let start = if self.whole_log { offset.max(0) } else { 0 };
-            ConsumeQueue::new(topic, id, stream, start, start)
-        });
-        if offset < queue.next() && offset >= 0 {
-            // The files were counted up to the scan's start only, so this record is newer than what has its
-            // offset: the topic was deleted and made again. The older messages went with the deletion.
-            let topic = Arc::clone(&queue.topic);
-            *queue = ConsumeQueue::new(topic, id, stream, offset, offset);
-        }
-        if offset > queue.next() && queue.next() == queue.min() && self.whole_log {
-            let topic = Arc::clone(&queue.topic);
-            *queue = ConsumeQueue::new(topic, id, stream, offset, offset);
-        }
-        if self.opening.paths.queue_ext_bytes.is_some() {
-            queue.keep_times();
-        }
-        while queue.next() < offset {
-            self.gaps += 1;
-            if self.gaps > 1_000_000 {
-                return;
-            }
-            queue.push(CqEntry::FILLER);
-        }
-        let tags_code = self.opening.config.delay_levels.tags_code(view);
-        queue.push_at(CqEntry { phy, size, tags_code }, view.store_timestamp().0);
-    }
-
-    fn finish(self) -> (Vec<ConsumeQueue>, u64) {
-        let mut queues: Vec<ConsumeQueue> = self.queues.into_values().collect();
-        for queue in &mut queues {
-            queue.show(queue.next());
-        }
-        (queues, self.gaps)
-    }
 }

@@ -9,14 +9,16 @@ use wire::ids::StreamId;
 impl<A: App> Shard<A> {
     /// Says once that queue files have no room, and once that they have it again.
     pub(super) fn note_room(&mut self, error: Option<i32>) {
-        let lacks_room = matches!(error, Some(libc::ENOSPC | libc::EDQUOT));
+        let lacks_room =
+            matches!(error, Some(libc::ENOSPC | libc::EDQUOT | libc::ENFILE | libc::EMFILE));
         if lacks_room && !self.lacks_room {
+            let error = std::io::Error::from_raw_os_error(error.unwrap_or(0));
             tracing::error!(
-                "{}: the disk has no room for queue entries; sends are refused until it has",
+                "{}: queue entries cannot be written ({error}); sends are refused until they can",
                 self.me
             );
         } else if !lacks_room && self.lacks_room {
-            tracing::info!("{}: the disk has room for queue entries again", self.me);
+            tracing::info!("{}: queue entries are written again", self.me);
         }
         self.lacks_room = lacks_room;
     }
@@ -49,7 +51,7 @@ impl<A: App> Shard<A> {
         &mut self,
         segment: (StreamId, u64),
         why: Why,
-        result: std::io::Result<Box<dyn DiskFile>>,
+        result: std::io::Result<Option<Box<dyn DiskFile>>>,
     ) {
         let (stream, base) = segment;
         let store = self.store.as_mut().expect("a store asked");

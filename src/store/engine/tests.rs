@@ -7,6 +7,7 @@ use super::*;
 use crate::layout::consume_queue::ENTRY_BYTES;
 use crate::op::Trimmed;
 use crate::recovery::{ScanRange, scan};
+use crate::sample::message;
 use crate::segments::Segments;
 use crate::stream::{FlushMode, StreamConfig, SyncBy};
 use base::time::WallMs;
@@ -91,23 +92,6 @@ fn config(flush: FlushMode, sync_by: SyncBy) -> StreamConfig {
     }
 }
 
-fn message<'a>(topic: &'a [u8], body: &'a [u8], properties: &'a [u8]) -> NewMessage<'a> {
-    let host = "127.0.0.1:10911".parse().unwrap();
-    NewMessage {
-        queue_id: QueueId(0),
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp: 1,
-        born_host: host,
-        store_host: host,
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        body,
-        topic,
-        properties,
-    }
-}
-
 impl World {
     /// Odd seeds have a device that is written through.
     fn new(flush: FlushMode, seed: u64) -> World {
@@ -183,7 +167,9 @@ impl World {
                         file[at..at + write.bytes.len()].copy_from_slice(&write.bytes);
                     }
                 }
-                QueueStep::Trim(_) => unreachable!("nothing is deleted"),
+                QueueStep::Trim { .. } | QueueStep::IndexLog { .. } => {
+                    unreachable!("nothing is deleted")
+                }
                 QueueStep::Index(stream, entries) => {
                     let durable = self.store.stream(stream).flushed();
                     assert!(entries.iter().all(|e| e.phy.position() < durable));
@@ -617,10 +603,11 @@ fn deleting_the_oldest_segment_moves_the_beginning_of_its_queues() {
     assert_eq!(world.store.stream(stream).start(), SEGMENT);
     let trims = loop {
         match world.store.plan_queues(world.now.mono.plus_ms(60_000)) {
-            Some(QueueStep::Trim(trims)) => break trims,
+            Some(QueueStep::Trim { queues, .. }) => break queues,
             Some(QueueStep::Write(_) | QueueStep::Index(..) | QueueStep::Checkpoint(_)) => {
                 world.store.on_queues(None, world.now.mono);
             }
+            Some(QueueStep::IndexLog { .. }) => unreachable!("nothing was left out"),
             None => panic!("the queue is trimmed"),
         }
     };

@@ -116,6 +116,7 @@ impl Store {
     pub(super) fn next_trim(&mut self) -> Option<Vec<QueueTrim>> {
         let mut batch = Vec::new();
         let mut looks = 0;
+        let is_first = self.trim.next == Some(0);
         while let Some(next) = self.trim.next {
             let no = QueueNo(next);
             if usize::try_from(next).expect("a queue number") >= self.queues.len() {
@@ -137,7 +138,8 @@ impl Store {
                 batch.push(QueueTrim { no, topic, queue: queue.id, held, start });
             }
         }
-        (!batch.is_empty()).then_some(batch)
+        // The index follows the log whether or not a queue does.
+        (is_first || !batch.is_empty()).then_some(batch)
     }
 
     /// The queues of a `QueueStep::Trim` begin here now. An error costs nothing: readers skip what is gone.

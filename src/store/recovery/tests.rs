@@ -1,27 +1,15 @@
 //! The scan against damage: stale records, torn ends, bad fillers, arbitrary bytes.
 
 use super::*;
+use crate::sample;
 use base::time::WallMs;
-use wire::ids::{QueueId, QueueOffset};
-use wire::message::{NewMessage, Place};
+use wire::ids::QueueOffset;
+use wire::message::Place;
 
 const SEGMENT: u64 = 64 << 10;
 
 fn record(position: u64, body: &[u8], properties: &[u8]) -> Vec<u8> {
-    let host = "127.0.0.1:10911".parse().unwrap();
-    let message = NewMessage {
-        queue_id: QueueId(0),
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp: 1,
-        born_host: host,
-        store_host: host,
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        body,
-        topic: b"T",
-        properties,
-    };
+    let message = sample::message(b"T", body, properties);
     let mut bytes = vec![0; message.encoded_len()];
     let phy_offset = PhyOffset::new(StreamId(0), position);
     message.encode(
@@ -32,6 +20,10 @@ fn record(position: u64, body: &[u8], properties: &[u8]) -> Vec<u8> {
 }
 
 fn scan_disk(disk: &[u8]) -> ScanEnd {
+    scan_disk_by(Proof::Whole, disk)
+}
+
+fn scan_disk_by(proof: Proof, disk: &[u8]) -> ScanEnd {
     let range = ScanRange {
         stream: StreamId(0),
         segment_bytes: SEGMENT,
@@ -45,7 +37,7 @@ fn scan_disk(disk: &[u8]) -> ScanEnd {
         buffer[..len].copy_from_slice(&disk[at..at + len]);
         Ok(len)
     };
-    scan(range, &mut read, &mut |_, _, _| {}).unwrap()
+    scan_by(proof, range, &mut read, &mut |_, _, _| {}).unwrap()
 }
 
 fn disk(records: &[Vec<u8>]) -> Vec<u8> {
@@ -106,6 +98,22 @@ fn zeros_that_were_sent_do_not_end_the_log() {
     let bare = record(0, &[7; 512 - 90], b"");
     assert_eq!(bare.len(), 514);
     assert_eq!(scan_disk(&disk(&[bare])).records, 1);
+}
+
+#[test]
+fn zeros_that_a_send_may_have_never_look_like_a_sector() {
+    let with = |zeros: usize| [b"z\x01", &vec![0; zeros][..], b"\x02"].concat();
+    for before in 1..SECTOR_BYTES {
+        let first = record(0, &vec![7; before], b"");
+        let zeros = record(first.len() as u64, b"z", &with(TEXT_ZEROS_MAX));
+        assert_eq!(scan_disk(&disk(&[first, zeros])).records, 2, "behind {before} bytes");
+    }
+    // More of them end the log, unless Java wrote it.
+    let zeros = record(0, b"z", &with(2 * SECTOR_BYTES));
+    let next = record(zeros.len() as u64, b"next", b"");
+    let disk = disk(&[zeros, next]);
+    assert_eq!(scan_disk(&disk).records, 0);
+    assert_eq!(scan_disk_by(Proof::Crc, &disk).records, 2);
 }
 
 #[test]

@@ -1,0 +1,248 @@
+//! A device that stops: the store on an ext4 of its own, on a loop device whose backing file is frozen, and cut there.
+//!
+//! What was acknowledged with SYNC_FLUSH before the cut is there after it, also when the file system had to replay its
+//! journal; a device that hangs for seconds loses nothing and ends nothing. Needs root for the mounts. What power cuts
+//! do to single sectors is the business of the crash images in `shard`. `RINGMQ_CUTS` is the number of cuts.
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
+mod support;
+
+use client::{Consumer, Message, Producer, Pull, PullStatus, SendStatus};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use support::{Data, Random, Server, Setting, rounds};
+
+const QUEUES: usize = 8;
+const WRITERS: usize = 4;
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+fn run(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program).args(arguments).status().is_ok_and(|status| status.success())
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A mounted file system in a file; unmounted with it.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// Mounts the ext4 in `image`, made before when `mib` is given. `None`: not possible here.
+    fn new(image: &Path, dir: &Path, mib: Option<u64>) -> Option<Mounted> {
+        if let Some(mib) = mib {
+            fs::File::create(image).unwrap().set_len(mib << 20).unwrap();
+            if !run("mkfs.ext4", &["-q", "-F", text(image)]) {
+                return None;
+            }
+        }
+        fs::create_dir_all(dir).unwrap();
+        run("mount", &["-o", "loop", text(image), text(dir)]).then(|| Mounted(dir.to_path_buf()))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        run("umount", &[text(&self.0)]);
+    }
+}
+
+/// The store's file system in a file that lies on a file system that can be frozen.
+struct Device {
+    inner: Option<Mounted>,
+    outer: Mounted,
+    dir: PathBuf,
+}
+
+impl Device {
+    /// `None`, with a line that says so, where this process may not mount.
+    fn new(data: &Data) -> Option<Device> {
+        let outer =
+            Mounted::new(&data.path().join("outer.img"), &data.path().join("outer"), Some(1500));
+        let dir = data.store();
+        let inner = outer
+            .as_ref()
+            .and_then(|outer| Mounted::new(&outer.0.join("inner.img"), &dir, Some(600)));
+        let Some((outer, inner)) = outer.zip(inner) else {
+            eprintln!("no loop device can be mounted here: this test shows nothing");
+            return None;
+        };
+        Some(Device { inner: Some(inner), outer, dir })
+    }
+
+    fn freeze(&self) {
+        assert!(run("fsfreeze", &["--freeze", text(&self.outer.0)]));
+    }
+
+    fn thaw(&self) {
+        assert!(run("fsfreeze", &["--unfreeze", text(&self.outer.0)]));
+    }
+
+    /// A copy of what the frozen device holds.
+    fn copy(&self, to: &Path) {
+        let image = self.outer.0.join("inner.img");
+        assert!(run("cp", &["--sparse=always", text(&image), text(to)]));
+    }
+
+    /// The device is what the copy says, as after a power cut.
+    fn go_back_to(&mut self, copy: &Path) {
+        self.inner = None;
+        let image = self.outer.0.join("inner.img");
+        assert!(run("cp", &["--sparse=always", text(copy), text(&image)]));
+        let inner = Mounted::new(&image, &self.dir, None);
+        self.inner = Some(inner.expect("the journal is replayed"));
+    }
+}
+
+/// A message and when its acknowledgement came.
+struct Acknowledged {
+    id: u64,
+    queue: usize,
+    offset: i64,
+    at: Instant,
+}
+
+fn body(id: u64) -> Vec<u8> {
+    let mut body = id.to_be_bytes().to_vec();
+    body.resize(100 + usize::try_from(id % 20_000).unwrap(), 9);
+    body
+}
+
+fn write(server: &Server, topic: &str, ids: &AtomicU64, stop: &AtomicBool) -> Vec<Acknowledged> {
+    let mut list = Vec::new();
+    let Ok(connection) = server.connect(TIMEOUT) else { return list };
+    let mut producer = Producer::new(connection, "G_cut");
+    while !stop.load(Ordering::Relaxed) {
+        let id = ids.fetch_add(1, Ordering::Relaxed);
+        let queue = usize::try_from(id).unwrap() % QUEUES;
+        let sent = producer.send(&Message::new(topic, body(id)), i32::try_from(queue).unwrap());
+        match sent {
+            Ok(sent) if sent.status == SendStatus::Ok => {
+                let (offset, at) = (sent.queue_offset, Instant::now());
+                list.push(Acknowledged { id, queue, offset, at });
+            }
+            // In time it was not on the disk: nothing is promised.
+            Ok(_) => {}
+            Err(client::Error::Refused { .. }) => {}
+            Err(_) => break,
+        }
+    }
+    list
+}
+
+/// Reads every queue; the ids by queue and offset.
+fn read(server: &Server, topic: &str) -> Vec<Vec<u64>> {
+    let mut consumer = Consumer::new(server.connect(TIMEOUT).unwrap(), "G_cut_reader");
+    let mut queue = |queue: i32| {
+        let mut ids = Vec::new();
+        loop {
+            let offset = i64::try_from(ids.len()).unwrap();
+            let pulled = consumer.pull(&Pull::new(topic, queue, offset)).unwrap();
+            if pulled.status != PullStatus::Found {
+                assert_eq!(offset, pulled.max_offset, "queue {queue}: {:?}", pulled.status);
+                return ids;
+            }
+            for message in pulled.messages {
+                let id = u64::from_be_bytes(message.body[..8].try_into().unwrap());
+                assert!(message.body == body(id), "queue {queue}: the body of {id}");
+                ids.push(id);
+            }
+        }
+    };
+    (0..i32::try_from(QUEUES).unwrap()).map(&mut queue).collect()
+}
+
+fn check(server: &Server, topic: &str, owed: &[Acknowledged]) {
+    let stored = read(server, topic);
+    for message in owed {
+        let there = stored[message.queue].get(usize::try_from(message.offset).unwrap());
+        assert_eq!(there, Some(&message.id), "queue {} at {}", message.queue, message.offset);
+    }
+}
+
+/// Load for a while, with `accident` in the middle of it.
+fn load(
+    server: &Server,
+    ids: &AtomicU64,
+    random: &mut Random,
+    accident: impl FnOnce(),
+) -> Vec<Acknowledged> {
+    let topic = server.topic();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let stop = &stop;
+        let writer = || scope.spawn(move || write(server, topic, ids, stop));
+        let writers: Vec<_> = (0..WRITERS).map(|_| writer()).collect();
+        std::thread::sleep(Duration::from_millis(100 + random.below(900)));
+        accident();
+        stop.store(true, Ordering::Relaxed);
+        writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
+    })
+}
+
+fn setting(shards: u16) -> Setting {
+    let lines = "flushDiskType=SYNC_FLUSH\nmappedFileSizeCommitLog=8388608\nmappedFileSizeConsumeQueue=20000\n\
+                 maxHashSlotNum=1000\nmaxIndexNum=5000\nsyncFlushTimeout=1000\ncleanFileForciblyEnable=false\n";
+    Setting { shards, config: lines.to_string() }
+}
+
+#[test]
+fn what_was_acknowledged_survives_the_cut_of_its_device() {
+    let mut random = Random::new(Random::seed("power_cut"));
+    let data = Data::new();
+    let Some(mut device) = Device::new(&data) else { return };
+    let (ids, copy) = (AtomicU64::new(0), data.path().join("cut.img"));
+    let shards = 1 + u16::try_from(random.below(2)).unwrap();
+    let mut owed: Vec<Acknowledged> = Vec::new();
+    let mut server = Server::start(data.path(), &setting(shards));
+    for number in 0..rounds("RINGMQ_CUTS", 3, 30) {
+        let mut cut_at = Instant::now();
+        let mut sent = load(&server, &ids, &mut random, || {
+            device.freeze();
+            device.copy(&copy);
+            cut_at = Instant::now();
+            device.thaw();
+            server.kill_now();
+        });
+        server.kill();
+        sent.retain(|message| message.at < cut_at);
+        owed.extend(sent);
+        data.remove_windows();
+        device.go_back_to(&copy);
+        eprintln!("cut {number}: {} messages are owed", owed.len());
+        server = Server::start(data.path(), &setting(shards));
+        check(&server, server.topic(), &owed);
+        // Others may have their offsets by now.
+        owed.retain(|message| message.at < cut_at);
+    }
+    assert!(server.stop().success());
+    assert!(!owed.is_empty(), "something was acknowledged");
+}
+
+#[test]
+fn a_device_that_hangs_for_seconds_ends_nothing() {
+    let mut random = Random::new(7);
+    let data = Data::new();
+    let Some(device) = Device::new(&data) else { return };
+    let ids = AtomicU64::new(0);
+    let server = Server::start(data.path(), &setting(1));
+    let mut owed = Vec::new();
+    let mut hung = (Instant::now(), Instant::now());
+    owed.extend(load(&server, &ids, &mut random, || {
+        device.freeze();
+        let from = Instant::now();
+        std::thread::sleep(Duration::from_secs(4));
+        hung = (from, Instant::now());
+        device.thaw();
+        std::thread::sleep(Duration::from_secs(1));
+    }));
+    assert!(owed.iter().any(|message| message.at > hung.1), "it goes on when the device does");
+    check(&server, server.topic(), &owed);
+    assert!(server.stop().success());
+    let server = Server::start(data.path(), &setting(1));
+    check(&server, server.topic(), &owed);
+    assert!(server.stop().success());
+}
