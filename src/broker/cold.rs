@@ -326,6 +326,7 @@ fn pin(
     blocks_max: usize,
     waiter: (GroupKey, u64),
 ) -> Choice {
+    let blocks_max = blocks_max.min(blocks.room());
     for piece in &choice.pieces {
         if store.tail(piece.phy, piece.size as usize).is_some() {
             continue;

@@ -93,6 +93,11 @@ pub trait DiskFile: Send {
 
     /// Whether the file has no name any more.
     fn is_nameless(&self) -> bool;
+
+    /// Where something may be stored at or behind `at`; `None`: zeros to the end of the file.
+    fn next_data(&self, at: u64) -> io::Result<Option<u64>> {
+        Ok(Some(at))
+    }
 }
 
 /// Reads as much of `buffer` as the file has at `at`.
@@ -348,6 +353,16 @@ impl DiskFile for File {
 
     fn bytes(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+
+    fn next_data(&self, at: u64) -> io::Result<Option<u64>> {
+        match rustix::fs::seek(self, rustix::fs::SeekFrom::Data(at)) {
+            Ok(next) => Ok(Some(next)),
+            Err(Errno::NXIO) => Ok(None),
+            // Such a file system does not tell.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(Some(at)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn is_nameless(&self) -> bool {

@@ -439,18 +439,34 @@ pub fn cut_entries(disk: &dyn Disk, dir: &Path, file_bytes: u64, next: i64) -> i
             continue;
         }
         let file = disk.open(&path, Access::Write)?;
-        let mut bytes = vec![0; usize::try_from(file_bytes - (at - base)).unwrap_or(0)];
-        let read = read_full_at(&*file, &mut bytes, at - base)?;
-        let used = bytes[..read].iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
-        if used > 0 {
-            bytes[..used].fill(0);
-            write_full_at(&*file, &bytes[..used], at - base)?;
+        if clear_from(&*file, at - base, file_bytes)? {
             file.sync_data()?;
             found = true;
         }
     }
     if found {
         disk.sync_dir(dir)?;
+    }
+    Ok(found)
+}
+
+/// Writes zeros over what is stored in a file from `at` to `end`; whether there was anything else.
+fn clear_from(file: &dyn DiskFile, mut at: u64, end: u64) -> io::Result<bool> {
+    let mut found = false;
+    let mut bytes = Vec::new();
+    // Nearly all of most queue files was never written: reading it would take a start with many queues minutes.
+    while let Some(from) = file.next_data(at)?.filter(|from| *from < end) {
+        bytes.resize(usize::try_from(end - from).unwrap_or(usize::MAX).min(64 << 10), 0);
+        let read = read_full_at(file, &mut bytes, from)?;
+        if read == 0 {
+            break;
+        }
+        if bytes[..read].iter().any(|b| *b != 0) {
+            bytes[..read].fill(0);
+            write_full_at(file, &bytes[..read], from)?;
+            found = true;
+        }
+        at = from + read as u64;
     }
     Ok(found)
 }

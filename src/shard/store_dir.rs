@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use store::delay::DelayLevels;
 use store::layout::identity::{self, Identity};
 use store::layout::index::IndexLimits;
@@ -30,6 +31,8 @@ mod rebuilt;
 mod stream_dir;
 mod window;
 
+/// A sync at the start that takes longer is worth a line in the log.
+const SLOW_SYNC: Duration = Duration::from_secs(2);
 /// File in the log directory of a store with more than one stream.
 pub(crate) const SEVERAL_STREAMS: &str = "ringmq-store-with-several-streams";
 
@@ -251,7 +254,14 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
     deleted::rewrite(&paths, left).map_err(StoreError::io(&paths.root, "noting deleted topics"))?;
     if last != LastStop::Orderly {
         // What a dead process did is in the page cache only, names too, and recovery has built on it.
+        let began = Instant::now();
         sync_places(&paths, identity.streams)?;
+        if began.elapsed() > SLOW_SYNC {
+            tracing::warn!(
+                "making what the last process wrote durable took {} s: others write to the disk of the store, too",
+                began.elapsed().as_secs()
+            );
+        }
         mark_running(&*disk, &paths.abort(), config)
             .map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
     }

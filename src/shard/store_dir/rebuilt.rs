@@ -180,6 +180,9 @@ impl<'o> Rebuilt<'o> {
             // what has it: the topic was deleted and made again. The older messages went with the deletion.
             *queue = begin_at(offset);
         }
+        if self.opening.paths.queue_ext_bytes.is_some() {
+            queue.keep_times();
+        }
         let missing = u64::try_from(offset - queue.next()).expect("not below, see above");
         self.gaps += missing;
         if self.gaps > FILLERS_MAX {
