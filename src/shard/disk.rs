@@ -7,6 +7,7 @@
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -93,6 +94,9 @@ pub trait DiskFile: Send {
 
     /// Whether the file has no name any more.
     fn is_nameless(&self) -> bool;
+
+    /// Says that this part is read soon: the disk can begin.
+    fn will_need(&self, _at: u64, _bytes: u64) {}
 
     /// Where something may be stored at or behind `at`; `None`: zeros to the end of the file.
     fn next_data(&self, at: u64) -> io::Result<Option<u64>> {
@@ -353,6 +357,11 @@ impl DiskFile for File {
 
     fn bytes(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+
+    fn will_need(&self, at: u64, bytes: u64) {
+        // Without it the read is slower, and right.
+        let _ = rustix::fs::fadvise(self, at, NonZeroU64::new(bytes), rustix::fs::Advice::WillNeed);
     }
 
     fn next_data(&self, at: u64) -> io::Result<Option<u64>> {

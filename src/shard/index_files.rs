@@ -450,7 +450,7 @@ impl ShardIndex {
                 stream.0
             );
         }
-        let (result, stopped_at, _) = index_log(paths, index, (from, to), |_| {});
+        let (result, stopped_at, _) = index_log(paths, index, (from, to), None);
         if let Err(error) = result {
             index.warn_unwritable(&error);
             return None;

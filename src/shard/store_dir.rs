@@ -26,7 +26,8 @@ pub mod deleted;
 mod device;
 mod foreign;
 pub(crate) mod index_dir;
-mod progress;
+mod log_reader;
+pub(crate) mod progress;
 mod rebuilt;
 mod stream_dir;
 mod window;
@@ -254,14 +255,7 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
     deleted::rewrite(&paths, left).map_err(StoreError::io(&paths.root, "noting deleted topics"))?;
     if last != LastStop::Orderly {
         // What a dead process did is in the page cache only, names too, and recovery has built on it.
-        let began = Instant::now();
         sync_places(&paths, identity.streams)?;
-        if began.elapsed() > SLOW_SYNC {
-            tracing::warn!(
-                "making what the last process wrote durable took {} s: others write to the disk of the store, too",
-                began.elapsed().as_secs()
-            );
-        }
         mark_running(&*disk, &paths.abort(), config)
             .map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
     }
@@ -273,6 +267,7 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
 /// Makes all of the store durable. Its directories may be on devices of their own; where they are not, all but the first
 /// have nothing left to do.
 fn sync_places(paths: &StorePaths, streams: u16) -> Result<(), StoreError> {
+    let began = Instant::now();
     let logs = (0..streams).map(|stream| paths.log_dir(StreamId(stream)));
     for dir in [paths.root.clone(), paths.consume_queue.clone()].into_iter().chain(logs) {
         match paths.disk.sync_file_system(&dir) {
@@ -281,6 +276,12 @@ fn sync_places(paths: &StorePaths, streams: u16) -> Result<(), StoreError> {
             }
             Ok(()) | Err(_) => {}
         }
+    }
+    if began.elapsed() > SLOW_SYNC {
+        tracing::warn!(
+            "making what the last process wrote durable took {} s: others write to the disk of the store, too",
+            began.elapsed().as_secs()
+        );
     }
     Ok(())
 }

@@ -1,14 +1,13 @@
 //! A stream's index at start: its files opened, and what they miss read from the log.
 
 use super::StorePaths;
+use super::log_reader::LogReader;
 use super::progress::Progress;
-use crate::disk::{Access, DiskFile, read_full_at};
 use crate::index_files::{StreamIndex, Trust};
 use std::io;
 use store::index::{IndexEntry, IndexKeys, is_indexed};
 use store::layout::checkpoint::Checkpoint;
 use store::layout::index::topic_hash;
-use store::layout::segment;
 use store::recovery::{Proof, ScanRange, scan_by};
 use wire::ids::{PhyOffset, StreamId};
 use wire::message::MessageView;
@@ -125,8 +124,8 @@ impl IndexStart<'_> {
     }
 
     fn scan_from(&self, index: &mut StreamIndex, from: u64) -> (io::Result<()>, u64, u64) {
-        let mut progress = Progress::new(self.stream, from, self.end);
-        index_log(self.paths, index, (from, self.end), |position| progress.at(position))
+        let progress = Progress::new(self.stream, from, self.end);
+        index_log(self.paths, index, (from, self.end), Some(progress))
     }
 }
 
@@ -135,22 +134,12 @@ pub(crate) fn index_log(
     paths: &StorePaths,
     index: &mut StreamIndex,
     (from, limit): (u64, u64),
-    mut progress: impl FnMut(u64),
+    progress: Option<Progress>,
 ) -> (io::Result<()>, u64, u64) {
     let (stream, segment_bytes) = (index.stream(), paths.segment_bytes);
     let range = ScanRange { stream, segment_bytes, from, limit };
-    let dir = paths.log_dir(stream);
-    let mut open: Option<(u64, Box<dyn DiskFile>)> = None;
-    let mut read = |position: u64, buffer: &mut [u8]| {
-        progress(position);
-        let base = position - position % segment_bytes;
-        if open.as_ref().is_none_or(|(at, _)| *at != base) {
-            let path = dir.join(segment::name(base));
-            open = Some((base, paths.disk.open(&path, Access::Read)?));
-        }
-        let (_, file) = open.as_ref().expect("opened above");
-        read_full_at(&**file, buffer, position - base)
-    };
+    let mut reader = LogReader::new(paths, stream, progress);
+    let mut read = |position: u64, buffer: &mut [u8]| reader.read(position, buffer);
     let mut result = Ok(());
     let mut entries = Vec::new();
     // Where the log ends is known by now.

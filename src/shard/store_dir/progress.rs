@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use wire::ids::StreamId;
 
 /// A line every second while a long scan runs.
-pub(super) struct Progress {
+pub(crate) struct Progress {
     stream: StreamId,
     from: u64,
     limit: u64,

@@ -3,12 +3,13 @@
 use super::deleted::{Deleted, Deletion, without_deleted};
 use super::foreign;
 use super::index_dir::{self, IndexStart, OpenIndex};
+use super::log_reader::LogReader;
 use super::progress::Progress;
 use super::rebuilt::Rebuilt;
 use super::{LastStop, StoreDirConfig, StoreError, StorePaths, create_segment, open_segment};
 use crate::boot::SegmentFiles;
 use crate::disk::{
-    Access, Disk, DiskFile, make_durable_dirs, move_file, read_file, read_full_at, replace_file,
+    Access, Disk, make_durable_dirs, move_file, read_file, read_full_at, replace_file,
     write_full_at,
 };
 use crate::queue_files::{cut_entries, queue_dir};
@@ -380,17 +381,9 @@ impl Opening<'_> {
             from,
             limit: self.limit(),
         };
-        let mut progress = Progress::new(self.stream, from, self.limit());
-        let mut open: Option<(u64, Box<dyn DiskFile>)> = None;
-        let mut read = |position: u64, buffer: &mut [u8]| {
-            progress.at(position);
-            let base = position - position % self.paths.segment_bytes;
-            if open.as_ref().is_none_or(|(at, _)| *at != base) {
-                open = Some((base, self.disk.open(&self.path(base), Access::Read)?));
-            }
-            let (_, file) = open.as_ref().expect("opened above");
-            read_full_at(&**file, buffer, position - base)
-        };
+        let progress = Progress::new(self.stream, from, self.limit());
+        let mut reader = LogReader::new(self.paths, self.stream, Some(progress));
+        let mut read = |position: u64, buffer: &mut [u8]| reader.read(position, buffer);
         let end = scan_by(self.proof(), range, &mut read, &mut |view, position, size| {
             rebuilt.add(view, PhyOffset::new(self.stream, position), size);
         });
