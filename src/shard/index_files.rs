@@ -445,8 +445,8 @@ impl ShardIndex {
         if now >= index.next_behind_at {
             index.next_behind_at = MonoNs(now.0 + WARNING_INTERVAL_NS);
             tracing::warn!(
-                "stream {}: the index came so slowly that its entries filled their memory; the log is read from {from} on \
-                 to make them again, and until then queries by key miss newer messages",
+                "stream {}: the index is behind; the log is read from {from} on, and until \
+                 then queries by key miss newer messages",
                 stream.0
             );
         }

@@ -298,10 +298,13 @@ fn shard_store(
     }
     let mut list = Vec::new();
     let mut indexes = Vec::new();
-    let mut unindexed = Vec::new();
+    let (mut unindexed, mut behind) = (Vec::new(), Vec::new());
     for opened in streams {
-        if !opened.index.as_ref().is_some_and(|index| index.is_complete) {
-            unindexed.push(opened.stream.id());
+        match &opened.index {
+            Some(index) if index.is_on => {
+                behind.extend(index.behind.map(|from| (opened.stream.id(), from)));
+            }
+            Some(_) | None => unindexed.push(opened.stream.id()),
         }
         indexes.extend(opened.index.map(|opened| opened.index));
         files.extend(opened.files);
@@ -312,6 +315,7 @@ fn shard_store(
     }
     let mut store = Store::new(settings, list, queues);
     unindexed.into_iter().for_each(|stream| store.switch_off_index(stream));
+    behind.into_iter().for_each(|(stream, from)| store.begin_index_behind(stream, from));
     let index = ShardIndex::new(indexes);
     ShardStore { store, files, index, paths: Arc::clone(paths) }
 }

@@ -305,6 +305,11 @@ impl Store {
         self.state_mut(id).index.switch_off();
     }
 
+    /// The index files of this stream lack the records from `position` on, where one begins: they are read beside the load.
+    pub fn begin_index_behind(&mut self, id: StreamId, position: u64) {
+        self.state_mut(id).index.begin_behind(position);
+    }
+
     /// Records whose index entries are not in the files yet and that readers may see.
     pub fn search_index(&self, query: &IndexQuery) -> IndexHits {
         let mut hits = IndexHits::default();
@@ -344,8 +349,8 @@ impl Store {
             if closing && state.index.is_behind() {
                 return state.index.hand_out_before_gap(*durable).map(|e| QueueStep::Index(*id, e));
             }
-            let appended = state.stream.appended();
-            Some(match state.index.next_step(*durable, appended)? {
+            let log = state.stream.start()..state.stream.appended();
+            Some(match state.index.next_step(*durable, log)? {
                 IndexStep::Add(entries) => QueueStep::Index(*id, entries),
                 IndexStep::Read { from, to } => QueueStep::IndexLog { stream: *id, from, to },
             })

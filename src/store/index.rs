@@ -6,6 +6,7 @@
 
 use crate::layout::index::key_hash;
 use std::collections::VecDeque;
+use std::ops::Range;
 use wire::ids::{PhyOffset, StreamId};
 use wire::java_hash::java_hash_onto;
 use wire::props::{self, Props};
@@ -225,15 +226,25 @@ impl WaitingIndex {
         self.gap.is_some()
     }
 
-    /// What the files get next, of records below `durable`; `None`: nothing. `appended`: the end of the log.
-    pub fn next_step(&mut self, durable: u64, appended: u64) -> Option<IndexStep> {
+    /// The records from `position` on, where one begins, are not in the files: they are read from the log. Before the first
+    /// `push`.
+    pub fn begin_behind(&mut self, position: u64) {
+        if self.is_on {
+            self.gap = Some(Gap { from: position, to: None });
+        }
+    }
+
+    /// What the files get next, of records below `durable`; `None`: nothing. `log`: its start and end.
+    pub fn next_step(&mut self, durable: u64, log: Range<u64>) -> Option<IndexStep> {
         let Some(gap) = &mut self.gap else { return self.hand_out(durable).map(IndexStep::Add) };
+        // Old segments may go before they were read.
+        gap.from = gap.from.max(log.start);
         if gap.to.is_none() {
             if !self.records.is_empty() {
                 return self.hand_out(durable).map(IndexStep::Add);
             }
             if durable.saturating_sub(gap.from) <= NEARLY_READ_BYTES {
-                gap.to = Some(appended);
+                gap.to = Some(log.end);
             }
         }
         let end = gap.to.unwrap_or(durable).min(durable);
@@ -410,17 +421,19 @@ mod tests {
         push(&mut index, b"KEYS\x01b", 200, 3);
         assert!(index.is_behind());
         assert_eq!(index.complete_to(300), Some(0));
-        let Some(IndexStep::Add(first)) = index.next_step(300, 300) else { panic!("what waits") };
+        let Some(IndexStep::Add(first)) = index.next_step(300, 0..300) else {
+            panic!("what waits")
+        };
         assert_eq!(first.len(), WAITING_MAX);
         index.done(true);
         assert_eq!(index.complete_to(300), Some(100), "of the others no entry is in memory");
         // From here on they are taken again, but wait for those that are read.
-        assert_eq!(index.next_step(250, 300), Some(IndexStep::Read { from: 100, to: 250 }));
+        assert_eq!(index.next_step(250, 0..300), Some(IndexStep::Read { from: 100, to: 250 }));
         push(&mut index, b"KEYS\x01c", 300, 4);
         assert!(!index.was_read(200), "the record at 200 crosses the end");
-        assert_eq!(index.next_step(400, 400), Some(IndexStep::Read { from: 200, to: 300 }));
+        assert_eq!(index.next_step(400, 0..400), Some(IndexStep::Read { from: 200, to: 300 }));
         assert!(index.was_read(300));
-        let Some(IndexStep::Add(rest)) = index.next_step(400, 400) else { panic!("the newest") };
+        let Some(IndexStep::Add(rest)) = index.next_step(400, 0..400) else { panic!("the newest") };
         assert_eq!(rest.iter().map(|e| e.phy.0).collect::<Vec<u64>>(), [300]);
     }
 
@@ -429,11 +442,11 @@ mod tests {
         let mut index = waiting();
         index.leave_out(0);
         let end = NEARLY_READ_BYTES + 5;
-        assert_eq!(index.next_step(end, end), Some(IndexStep::Read { from: 0, to: READ_BYTES }));
+        assert_eq!(index.next_step(end, 0..end), Some(IndexStep::Read { from: 0, to: READ_BYTES }));
         push(&mut index, b"KEYS\x01c", end, 4);
         assert_eq!(index.records.len(), 0, "too far behind to take more");
         index.was_read(READ_BYTES);
-        index.next_step(end, end);
+        index.next_step(end, 0..end);
         push(&mut index, b"KEYS\x01c", end, 4);
         assert_eq!(index.records.len(), 1);
         index.leave_out(end + 7);

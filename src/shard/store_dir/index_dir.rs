@@ -12,6 +12,9 @@ use store::recovery::{Proof, ScanRange, scan_by};
 use wire::ids::{PhyOffset, StreamId};
 use wire::message::MessageView;
 
+/// More log than this is not read before the broker serves.
+const AT_START_BYTES: u64 = 64 << 20;
+
 /// What recovery knows of a stream when its log is whole again.
 pub(super) struct IndexStart<'s> {
     pub(super) paths: &'s StorePaths,
@@ -32,8 +35,10 @@ pub(super) struct IndexStart<'s> {
 /// An opened index.
 pub(super) struct OpenIndex {
     pub(super) index: StreamIndex,
-    /// Entries may be added: it has those of all records of the log.
-    pub(super) is_complete: bool,
+    /// Entries may be added.
+    pub(super) is_on: bool,
+    /// From there on records of the log are not in it; they are read while the broker runs.
+    pub(super) behind: Option<u64>,
 }
 
 /// Opens the index and completes it. `None`, after a warning: it cannot be used in this run. Nor on a disk whose files
@@ -76,7 +81,7 @@ impl IndexStart<'_> {
         let durable = if is_lost { Some(from) } else { self.checkpoint.indexed };
         index.set_durable(self.checkpoint, durable);
         if !self.is_on {
-            return OpenIndex { index, is_complete: false };
+            return OpenIndex { index, is_on: false, behind: None };
         }
         if is_lost {
             tracing::warn!(
@@ -84,8 +89,21 @@ impl IndexStart<'_> {
                 self.stream.0
             );
         }
-        let is_complete = from == self.end || self.read_log(&mut index, from);
-        OpenIndex { index, is_complete }
+        if self.end - from > AT_START_BYTES {
+            let from = self.record_at(from);
+            return OpenIndex { index, is_on: true, behind: Some(from) };
+        }
+        let is_on = from == self.end || self.read_log(&mut index, from);
+        OpenIndex { index, is_on, behind: None }
+    }
+
+    /// The position, or where a record is sure to begin before it when what the index said of it was wrong.
+    fn record_at(&self, position: u64) -> u64 {
+        let mut place = [0; 8];
+        let read = LogReader::new(self.paths, self.stream, None).read(position + 28, &mut place);
+        let own = PhyOffset::new(self.stream, position);
+        let begins = read.is_ok_and(|read| read == 8) && u64::from_be_bytes(place) == own.0;
+        if begins { position } else { position - position % self.paths.segment_bytes }
     }
 
     /// Indexes the log from a position on. False: the disk does not take the entries.
