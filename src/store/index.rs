@@ -236,9 +236,9 @@ impl WaitingIndex {
 
     /// What the files get next, of records below `durable`; `None`: nothing. `log`: its start and end.
     pub fn next_step(&mut self, durable: u64, log: Range<u64>) -> Option<IndexStep> {
-        let Some(gap) = &mut self.gap else { return self.hand_out(durable).map(IndexStep::Add) };
         // Old segments may go before they were read.
-        gap.from = gap.from.max(log.start);
+        self.was_read(log.start);
+        let Some(gap) = &mut self.gap else { return self.hand_out(durable).map(IndexStep::Add) };
         if gap.to.is_none() {
             if !self.records.is_empty() {
                 return self.hand_out(durable).map(IndexStep::Add);
@@ -452,6 +452,10 @@ mod tests {
         index.leave_out(end + 7);
         assert_eq!((index.records.len(), index.complete_to(end + 9)), (0, Some(READ_BYTES)));
         assert!(!index.was_read(end), "the gap has no end now");
+        index.next_step(end, 0..end);
+        push(&mut index, b"KEYS\x01c", end, 4);
+        // Retention takes all of the gap.
+        assert!(matches!(index.next_step(end + 9, end..end + 9), Some(IndexStep::Add(_))));
     }
 
     #[test]
