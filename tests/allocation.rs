@@ -159,7 +159,7 @@ fn start(dir: &Path, shards: u16) -> Broker {
         queue_ext_bytes: None,
         streams: shards,
         shards: usize::from(shards),
-        window_bytes: 32 << 20,
+        window_bytes: 256 << 20,
         window_dir: "/dev/shm".into(),
         flush: FlushMode::Async,
         sync_by: None,
