@@ -16,7 +16,7 @@ use wire::ids::{PhyOffset, StreamId};
 
 /// A deleted file gives its blocks back in steps of this size, so that no commit of the file system's journal has to free a
 /// gigabyte at once while sends wait for theirs.
-const SHRINK_BYTES: u64 = 64 << 20;
+const SHRINK_BYTES: u64 = 8 << 20;
 /// Pause between two steps.
 const SHRINK_PAUSE: Duration = Duration::from_millis(2);
 
