@@ -4,9 +4,8 @@
 //! them is left out.
 
 use super::Trouble;
-use super::entries::{Entries, LogState};
+use super::entries::{BadQueues, Entries, LogState};
 use super::items::Items;
-use super::mend::BadQueues;
 use super::place::{Place, StreamPlace, pieces};
 use super::progress::Watch;
 use super::report::{Finding, Report, Severity};

@@ -5,14 +5,13 @@
 //! Memory: one small buffer and a few runs of findings per queue.
 
 use super::Trouble;
-use super::mend::BadQueues;
 use super::place::{Piece, Place, pieces};
 use super::report::{Finding, Severity};
 use super::walk::read_full;
 use rustix::fs::{SeekFrom, seek};
 use shard::disk::LocalDisk;
 use shard::store_dir::deleted::Deleted;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::PathBuf;
 use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
@@ -21,6 +20,9 @@ use store::queues::QUEUE_ID_MAX;
 use wire::ids::{PhyOffset, QueueId, StreamId};
 use wire::message::MessageView;
 use wire::sys_flag::{INNER_BATCH, is_consumable};
+
+/// Queues by topic and number, and the offset behind their last record.
+pub(super) type BadQueues = BTreeMap<(Vec<u8>, i32), i64>;
 
 /// Entries that a cursor holds.
 const HELD_ENTRIES: u64 = 200;

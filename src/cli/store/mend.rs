@@ -4,7 +4,7 @@
 //! the damage reaches the end of its segment, Java's filler stands behind it.
 
 use super::Trouble;
-use super::entries::HOLE_TOPIC;
+use super::entries::{BadQueues, HOLE_TOPIC};
 use super::place::Place;
 use super::progress::Watch;
 use super::repair::keep;
@@ -36,9 +36,6 @@ pub(super) const HOLE_BYTES_MIN: u64 = 91 + HOLE_TOPIC.len() as u64;
 const HOLE_BYTES_MAX: u64 = 4 << 20;
 /// Head of a record up to its store time with an IPv6 host.
 const HEAD_BYTES: usize = 76;
-
-/// Queues by topic and number, and the offset behind their last record.
-pub(super) type BadQueues = BTreeMap<(Vec<u8>, i32), i64>;
 
 /// A damaged place in one segment.
 pub(super) struct Gap {

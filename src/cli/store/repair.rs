@@ -5,6 +5,7 @@
 //! store that can be repaired again.
 
 use super::check::{Checked, StreamFacts, check};
+use super::entries::BadQueues;
 use super::mend;
 use super::place::{Place, StreamPlace, index_files};
 use super::progress::Watch;
@@ -65,7 +66,7 @@ pub(super) enum Act {
         resume: u64,
     },
     /// Makes queue files again; `None`: all.
-    Queues { queues: Option<mend::BadQueues> },
+    Queues { queues: Option<BadQueues> },
     /// Makes an empty file.
     Touch { path: PathBuf },
 }
@@ -398,7 +399,7 @@ fn derived_plan(place: &Place, checked: &Checked, plan: &mut Plan) -> Result<(),
     if checked.streams.iter().any(|facts| facts.queues_lost) {
         plan.acts.push(Act::Queues { queues: None });
     } else {
-        let mut bad = mend::BadQueues::default();
+        let mut bad = BadQueues::default();
         for (key, next) in checked.streams.iter().flat_map(|facts| &facts.bad_queues) {
             let known = bad.entry(key.clone()).or_insert(*next);
             *known = (*known).max(*next);

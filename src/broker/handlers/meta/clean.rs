@@ -1,10 +1,9 @@
 //! Deleting what nobody needs, by request: 329, 306, 316. And the files of deleted topics. Java: AdminBrokerProcessor,
 //! DefaultMessageStore.
 //!
-//! Each is answered when every shard has taken it; files go afterwards, in the background. A deletion is answered when it
-//! is noted and the files are gone. Unlike Java, 306 keeps
-//! queues that are in use and have expired as a whole: made anew, their offsets would begin at 0, and consumers that stand
-//! further on would leave messages out.
+//! Each is answered when every shard has taken it; files go afterwards, in the background. The deletion of a topic is
+//! answered when it is noted and the files are gone. Unlike Java, 306 keeps queues that are in use and have expired as a
+//! whole: made anew, their offsets would begin at 0, and consumers that stand further on would leave messages out.
 
 use crate::app::{Broker, Host};
 use crate::handlers::meta::change::{Change, publish};
