@@ -431,7 +431,7 @@ impl ShardIndex {
         self.stream_mut(stream).is_none_or(|index| index.try_append(entries))
     }
 
-    /// Adds the records of a part of the log, which were left out while the disk was slow; where the next part begins, `None`
+    /// Adds the records of a part of the log, which were left out while the disk was slow or before the start; where the next part begins, `None`
     /// when the disk does not take them now.
     pub(crate) fn append_log(
         &mut self,

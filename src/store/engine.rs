@@ -462,8 +462,10 @@ impl Store {
     pub fn next_deadline(&self) -> Option<MonoNs> {
         let streams = self.streams.iter().filter_map(|s| s.stream.next_deadline()).min();
         let waiting = !self.dirty.is_empty() || self.index_late || self.is_index_behind();
-        let queues = (waiting && self.round.is_resting()).then(|| self.round.next_at());
-        let lags = self.checkpoint_lags && self.round.is_resting();
+        // A trim that is out wakes the shard when it comes back; nothing else is planned before.
+        let resting = self.round.is_resting() && !self.trim.in_flight;
+        let queues = (waiting && resting).then(|| self.round.next_at());
+        let lags = self.checkpoint_lags && resting;
         let checkpoint = lags.then(|| self.next_checkpoint_at.max(self.round.next_at()));
         let trim = self.trim.is_due(&self.round).then_some(MonoNs(0));
         let retention = self.retention.as_ref().and_then(Retention::next_at);
@@ -701,7 +703,7 @@ pub enum QueueStep {
         stream: StreamId,
         /// A record begins there.
         from: u64,
-        /// End; a record that crosses it is left for the next step.
+        /// A record that begins before it is read whole.
         to: u64,
     },
     /// Make all queue files written so far durable, then write these checkpoints. Their `indexed` is what the index files

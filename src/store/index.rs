@@ -169,7 +169,7 @@ pub enum IndexStep {
     Read {
         /// A record begins there.
         from: u64,
-        /// Above `from`; perhaps inside a record, which is for the next step.
+        /// Above `from`; a record that begins before it is read whole.
         to: u64,
     },
 }
@@ -430,7 +430,7 @@ mod tests {
         // From here on they are taken again, but wait for those that are read.
         assert_eq!(index.next_step(250, 0..300), Some(IndexStep::Read { from: 100, to: 250 }));
         push(&mut index, b"KEYS\x01c", 300, 4);
-        assert!(!index.was_read(200), "the record at 200 crosses the end");
+        assert!(!index.was_read(200), "there is more");
         assert_eq!(index.next_step(400, 0..400), Some(IndexStep::Read { from: 200, to: 300 }));
         assert!(index.was_read(300));
         let Some(IndexStep::Add(rest)) = index.next_step(400, 0..400) else { panic!("the newest") };

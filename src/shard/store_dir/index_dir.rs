@@ -1,4 +1,4 @@
-//! A stream's index at start: its files opened, and what they miss read from the log.
+//! A stream's index at start: its files opened, and what they miss read from the log, or left for later when it is much.
 
 use super::StorePaths;
 use super::log_reader::LogReader;
@@ -41,7 +41,7 @@ pub(super) struct OpenIndex {
     pub(super) behind: Option<u64>,
 }
 
-/// Opens the index and completes it. `None`, after a warning: it cannot be used in this run. Nor on a disk whose files
+/// Opens the index and completes it, or says where it ends. `None`, after a warning: it cannot be used in this run. Nor on a disk whose files
 /// cannot be mapped.
 pub(super) fn open(start: &IndexStart<'_>) -> Option<OpenIndex> {
     if !start.paths.disk.can_map() {

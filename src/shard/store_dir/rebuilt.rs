@@ -189,9 +189,6 @@ impl<'o> Rebuilt<'o> {
             self.too_many.get_or_insert_with(|| (Key::from(&key), offset));
             return;
         }
-        if self.opening.paths.queue_ext_bytes.is_some() {
-            queue.keep_times();
-        }
         for _ in 0..missing {
             queue.push(CqEntry::FILLER);
         }
