@@ -44,6 +44,8 @@ pub trait App: Sized + 'static {
     fn on_done(&mut self, cx: &mut Cx<'_, Self>, done: Self::Done);
     /// A read that `Cx::read_log` or `Cx::read_queue` asked for; short or empty at the end of a file.
     fn on_read(&mut self, cx: &mut Cx<'_, Self>, token: u64, result: Result<Vec<u8>, i32>);
+    /// What `Cx::when_stored` waited for is safe; or, `in_time` false, it is stored, but was not flushed in time.
+    fn on_stored(&mut self, cx: &mut Cx<'_, Self>, ticket: u64, in_time: bool);
     /// Readers of these queues can see more.
     fn on_news(&mut self, cx: &mut Cx<'_, Self>, queues: &[QueueNo]);
     /// The process is stopping: say goodbye, send no new work. Connections are closed a moment later.

@@ -6,7 +6,7 @@ use crate::stages::Stages;
 use base::ids::{ConnId, ShardId};
 use base::time::{MonoNs, Now};
 use base::wheel::{TimerId, Wheel};
-use ha::ack_gate::AckGate;
+use ha::ack_gate::{AckGate, Waiter};
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
@@ -282,13 +282,22 @@ impl<A: App> Cx<'_, A> {
         let mut reply = std::mem::take(&mut self.conns.scratch);
         reply.clear();
         encode(&mut reply);
+        if !reply.is_empty() {
+            self.park(appended, Waiter::Conn(conn), &reply);
+        }
+        self.conns.scratch = reply;
+    }
+
+    /// `App::on_stored` follows, in a later turn, once `appended` is as safe as an acknowledged message.
+    pub fn when_stored(&mut self, appended: Appended, ticket: u64) {
+        self.park(appended, Waiter::App(ticket), &[]);
+    }
+
+    fn park(&mut self, appended: Appended, waiter: Waiter, reply: &[u8]) {
         let deadline = self.now.mono.plus_ms(self.sync_flush_timeout_ms);
         let gate = self.gates.iter_mut().find(|(stream, _)| *stream == appended.stream);
         let (_, gate) = gate.expect("every stream of the shard has a gate");
-        if !reply.is_empty() {
-            gate.park(appended.end, conn, &reply, deadline);
-        }
-        self.conns.scratch = reply;
+        gate.park(appended.end, waiter, reply, deadline);
     }
 
     /// Holds a frame back until the log window has room. Errors: it has waited, or too much waits; then refuse it.

@@ -10,7 +10,7 @@ use crate::stages::Marks;
 use base::ids::{ConnId, ShardId};
 use base::time::Now;
 use base::wheel::Wheel;
-use ha::ack_gate::AckGate;
+use ha::ack_gate::{AckGate, Waiter};
 use reactor::{SocketId, clock};
 use std::net::SocketAddr;
 use store::Store;
@@ -131,10 +131,15 @@ impl<A: App> OfflineShard<A> {
         self.marks.completed(Some(&self.store));
         self.tell_news();
         let (conns, store) = (&mut self.conns, &self.store);
+        let mut stored = Vec::new();
         for (stream, gate) in &mut self.gates {
-            gate.release(store.stream(*stream).acknowledged(), |conn, reply| {
-                conns.output(conn).extend_from_slice(reply);
+            gate.release(store.stream(*stream).acknowledged(), |waiter, reply| match waiter {
+                Waiter::Conn(conn) => conns.output(conn).extend_from_slice(reply),
+                Waiter::App(ticket) => stored.push(ticket),
             });
+        }
+        for ticket in stored {
+            self.app.on_stored(&mut cx!(self), ticket, true);
         }
         self.marks.released(Some(&self.store));
         for job in std::mem::take(&mut self.requests.jobs) {

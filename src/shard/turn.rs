@@ -23,10 +23,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use store::Store;
 use store::queues::QueueNo;
-use wire::codes::response;
 use wire::frame;
 use wire::ids::StreamId;
-use wire::reply::patch_refusal;
 
 /// Mails handled per turn, so that a flood of mail does not keep completions waiting.
 const MAILS_PER_TURN: usize = 1024;
@@ -44,6 +42,7 @@ const LEAVE_MS: u64 = 10_000;
 /// How long the store may take to become durable before the rest is left to recovery: 50,000 queues need some 10 s.
 const SETTLE_MS: u64 = 30_000;
 
+mod answers;
 mod upkeep;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +68,8 @@ pub(crate) struct Shard<A: App> {
     store: Option<Store>,
     io: Option<IoMap>,
     gates: Vec<(StreamId, AckGate)>,
+    /// Messages of the application itself that are stored, and whether in time.
+    stored: Vec<(u64, bool)>,
     timers: Wheel<u64>,
     requests: Requests<A>,
     stalled: StalledFrames,
@@ -159,6 +160,7 @@ impl<A: App> Shard<A> {
             store,
             io,
             gates,
+            stored: Vec::new(),
             timers: Wheel::new(now.mono),
             requests: Requests::default(),
             stalled: StalledFrames::default(),
@@ -504,43 +506,15 @@ impl<A: App> Shard<A> {
         self.stalled.expired = false;
     }
 
-    fn release_replies(&mut self) {
-        let Some(store) = self.store.as_mut() else { return };
-        for (stream, gate) in &mut self.gates {
-            if gate.is_empty() {
-                continue;
-            }
-            let conns = &mut self.conns;
-            let requests = &mut self.requests;
-            let me = self.me;
-            let limit_ms = self.config.sync_flush_timeout_ms;
-            let refuse = |out: &mut Vec<u8>, at: usize| {
-                let remark =
-                    format!("stage flushed: not durable within syncFlushTimeout = {limit_ms} ms");
-                patch_refusal(out, at, response::FLUSH_DISK_TIMEOUT, &remark);
-            };
-            let mut deliver = |conn: ConnId, reply: &[u8], is_late: bool| {
-                if conn.shard == me {
-                    let out = conns.output(conn);
-                    let at = out.len();
-                    out.extend_from_slice(reply);
-                    if is_late {
-                        refuse(out, at);
-                    }
-                } else {
-                    let mut bytes = conns.spare();
-                    bytes.extend_from_slice(reply);
-                    if is_late {
-                        refuse(&mut bytes, 0);
-                    }
-                    requests.remote.push((conn, bytes));
-                }
-            };
-            gate.release(store.stream(*stream).acknowledged(), |conn, reply| {
-                deliver(conn, reply, false);
-            });
-            gate.expire(self.now.mono, |conn, reply| deliver(conn, reply, true));
+    /// Tells the application which of its own messages are stored; whether there were any.
+    fn tell_stored(&mut self) -> bool {
+        let mut stored = std::mem::take(&mut self.stored);
+        let busy = !stored.is_empty();
+        for (ticket, in_time) in stored.drain(..) {
+            self.app.on_stored(&mut cx!(self), ticket, in_time);
         }
+        self.stored = stored;
+        busy
     }
 
     fn tell_news(&mut self) {
@@ -734,6 +708,7 @@ impl<A: App> Turner for Shard<A> {
         busy |= self.take_held();
         busy |= self.take_mail();
         busy |= self.take_jobs();
+        busy |= self.tell_stored();
         self.fire_timers();
         self.advance_phase();
         self.finish_turn();
@@ -744,7 +719,10 @@ impl<A: App> Turner for Shard<A> {
             }
             return Pace::Stop;
         }
-        let waiting = self.mail_waits || !self.requests.is_empty() || self.conns.has_resumed();
+        let waiting = self.mail_waits
+            || !self.requests.is_empty()
+            || !self.stored.is_empty()
+            || self.conns.has_resumed();
         if busy || waiting || self.reactor.has_work() {
             self.note_work();
             self.slice.goes_on(self.now.mono);
