@@ -1,17 +1,20 @@
 //! One broker instance: its tables, and the calls of the shard loop.
 
 use crate::cold::ColdPulls;
+use crate::delay::Delays;
 use crate::handlers::meta::Meta;
 use crate::handlers::{self, Outcome, Request};
 use crate::mail::{BrokerDone, BrokerMail};
 use crate::offsets::ConsumerOffsets;
 use crate::parked::ParkedPulls;
+use crate::put::Puts;
 use crate::refusal::Refusal;
 use crate::scatter::Scatters;
 use crate::settings::Settings;
 use crate::topics::TopicTable;
 use base::ids::{ConnId, ShardId};
 use shard::{App, Cx, Peer};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::queues::{QueueNo, stream_of};
 use store::read::Piece;
@@ -40,6 +43,10 @@ pub(crate) enum TimerKind {
     Cold = 4,
     /// Reads of old messages that wait for a later turn.
     ColdLine = 5,
+    /// Messages of the broker's own that wait for the log.
+    Put = 6,
+    /// A delay level's next message.
+    Delay = 7,
 }
 
 /// Key of a timer: kind in the top byte, 56 bits for the kind's own use.
@@ -60,6 +67,12 @@ pub struct Broker {
     pub(crate) group_hash: foldhash::fast::RandomState,
     pub(crate) queries: handlers::query::Queries,
     pub(crate) scatters: Scatters,
+    pub(crate) puts: Puts,
+    pub(crate) delays: Delays,
+    /// How far each delay level was at the start.
+    pub(crate) delay_offsets: BTreeMap<i32, i64>,
+    /// The shard stops, and owes its last offsets.
+    pub(crate) owes_offsets: bool,
     pub(crate) meta: Meta,
     pub(crate) stopping: bool,
     /// Scratch of the send path: decoded properties.
@@ -107,6 +120,10 @@ impl Broker {
             group_hash: foldhash::fast::RandomState::default(),
             queries: handlers::query::Queries::default(),
             scatters: Scatters::default(),
+            puts: Puts::default(),
+            delays: Delays::default(),
+            delay_offsets: boot.meta.delays.offset_table.clone(),
+            owes_offsets: false,
             stopping: false,
             properties: Vec::new(),
             batch: handlers::send::BatchScratch::default(),
@@ -147,6 +164,7 @@ impl Broker {
     pub fn start<H: Host>(&mut self, cx: &mut Cx<'_, H>) {
         crate::offsets::arm(self, cx);
         handlers::meta::start(self, cx);
+        crate::delay::start(self, cx);
     }
 
     /// A frame arrived.
@@ -244,9 +262,11 @@ impl Broker {
                 }
             }
             BrokerMail::ConnClosed(conn) => handlers::meta::session::on_conn_closed(self, cx, conn),
-            BrokerMail::Offsets { changed, last } => {
-                handlers::meta::on_offsets(self, cx, changed, last);
+            BrokerMail::Offsets { changed, delays, last } => {
+                handlers::meta::on_offsets(self, cx, changed, delays, last);
             }
+            BrokerMail::Put(mail) => crate::put::on_mail(self, cx, mail),
+            BrokerMail::OwnRead(read) => crate::own_reads::on_mail(self, cx, read),
             BrokerMail::Query(mail) => handlers::query::on_mail(self, cx, from, mail),
             BrokerMail::Meta(mail) => handlers::meta::on_mail(self, cx, from, mail),
         }
@@ -285,6 +305,8 @@ impl Broker {
             k if k == TimerKind::Offsets as u64 => crate::offsets::on_timer(self, cx),
             k if k == TimerKind::Cold as u64 => crate::cold::on_timer(self, cx),
             k if k == TimerKind::ColdLine as u64 => crate::cold::on_line(self, cx),
+            k if k == TimerKind::Put as u64 => crate::put::on_timer(self, cx),
+            k if k == TimerKind::Delay as u64 => crate::delay::on_timer(self, cx, value),
             k if k == TimerKind::Meta as u64 => handlers::meta::on_timer(self, cx, value),
             other => unreachable!("a timer of unknown kind {other}"),
         }
@@ -315,6 +337,11 @@ impl Broker {
         crate::cold::on_read(self, cx, token, result);
     }
 
+    /// A message of the broker's own is stored.
+    pub fn on_stored<H: Host>(&mut self, cx: &mut Cx<'_, H>, ticket: u64, _in_time: bool) {
+        crate::put::on_stored(self, cx, ticket);
+    }
+
     /// Queues have more for readers.
     pub fn on_news<H: Host>(&mut self, cx: &mut Cx<'_, H>, queues: &[QueueNo]) {
         crate::parked::on_news(self, cx, queues);
@@ -324,7 +351,8 @@ impl Broker {
     pub fn on_stop<H: Host>(&mut self, cx: &mut Cx<'_, H>) {
         self.stopping = true;
         crate::parked::on_stop(self, cx);
-        crate::offsets::hand_over(self, cx, true);
+        self.owes_offsets = true;
+        crate::delay::settle(self, cx);
         handlers::meta::on_stop(self, cx);
     }
 

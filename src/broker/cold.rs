@@ -192,7 +192,7 @@ fn enqueue<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, job: Job) {
         Ok(()) => {}
         Err(Job::Pull(pull)) => come_again(cx, &pull),
         Err(Job::Search(search)) => search.refuse(cx, &too_many()),
-        Err(Job::Fetch(fetch)) => fetch::refuse(cx, fetch, &too_many()),
+        Err(Job::Fetch(fetch)) => fetch::refuse(broker, cx, fetch, &too_many()),
     }
 }
 
@@ -369,7 +369,7 @@ fn finish_pull<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64) {
         unreachable!("only pulls wait for blocks")
     };
     let ColdPulls { blocks, scratch, .. } = &mut broker.cold;
-    if cx.is_full(pull.conn) {
+    if pull.is_full(cx) {
         come_again(cx, &pull);
     } else if choice.failed {
         refuse_pull(cx, &pull, READ_FAILED);
@@ -519,7 +519,7 @@ fn on_job_failed<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64) {
     match broker.cold.take(token).job {
         Job::Pull(pull) => fail_pull(cx, &pull),
         Job::Search(search) => search.refuse(cx, READ_FAILED),
-        Job::Fetch(fetch) => fetch::refuse(cx, fetch, READ_FAILED),
+        Job::Fetch(fetch) => fetch::refuse(broker, cx, fetch, READ_FAILED),
     }
 }
 

@@ -7,6 +7,7 @@
 use crate::app::{Broker, Host};
 use crate::cold;
 use crate::handlers::query;
+use crate::handlers::send_back::{self, Wish};
 use crate::mail::{BrokerMail, FoundRecord, QueryMail, QueryPart};
 use base::ids::{ConnId, ShardId};
 use shard::Cx;
@@ -27,6 +28,8 @@ pub(crate) const ANSWER_BYTES_MAX: usize = 15 << 20;
 pub(crate) enum Purpose {
     /// A client wants the one at this offset.
     View { conn: ConnId, head: FrameHead, offset: i64 },
+    /// A consumer could not consume it.
+    SendBack(Wish),
     /// A shard collects the answer to a query.
     Query { to: ShardId, ticket: u64, part: QueryPart },
 }
@@ -48,6 +51,11 @@ impl Fetch {
     /// The record at one place, for a client.
     pub(crate) fn view(conn: ConnId, head: FrameHead, offset: i64, place: PhyOffset) -> Fetch {
         Fetch::new(Purpose::View { conn, head, offset }, None, vec![place])
+    }
+
+    /// The record at one place, which a consumer sends back.
+    pub(crate) fn send_back(wish: Wish, place: PhyOffset) -> Fetch {
+        Fetch::new(Purpose::SendBack(wish), None, vec![place])
     }
 
     /// This shard's part of a query; `hits` are what is in memory.
@@ -157,22 +165,24 @@ fn go_on<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, mut fetch: Fetch) {
         let record = size.and_then(|size| store.tail(place, size)).unwrap_or_default();
         fetch.take_record(store, record);
     }
-    finish(cx, fetch);
+    finish(broker, cx, fetch);
 }
 
 /// Refuses what cannot even wait.
-pub(crate) fn refuse<H: Host>(cx: &mut Cx<'_, H>, fetch: Fetch, why: &str) {
+pub(crate) fn refuse<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, fetch: Fetch, why: &str) {
     match fetch.purpose {
+        Purpose::SendBack(wish) => send_back::refuse(cx, &wish, why),
         Purpose::View { conn, head, .. } => query::refuse(cx, conn, head, why),
         Purpose::Query { .. } => {
             tracing::warn!("a query by key misses messages: {why}");
-            finish(cx, fetch);
+            finish(broker, cx, fetch);
         }
     }
 }
 
-fn finish<H: Host>(cx: &mut Cx<'_, H>, fetch: Fetch) {
+fn finish<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, fetch: Fetch) {
     match fetch.purpose {
+        Purpose::SendBack(wish) => send_back::on_found(broker, cx, wish, fetch.found.first()),
         Purpose::View { conn, head, offset } => {
             query::answer_view(cx, conn, head, offset, fetch.found.first());
         }

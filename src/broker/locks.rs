@@ -26,6 +26,12 @@ pub(crate) struct Locks {
 }
 
 impl Locks {
+    /// Whether anybody holds a queue of the group.
+    pub(crate) fn holds_any(&self, group: &str, now: MonoNs) -> bool {
+        let leases = self.by_group.get(group);
+        leases.is_some_and(|leases| leases.values().any(|lease| lease.until > now))
+    }
+
     /// Takes or renews leases; returns the queues the client holds now. Errors: a limit is reached.
     pub(crate) fn lock(
         &mut self,

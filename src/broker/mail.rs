@@ -56,11 +56,17 @@ pub enum BrokerMail {
     Offsets {
         /// `topic@group`, queue, offset.
         changed: Vec<(Arc<[u8]>, i32, i64)>,
+        /// Delay level, and how far it is.
+        delays: Vec<(i32, i64)>,
         /// The sender is stopping: there is no more.
         last: bool,
     },
     /// A query by key.
     Query(QueryMail),
+    /// A message of the broker's own.
+    Put(crate::put::PutMail),
+    /// What the broker has read of a queue.
+    OwnRead(crate::own_reads::OwnRead),
     /// What the metadata families add.
     Meta(crate::handlers::meta::MetaMail),
 }

@@ -1,4 +1,4 @@
-//! Consumer offsets of this shard's queues, and their way to the metadata shard, which writes the file.
+//! Consumer offsets of this shard's queues, and their way to the metadata shard, which writes the files.
 //!
 //! Key `topic@group`, as in `consumerOffset.json`. Java counterpart: ConsumerOffsetManager.
 
@@ -124,8 +124,9 @@ pub(crate) fn on_timer<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
 /// Mails changed offsets to the metadata shard; `last` also when there are none.
 pub(crate) fn hand_over<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, last: bool) {
     let changed = broker.offsets.take_changed();
-    if last || !changed.is_empty() {
-        cx.mail(ShardId::META, BrokerMail::Offsets { changed, last });
+    let delays = broker.delays.take_changed(last);
+    if last || !changed.is_empty() || !delays.is_empty() {
+        cx.mail(ShardId::META, BrokerMail::Offsets { changed, delays, last });
     }
 }
 

@@ -35,14 +35,15 @@ pub(crate) struct ParkedPulls {
 }
 
 impl ParkedPulls {
-    /// Whether one more pull of this connection may wait.
-    pub(crate) fn has_room(&self, conn: ConnId) -> bool {
+    /// Whether this pull may wait. The broker's own are few.
+    pub(crate) fn has_room(&self, pull: &Pull) -> bool {
+        let Some(conn) = pull.conn() else { return true };
         let own = self.by_conn.get(&conn).copied().unwrap_or(0);
         self.count < PARKED_MAX && own < PARKED_PER_CONN_MAX
     }
 
     fn insert(&mut self, pull: Pull) -> (u32, u32) {
-        let (conn, queue) = (pull.conn, pull.queue);
+        let (conn, queue) = (pull.conn(), pull.queue);
         let at = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { pull: None, timer: None, generation: 0, place: 0 });
             u32::try_from(self.slots.len() - 1).expect("bounded by PARKED_MAX")
@@ -55,7 +56,9 @@ impl ParkedPulls {
             self.by_queue.resize_with(queue.0 as usize + 1, Vec::new);
         }
         self.link(at, queue);
-        *self.by_conn.entry(conn).or_default() += 1;
+        if let Some(conn) = conn {
+            *self.by_conn.entry(conn).or_default() += 1;
+        }
         self.count += 1;
         (at, generation)
     }
@@ -66,10 +69,12 @@ impl ParkedPulls {
         let timer = slot.timer.take();
         self.free.push(at);
         self.count -= 1;
-        if let Some(count) = self.by_conn.get_mut(&pull.conn) {
+        if let Some(conn) = pull.conn()
+            && let Some(count) = self.by_conn.get_mut(&conn)
+        {
             *count -= 1;
             if *count == 0 {
-                self.by_conn.remove(&pull.conn);
+                self.by_conn.remove(&conn);
             }
         }
         Some((pull, timer))

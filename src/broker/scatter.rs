@@ -14,6 +14,8 @@ pub(crate) enum Then {
     ReplyAfterJobs { conn: ConnId, bytes: Vec<u8> },
     /// The request is handled again, from the start.
     Redispatch { conn: ConnId, peer: Peer, frame: Vec<u8> },
+    /// A shard gets this mail.
+    Mail { to: ShardId, mail: Box<BrokerMail> },
     /// Nothing.
     Nothing,
 }
@@ -83,6 +85,7 @@ pub(crate) fn finish<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, then: Vec
                     broker.on_frame(cx, conn, peer, &frame);
                 }
             }
+            Then::Mail { to, mail } => cx.mail(to, *mail),
             Then::Nothing => {}
         }
     }

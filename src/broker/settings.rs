@@ -3,6 +3,7 @@
 use config::BrokerConfig;
 use config::broker::Retention;
 use std::net::SocketAddr;
+use store::delay::DelayLevels;
 use store::retention::RetentionConfig;
 use wire::codes::response;
 use wire::req::send_form::SendReplyForm;
@@ -17,12 +18,14 @@ pub struct Settings {
     pub(crate) send_reply: SendReplyForm,
     /// Number of log streams of the store.
     pub streams: u16,
+    /// `messageDelayLevel`.
+    pub(crate) delay_levels: DelayLevels,
     /// Messages further behind the end of the log than this count as being on disk only.
     pub(crate) memory_bytes: u64,
 }
 
 impl Settings {
-    /// Errors: an advertised address that is no IP address.
+    /// Errors: an advertised address that is no IP address, delay levels that are none.
     pub fn new(config: BrokerConfig, streams: u16) -> Result<Settings, String> {
         let ip = config.broker_ip1.parse().map_err(|_| {
             format!(
@@ -30,22 +33,33 @@ impl Settings {
                 config.broker_ip1
             )
         })?;
-        Ok(Settings::at(SocketAddr::new(ip, config.listen_port), config, streams))
+        let delay_levels = DelayLevels::parse(&config.message_delay_level).map_err(|part| {
+            format!(
+                "messageDelayLevel has the part {part:?}, which is no delay: a number and one of s, m, h, d"
+            )
+        })?;
+        let host = SocketAddr::new(ip, config.listen_port);
+        Ok(Settings::at(host, config, streams, delay_levels))
     }
 
     /// The same broker with another configuration.
     pub(crate) fn with(&self, config: BrokerConfig) -> Settings {
-        Settings::at(self.store_host, config, self.streams)
+        Settings::at(self.store_host, config, self.streams, self.delay_levels.clone())
     }
 
-    fn at(store_host: SocketAddr, config: BrokerConfig, streams: u16) -> Settings {
+    fn at(
+        store_host: SocketAddr,
+        config: BrokerConfig,
+        streams: u16,
+        delay_levels: DelayLevels,
+    ) -> Settings {
         let head = crate::handlers::reply_head(response::SUCCESS, 0);
         let region = config.region_id.as_bytes();
         let send_reply = SendReplyForm::new(head, store_host, config.trace_on, region);
         let share = u128::from(config.reading.access_in_memory_percent);
         let memory_bytes = u128::from(physical_memory_bytes()) * share / 100;
         let memory_bytes = u64::try_from(memory_bytes).unwrap_or(u64::MAX);
-        Settings { config, store_host, send_reply, streams, memory_bytes }
+        Settings { config, store_host, send_reply, streams, delay_levels, memory_bytes }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The JSON tables below `<store>/config`: read before the start, written by background jobs, in Java's dialect.
 //!
-//! `topics.json`, `subscriptionGroup.json`, `consumerOffset.json` of both Java lines; a file that is missing, empty or
+//! `topics.json`, `subscriptionGroup.json`, `consumerOffset.json`, `delayOffset.json` of both Java lines; a file that is missing, empty or
 //! damaged is read from its `.bak`, as Java does, and kept as `.damaged`. A write keeps the old text as `.bak` and replaces the file at once.
 //! Java counterparts: ConfigManager and its subclasses.
 
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::queues::QUEUE_ID_MAX;
 use wire::body::broker::{
-    ConsumerOffsetWrapper, SubscriptionGroupConfig, SubscriptionGroupWrapper,
+    ConsumerOffsetWrapper, DelayOffsetWrapper, SubscriptionGroupConfig, SubscriptionGroupWrapper,
 };
 use wire::body::register::{TopicConfig, TopicConfigSerializeWrapper};
 use wire::body::{DataVersion, Table};
@@ -39,12 +39,14 @@ pub(crate) enum TableFile {
     Groups,
     /// Consumer offsets.
     Offsets,
+    /// How far each delay level is.
+    Delays,
 }
 
 impl TableFile {
     /// All of them.
-    pub(crate) const ALL: [TableFile; 3] =
-        [TableFile::Topics, TableFile::Groups, TableFile::Offsets];
+    pub(crate) const ALL: [TableFile; 4] =
+        [TableFile::Topics, TableFile::Groups, TableFile::Offsets, TableFile::Delays];
 
     /// Name below `config/`.
     pub(crate) fn name(self) -> &'static str {
@@ -52,6 +54,7 @@ impl TableFile {
             TableFile::Topics => "topics.json",
             TableFile::Groups => "subscriptionGroup.json",
             TableFile::Offsets => "consumerOffset.json",
+            TableFile::Delays => "delayOffset.json",
         }
     }
 
@@ -75,7 +78,7 @@ struct FileState {
 /// Which tables have to be written. One write per table at a time; what changes meanwhile goes into the next one.
 #[derive(Default)]
 pub(crate) struct Writes {
-    states: [FileState; 3],
+    states: [FileState; 4],
 }
 
 impl Writes {
@@ -84,6 +87,7 @@ impl Writes {
             TableFile::Topics => &mut self.states[0],
             TableFile::Groups => &mut self.states[1],
             TableFile::Offsets => &mut self.states[2],
+            TableFile::Delays => &mut self.states[3],
         }
     }
 
@@ -270,6 +274,11 @@ pub(crate) fn offsets_text(version: DataVersion, offsets: &[(Arc<[u8]>, QueueOff
     })
 }
 
+/// Text of `delayOffset.json`.
+pub(crate) fn delays_text(delays: &DelayOffsetWrapper) -> Vec<u8> {
+    pretty(delays)
+}
+
 /// fastjson's pretty form: tabs, no blank behind the colon.
 fn pretty<T: Serialize>(value: &T) -> Vec<u8> {
     let mut out = Vec::new();
@@ -282,6 +291,17 @@ fn pretty<T: Serialize>(value: &T) -> Vec<u8> {
 struct Pretty {
     depth: usize,
     has_value: bool,
+    quote: Quote,
+}
+
+/// fastjson leaves the quotes of a key away that is a number: whether one comes is known after its quote.
+#[derive(Default, PartialEq, Eq)]
+enum Quote {
+    #[default]
+    None,
+    /// To be written in front of whatever text comes.
+    Waiting,
+    Written,
 }
 
 impl Pretty {
@@ -304,6 +324,14 @@ impl Pretty {
         writer.write_all(bracket)
     }
 
+    fn text_comes<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        if self.quote == Quote::Waiting {
+            self.quote = Quote::Written;
+            writer.write_all(b"\"")?;
+        }
+        Ok(())
+    }
+
     fn item<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
         if !first {
             writer.write_all(b",")?;
@@ -313,6 +341,44 @@ impl Pretty {
 }
 
 impl serde_json::ser::Formatter for Pretty {
+    fn begin_string<W: ?Sized + io::Write>(&mut self, _: &mut W) -> io::Result<()> {
+        self.quote = Quote::Waiting;
+        Ok(())
+    }
+
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        self.text_comes(writer)?;
+        writer.write_all(fragment.as_bytes())
+    }
+
+    fn write_char_escape<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        escape: serde_json::ser::CharEscape,
+    ) -> io::Result<()> {
+        self.text_comes(writer)?;
+        serde_json::ser::CompactFormatter.write_char_escape(writer, escape)
+    }
+
+    fn write_i32<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: i32) -> io::Result<()> {
+        if self.quote == Quote::Waiting {
+            self.quote = Quote::None;
+        }
+        write!(writer, "{value}")
+    }
+
+    fn end_string<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        match std::mem::take(&mut self.quote) {
+            Quote::None => Ok(()),
+            Quote::Waiting => writer.write_all(b"\"\""),
+            Quote::Written => writer.write_all(b"\""),
+        }
+    }
+
     fn begin_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
         self.open(writer, b"[")
     }
@@ -383,6 +449,7 @@ pub fn load(config_dir: &Path, settings: &Settings) -> Result<BootTables, String
     let topics: TopicConfigSerializeWrapper = read(&config_dir.join(TableFile::Topics.name()))?;
     let groups: SubscriptionGroupWrapper = read(&config_dir.join(TableFile::Groups.name()))?;
     let offsets: ConsumerOffsetWrapper = read(&config_dir.join(TableFile::Offsets.name()))?;
+    let delays: DelayOffsetWrapper = read(&config_dir.join(TableFile::Delays.name()))?;
     Ok(BootTables {
         offsets: boot_offsets(&offsets),
         meta: MetaBoot {
@@ -394,6 +461,7 @@ pub fn load(config_dir: &Path, settings: &Settings) -> Result<BootTables, String
             groups: boot_groups(groups.subscription_group_table)
                 .map_err(|problem| at(config_dir, TableFile::Groups, &problem))?,
             offsets_version: offsets.data_version.unwrap_or_default(),
+            delays: boot_delays(delays),
             config_dir: config_dir.to_path_buf(),
             ..MetaBoot::default()
         },
@@ -529,6 +597,19 @@ fn boot_offsets(file: &ConsumerOffsetWrapper) -> Vec<(Arc<[u8]>, i32, i64)> {
         }
     }
     list
+}
+
+/// Levels that can be, at offsets that can be.
+fn boot_delays(mut delays: DelayOffsetWrapper) -> DelayOffsetWrapper {
+    delays.data_version.get_or_insert_default();
+    delays.offset_table.retain(|level, offset| {
+        let is_sound = (1..=QUEUE_ID_MAX).contains(level) && *offset >= 0;
+        if !is_sound {
+            tracing::warn!("delayOffset.json: level {level} offset {offset} is left out");
+        }
+        is_sound
+    });
+    delays
 }
 
 #[cfg(test)]

@@ -22,6 +22,10 @@ pub struct Message {
     pub flag: i32,
     /// System flag, see `wire::sys_flag`.
     pub sys_flag: i32,
+    /// How often consumption was tried, in a retry that a consumer sends itself.
+    pub reconsume_times: i32,
+    /// Tries until the dead letter queue, in such a retry.
+    pub max_reconsume_times: Option<i32>,
 }
 
 impl Message {
@@ -33,6 +37,8 @@ impl Message {
             properties: Vec::new(),
             flag: 0,
             sys_flag: 0,
+            reconsume_times: 0,
+            max_reconsume_times: None,
         }
     }
 
@@ -177,9 +183,9 @@ fn header<'a>(
         born_timestamp: wall_ms(),
         flag: message.flag,
         properties: Some(wire::Text::plain(properties)),
-        reconsume_times: Some(0),
+        reconsume_times: Some(message.reconsume_times),
         unit_mode: Some(false),
-        max_reconsume_times: None,
+        max_reconsume_times: message.max_reconsume_times,
         batch: Some(is_batch),
         broker_name: None,
     })

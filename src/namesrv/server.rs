@@ -325,6 +325,8 @@ impl App for NameServer {
 
     fn on_read(&mut self, _: &mut Cx<'_, Self>, _: u64, _: Result<Vec<u8>, i32>) {}
 
+    fn on_stored(&mut self, _: &mut Cx<'_, Self>, _: u64, _: bool) {}
+
     fn on_news(&mut self, _: &mut Cx<'_, Self>, _: &[QueueNo]) {}
 
     fn on_stop(&mut self, _: &mut Cx<'_, Self>) {}

@@ -161,6 +161,12 @@ impl App for Node {
         }
     }
 
+    fn on_stored(&mut self, cx: &mut Cx<'_, Self>, ticket: u64, in_time: bool) {
+        if let Some(broker) = &mut self.broker {
+            broker.on_stored(cx, ticket, in_time);
+        }
+    }
+
     fn on_news(&mut self, cx: &mut Cx<'_, Self>, queues: &[QueueNo]) {
         if let Some(broker) = &mut self.broker {
             broker.on_news(cx, queues);

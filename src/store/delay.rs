@@ -7,6 +7,8 @@ use wire::props::Props;
 pub const SCHEDULE_TOPIC: &[u8] = b"SCHEDULE_TOPIC_XXXX";
 /// Property with the level.
 const DELAY: &str = "DELAY";
+/// Most levels: each is a queue.
+const LEVELS_MAX: usize = 1024;
 /// What Java takes for a level without a delay, ms.
 const MISSING_MS: i64 = 1000;
 
@@ -22,7 +24,8 @@ impl Default for DelayLevels {
 }
 
 impl DelayLevels {
-    /// Reads delays separated by blanks: a number and one of s, m, h, d. Error: the part that is none.
+    /// Reads delays separated by blanks: a number and one of s, m, h, d. Error: the part that is none, or all of it when
+    /// there are none or more than `LEVELS_MAX`.
     pub fn parse(text: &str) -> Result<DelayLevels, String> {
         let delay = |part: &str| {
             let unit_ms = match part.as_bytes().last()? {
@@ -36,10 +39,18 @@ impl DelayLevels {
             number.checked_mul(unit_ms)
         };
         let parts = text.split_ascii_whitespace();
-        parts
+        let levels: Vec<i64> = parts
             .map(|part| delay(part).ok_or_else(|| part.to_string()))
-            .collect::<Result<_, _>>()
-            .map(DelayLevels)
+            .collect::<Result<_, _>>()?;
+        match levels.len() {
+            1..=LEVELS_MAX => Ok(DelayLevels(levels)),
+            _ => Err(text.to_string()),
+        }
+    }
+
+    /// Number of levels, which is the last one.
+    pub fn count(&self) -> i32 {
+        i32::try_from(self.0.len()).unwrap_or(i32::MAX)
     }
 
     /// Delay of a level above 0; those above the last one count as the last.

@@ -1,6 +1,8 @@
 //! Numbers of the protocol: request codes, response codes, languages, versions. Java: `RequestCode`,
 //! `ResponseCode`, `LanguageCode`, `MQVersion`; the reference is 5.5.0 with 4.9.7's ACL codes kept.
 
+/// `MQVersion` ordinal of 3.4.9: from here on consumers say how often they try.
+pub const MQ_VERSION_3_4_9: i32 = 121;
 /// `MQVersion` ordinal of 4.9.4: from here on routes are answered in strict JSON.
 pub const MQ_VERSION_4_9_4: i32 = 401;
 /// `MQVersion` ordinal of 4.9.7.

@@ -87,6 +87,10 @@ impl App for BareBroker {
         self.0.on_read(cx, token, result);
     }
 
+    fn on_stored(&mut self, cx: &mut Cx<'_, Self>, ticket: u64, in_time: bool) {
+        self.0.on_stored(cx, ticket, in_time);
+    }
+
     fn on_news(&mut self, cx: &mut Cx<'_, Self>, queues: &[QueueNo]) {
         self.0.on_news(cx, queues);
     }

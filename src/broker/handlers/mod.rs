@@ -5,6 +5,7 @@ pub(crate) mod offset;
 pub(crate) mod pull;
 pub(crate) mod query;
 pub(crate) mod send;
+pub(crate) mod send_back;
 
 use crate::app::{Broker, Host};
 use crate::refusal::Refusal;
@@ -129,6 +130,7 @@ impl<H: Host> Table<H> {
         row(request::LITE_PULL_MESSAGE, Home::Any, pull::on_pull),
         row(request::SEND_MESSAGE, Home::Any, send::on_send),
         row(request::UPDATE_CONSUMER_OFFSET, Home::Any, offset::on_update),
+        row(request::CONSUMER_SEND_MSG_BACK, Home::Any, send_back::on_send_back),
         row(request::QUERY_CONSUMER_OFFSET, Home::Any, offset::on_query),
         row(request::GET_MAX_OFFSET, Home::Any, offset::on_max),
         row(request::GET_MIN_OFFSET, Home::Any, offset::on_min),

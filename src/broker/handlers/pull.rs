@@ -5,6 +5,7 @@
 use crate::app::{Broker, Host};
 use crate::cold::{self, GroupKey};
 use crate::handlers::{Outcome, Request};
+use crate::own_reads::{self, ReadFor};
 use crate::parked;
 use crate::refusal::Refusal;
 use crate::topics::PERM_READ;
@@ -33,10 +34,18 @@ const FIRST_SLAVE_ID: i64 = 1;
 /// Longest time a pull is held, whatever it asks for.
 const WAIT_MS_MAX: u64 = 300_000;
 
+/// Who gets the answer to a pull.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reader {
+    /// A client, and its number of the request.
+    Client { conn: ConnId, opaque: i32 },
+    /// The broker itself.
+    Own(ReadFor),
+}
+
 /// A checked pull, as it is parked.
 pub(crate) struct Pull {
-    pub(crate) conn: ConnId,
-    pub(crate) opaque: i32,
+    pub(crate) reader: Reader,
     pub(crate) queue: QueueNo,
     pub(crate) queue_id: QueueId,
     /// Offset asked for.
@@ -64,7 +73,7 @@ pub(crate) struct NextBroker {
 
 impl NextBroker {
     /// As Java's master: 0, unless slaves may be read (`slaveReadEnable`); then as the group is set.
-    fn new(broker: &Broker, group: &[u8]) -> NextBroker {
+    pub(crate) fn new(broker: &Broker, group: &[u8]) -> NextBroker {
         let memory_bytes = broker.settings.memory_bytes;
         if !broker.settings.config.reading.slave_read_enable {
             return NextBroker { near: MASTER_ID, far: MASTER_ID, memory_bytes };
@@ -95,6 +104,19 @@ impl NextBroker {
 }
 
 impl Pull {
+    /// The connection that it came by.
+    pub(crate) fn conn(&self) -> Option<ConnId> {
+        match self.reader {
+            Reader::Client { conn, .. } => Some(conn),
+            Reader::Own(_) => None,
+        }
+    }
+
+    /// Whether the client has not taken what it was sent before.
+    pub(crate) fn is_full<H: Host>(&self, cx: &Cx<'_, H>) -> bool {
+        self.conn().is_some_and(|conn| cx.is_full(conn))
+    }
+
     /// Where the tags code is not known, the client looks at the tags.
     pub(crate) fn matches(&self, tags_code: i64) -> bool {
         self.filter.as_ref().is_none_or(|f| f.matches(tags_code) || is_address(tags_code))
@@ -142,8 +164,7 @@ pub(crate) fn on_pull<H: Host>(
     };
     let wanted = usize::try_from(header.max_msg_nums).unwrap_or(0).max(1);
     let pull = Pull {
-        conn: request.conn,
-        opaque: request.header.opaque,
+        reader: Reader::Client { conn: request.conn, opaque: request.header.opaque },
         queue,
         queue_id,
         offset: header.queue_offset,
@@ -266,11 +287,11 @@ fn refuse<H: Host>(cx: &mut Cx<'_, H>, request: &Request<'_>, refusal: &Refusal)
 }
 
 /// Answers, parks, or begins a cold read.
-fn attempt<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull, suspend: bool) {
+pub(crate) fn attempt<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull, suspend: bool) {
     match classify(cx.store().queue(pull.queue), pull.offset) {
         Err(selection) => {
             let waits = code_of(selection.status, pull.offset) == response::PULL_NOT_FOUND;
-            if waits && suspend && pull.wait_ms > 0 && broker.parked.has_room(pull.conn) {
+            if waits && suspend && pull.wait_ms > 0 && broker.parked.has_room(&pull) {
                 parked::park(broker, cx, pull);
             } else {
                 answer(cx, &pull, selection, &[], from_memory);
@@ -308,15 +329,17 @@ pub(crate) fn limits<'s>(
     store: &'s Store,
     pull: &Pull,
 ) -> impl Fn(&CqEntry) -> ReadLimits + use<'s> {
-    let config = &broker.settings.config;
-    let in_memory = ReadLimits {
-        count_max: pull.count_max.min(config.reading.max_transfer_count_in_memory as usize).max(1),
-        bytes_max: config.reading.max_transfer_bytes_in_memory as usize,
+    let config = &broker.settings.config.reading;
+    let limits = |count: u32, bytes: u32| match pull.reader {
+        Reader::Client { .. } => ReadLimits {
+            count_max: pull.count_max.min(count as usize).max(1),
+            bytes_max: bytes as usize,
+        },
+        Reader::Own(_) => own_reads::LIMITS,
     };
-    let on_disk = ReadLimits {
-        count_max: pull.count_max.min(config.reading.max_transfer_count_in_disk as usize).max(1),
-        bytes_max: config.reading.max_transfer_bytes_in_disk as usize,
-    };
+    let in_memory =
+        limits(config.max_transfer_count_in_memory, config.max_transfer_bytes_in_memory);
+    let on_disk = limits(config.max_transfer_count_in_disk, config.max_transfer_bytes_in_disk);
     let next_broker = pull.next_broker;
     move |entry| {
         let is_far = !entry.is_filler() && next_broker.is_far(store, entry.phy);
@@ -357,7 +380,7 @@ pub(crate) fn wake<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: &mut 
         answer(cx, pull, Selection { status, next: pull.seen, ..selection }, &[], from_memory);
         return true;
     }
-    if cx.is_full(pull.conn) {
+    if pull.is_full(cx) {
         come_again(cx, pull);
         return true;
     }
@@ -369,8 +392,12 @@ pub(crate) fn wake<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: &mut 
 
 /// Answers an error of ours: the client keeps its offset and asks again in a while.
 pub(crate) fn refuse_pull<H: Host>(cx: &mut Cx<'_, H>, pull: &Pull, remark: &str) {
-    let head = crate::handlers::reply_head(response::SYSTEM_ERROR, pull.opaque);
-    let mut writer = FrameWriter::begin(cx.output(pull.conn), head);
+    let (conn, opaque) = match pull.reader {
+        Reader::Client { conn, opaque } => (conn, opaque),
+        Reader::Own(who) => return own_reads::fail(cx, who, remark),
+    };
+    let head = crate::handlers::reply_head(response::SYSTEM_ERROR, opaque);
+    let mut writer = FrameWriter::begin(cx.output(conn), head);
     writer.remark(remark);
     writer.finish();
 }
@@ -423,6 +450,13 @@ pub(crate) fn answer<H: Host>(
     pieces: &[Piece],
     mut copy: impl FnMut(&Store, &Piece, &mut Vec<u8>),
 ) {
+    let (conn, opaque) = match pull.reader {
+        Reader::Client { conn, opaque } => (conn, opaque),
+        Reader::Own(who) => {
+            own_reads::answer(cx, who, pull.queue, &selection, pieces, copy);
+            return;
+        }
+    };
     let store = cx.store();
     let queue = store.queue(pull.queue);
     let header = PullMessageResponseHeader {
@@ -438,12 +472,12 @@ pub(crate) fn answer<H: Host>(
     let head = FrameHead {
         serialize: SerializeType::Json,
         code: code_of(selection.status, pull.offset),
-        opaque: pull.opaque,
+        opaque,
         flag: crate::handlers::FLAG_RESPONSE,
         version: MQ_VERSION_5_5_0,
     };
     let total: usize = pieces.iter().map(|p| p.size as usize).sum();
-    let (out, store) = cx.output_and_store(pull.conn);
+    let (out, store) = cx.output_and_store(conn);
     out.reserve(total + 512);
     let mut writer = FrameWriter::begin(out, head);
     header.encode(&mut writer);

@@ -3,7 +3,9 @@
 //! Order of the checks and the remarks are those of Java 5.5.0 (`SendMessageProcessor`, `msgCheck`).
 
 use crate::app::{Broker, Host};
-use crate::handlers::{Outcome, Request};
+use crate::detour::Detour;
+use crate::handlers::{Outcome, Request, send_back};
+use crate::look::Look;
 use crate::mail::BrokerMail;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
@@ -12,17 +14,15 @@ use base::ids::ShardId;
 use shard::Cx;
 use std::borrow::Cow;
 use store::AppendError;
-use store::index::IndexKeys;
 use store::queues::QueueNo;
 use store::recovery::TEXT_ZEROS_MAX;
 use store::retention::DiskFull;
 use wire::batch::{BatchItem, BatchItems};
 use wire::codes::{request, response};
 use wire::ids::{PhyOffset, QueueId};
-use wire::java_hash::tag_code;
 use wire::message::NewMessage;
 use wire::msg_id::MessageId;
-use wire::props::{self, PROPERTIES_BYTES_MAX, Props};
+use wire::props::{self, PROPERTIES_BYTES_MAX};
 use wire::reply::FrameWriter;
 use wire::req::send::{SendReply, SendRequest};
 use wire::req::send_form::SentMessage;
@@ -100,19 +100,35 @@ fn send_one<H: Host>(
     };
     check_permission(&broker.settings, entry)?;
     let queue_id = choose_queue(entry, send, request, cx.now.mono.0)?;
-    let noted = entry.queue(queue_id);
-    if noted.is_none() && !broker.is_mine(&topic, queue_id) {
-        return Ok(Outcome::Forward(broker.owner(&topic, queue_id)));
+    let found = Look::at(properties);
+    if send_back::is_retry(&topic) && !is_batch(request, send) {
+        if !broker.is_meta() {
+            return Ok(Outcome::Forward(ShardId::META));
+        }
+        check_message(&broker.settings, request, &topic, properties)?;
+        complete(&broker.settings, cx, properties, found);
+        let place = (&*topic, queue_id);
+        return send_back::on_retry_send(broker, cx, request, send, place, properties);
+    }
+    let detour = Detour::of(&found, send.sys_flag);
+    let noted = if detour.is_none() { entry.queue(queue_id) } else { None };
+    let (waits_in, waits_at) = match detour {
+        None => (&*topic, queue_id),
+        Some(detour) => (detour.topic(), detour.queue_id(&broker.settings)),
+    };
+    if noted.is_none() && !broker.is_mine(waits_in, waits_at) {
+        return Ok(Outcome::Forward(broker.owner(waits_in, waits_at)));
     }
     if cx.must_stall() {
         return Ok(Outcome::Stall);
     }
     let queue = match noted {
         Some(queue) => queue,
-        None => note_queue(broker, cx, &topic, queue_id),
+        None => note_queue(broker, cx, waits_in, waits_at),
     };
-    let sending = Sending { request, send, topic: &topic, queue, queue_id };
-    store(broker, cx, &sending, properties)
+    let sending =
+        Sending { request, send, topic: &topic, queue, queue_id, detour, waits_in, waits_at };
+    store(broker, cx, &sending, properties, found)
 }
 
 fn text<'a>(text: &wire::text::Text<'a>) -> Cow<'a, [u8]> {
@@ -203,60 +219,14 @@ fn note_queue<H: Host>(
 struct Sending<'s, 'f> {
     request: &'s Request<'f>,
     send: &'s SendRequest<'f>,
+    /// As the client asked for.
     topic: &'s [u8],
-    queue: QueueNo,
     queue_id: QueueId,
-}
-
-/// What one look over the properties found.
-#[derive(Clone, Copy, Default)]
-struct Found {
-    tags_code: i64,
-    /// Range of the unique key's value.
-    unique_key: Option<(usize, usize)>,
-    /// Ranges of the values of KEYS and TAGS; empty without.
-    keys: (usize, usize),
-    tags: (usize, usize),
-    no_wait: bool,
-    /// A broker property is there already and has to be replaced.
-    replace: bool,
-    /// A property whose feature is not there.
-    unsupported: Option<&'static str>,
-}
-
-impl Found {
-    /// What the message is indexed by; `properties` are those that were looked at.
-    fn index_keys<'p>(&self, properties: &'p [u8]) -> IndexKeys<'p> {
-        let value = |(start, end): (usize, usize)| properties.get(start..end).unwrap_or_default();
-        let unique = value(self.unique_key.unwrap_or_default());
-        IndexKeys { unique, keys: value(self.keys), tags: value(self.tags) }
-    }
-}
-
-fn look(properties: &[u8]) -> Found {
-    let mut found = Found::default();
-    let range = |value: &[u8]| {
-        let at = value.as_ptr().addr() - properties.as_ptr().addr();
-        (at, at + value.len())
-    };
-    for (key, value) in Props::new(properties).iter() {
-        match key {
-            b"TAGS" => (found.tags_code, found.tags) = (tag_code(value), range(value)),
-            b"UNIQ_KEY" => found.unique_key = Some(range(value)),
-            b"KEYS" => found.keys = range(value),
-            b"WAIT" => found.no_wait = value.eq_ignore_ascii_case(b"false"),
-            b"MSG_REGION" | b"TRACE_ON" | b"CLUSTER" | b"POP_CK" => found.replace = true,
-            b"DELAY" if value != b"0" => found.unsupported = Some("DELAY (delay levels)"),
-            b"TIMER_DELAY_SEC" | b"TIMER_DELAY_MS" | b"TIMER_DELIVER_MS" => {
-                found.unsupported = Some("TIMER_* (timed delivery)");
-            }
-            b"TRAN_MSG" if value.eq_ignore_ascii_case(b"true") => {
-                found.unsupported = Some("TRAN_MSG (transactions)");
-            }
-            _ => {}
-        }
-    }
-    found
+    /// Where it is stored, which is another queue when it takes a detour.
+    detour: Option<Detour>,
+    waits_in: &'s [u8],
+    waits_at: QueueId,
+    queue: QueueNo,
 }
 
 /// Adds what the broker adds to every message's properties.
@@ -302,10 +272,37 @@ fn store<H: Host>(
     cx: &mut Cx<'_, H>,
     sending: &Sending<'_, '_>,
     properties: &mut Vec<u8>,
+    found: Look,
 ) -> Result<Outcome, Refusal> {
     let Broker { settings, batch: scratch, .. } = broker;
     let settings = &**settings;
-    let body = sending.request.frame.body;
+    check_message(settings, sending.request, sending.topic, properties)?;
+    if found.is_half {
+        let remark = "this broker does not support the property TRAN_MSG (transactions) yet";
+        return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
+    }
+    if let Some(feature) = found.unsupported {
+        let remark = format!("this broker does not support the property {feature} yet");
+        return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
+    }
+    if is_batch(sending.request, sending.send) {
+        return store_batch(settings, cx, sending, properties, &found, scratch);
+    }
+    store_one(settings, cx, sending, properties, found)
+}
+
+fn is_batch(request: &Request<'_>, send: &SendRequest<'_>) -> bool {
+    request.header.code == request::SEND_BATCH_MESSAGE || send.batch == Some(true)
+}
+
+/// Refuses what the store does not take.
+fn check_message(
+    settings: &Settings,
+    request: &Request<'_>,
+    topic: &[u8],
+    properties: &[u8],
+) -> Result<(), Refusal> {
+    let body = request.frame.body;
     if body.len() > settings.config.max_message_size as usize {
         return Err(illegal(settings));
     }
@@ -313,21 +310,30 @@ fn store<H: Host>(
         let remark = "the message has no body (body length 0)";
         return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
     }
-    if sending.topic.len() > TOPIC_BYTES_MAX && !sending.topic.starts_with(b"%RETRY%") {
+    if topic.len() > TOPIC_BYTES_MAX && !send_back::is_retry(topic) {
         return Err(illegal(settings));
     }
-    refuse_zeros(properties)?;
-    let found = look(properties);
-    if let Some(feature) = found.unsupported {
-        let remark = format!("this broker does not support the property {feature} yet");
-        return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
+    refuse_zeros(properties)
+}
+
+/// Adds to the properties what every message has; `found` is what they hold. What they hold then.
+fn complete<H: Host>(
+    settings: &Settings,
+    cx: &Cx<'_, H>,
+    properties: &mut Vec<u8>,
+    found: Look,
+) -> Look {
+    if !found.replace && found.unique_key.is_some() {
+        add_broker_properties(settings, properties, false);
+        return found;
     }
-    let batch = sending.request.header.code == request::SEND_BATCH_MESSAGE
-        || sending.send.batch == Some(true);
-    if batch {
-        return store_batch(settings, cx, sending, properties, &found, scratch);
+    // A rare shape: bring it into the usual one, then look again.
+    if found.unique_key.is_none() {
+        let key = made_key(settings, cx);
+        props::set(properties, props::UNIQ_KEY, key.as_bytes());
     }
-    store_one(settings, cx, sending, properties, found)
+    add_broker_properties(settings, properties, found.replace);
+    Look::at(properties)
 }
 
 fn message<'m>(
@@ -337,7 +343,7 @@ fn message<'m>(
     properties: &'m [u8],
 ) -> NewMessage<'m> {
     NewMessage {
-        queue_id: sending.queue_id,
+        queue_id: sending.waits_at,
         flag: sending.send.flag,
         sys_flag: sending.send.sys_flag,
         born_timestamp: sending.send.born_timestamp,
@@ -346,7 +352,7 @@ fn message<'m>(
         reconsume_times: sending.send.reconsume_times.unwrap_or(0),
         prepared_transaction_offset: 0,
         body,
-        topic: sending.topic,
+        topic: sending.waits_in,
         properties,
     }
 }
@@ -354,18 +360,30 @@ fn message<'m>(
 fn append_error(error: AppendError) -> Result<Outcome, Refusal> {
     match error {
         AppendError::Behind => Ok(Outcome::Stall),
-        AppendError::DiskFull(why) => Err(disk_full(why)),
+        error @ (AppendError::DiskFull(_)
+        | AppendError::TooLarge { .. }
+        | AppendError::Stopped) => Err(append_refusal(error)),
+    }
+}
+
+/// Why the log does not take a message, for whoever sent it.
+pub(crate) fn append_refusal(error: AppendError) -> Refusal {
+    match error {
+        AppendError::Behind => {
+            Refusal::new(response::SYSTEM_BUSY, "stage appended: the log window is full")
+        }
+        AppendError::DiskFull(why) => disk_full(why),
         AppendError::TooLarge { bytes, bytes_max } => {
             let remark = format!(
                 "the message is illegal: {bytes} bytes in one record or batch, the segment and the log window of \
                  this broker take {bytes_max}"
             );
-            Err(Refusal::new(response::MESSAGE_ILLEGAL, remark))
+            Refusal::new(response::MESSAGE_ILLEGAL, remark)
         }
         AppendError::Stopped => {
             let remark = "service not available now (stage appended): the message store has been shut down or has \
                           failed";
-            Err(Refusal::new(response::SERVICE_NOT_AVAILABLE, remark))
+            Refusal::new(response::SERVICE_NOT_AVAILABLE, remark)
         }
     }
 }
@@ -386,19 +404,12 @@ fn store_one<H: Host>(
     cx: &mut Cx<'_, H>,
     sending: &Sending<'_, '_>,
     properties: &mut Vec<u8>,
-    found: Found,
+    found: Look,
 ) -> Result<Outcome, Refusal> {
-    let mut found = found;
-    if found.replace || found.unique_key.is_none() {
-        // A rare shape: bring it into the usual one, then look again.
-        if found.unique_key.is_none() {
-            let key = made_key(settings, cx);
-            props::set(properties, props::UNIQ_KEY, key.as_bytes());
-        }
-        add_broker_properties(settings, properties, found.replace);
-        found = look(properties);
-    } else {
-        add_broker_properties(settings, properties, false);
+    let mut found = complete(settings, cx, properties, found);
+    if let Some(detour) = sending.detour {
+        detour.note(settings, properties, sending.topic, sending.queue_id);
+        found = Look::at(properties);
     }
     if properties.len() > PROPERTIES_BYTES_MAX {
         return Err(illegal(settings));
@@ -411,7 +422,8 @@ fn store_one<H: Host>(
         Err(error) => return append_error(error),
     };
     let keys = found.index_keys(properties);
-    let phy = batch.push_indexed(&message, found.tags_code, &keys);
+    let tags_code = found.tags_code(settings, sending.waits_in, now.wall);
+    let phy = batch.push_indexed(&message, tags_code, &keys);
     let appended = batch.finish();
     if sending.request.header.is_oneway() {
         return Ok(Outcome::Done);
@@ -452,7 +464,7 @@ pub(crate) struct BatchScratch {
     /// Properties of all messages, one after the other.
     properties: Vec<u8>,
     /// Per message: where its properties end, and what a look at them has found.
-    parts: Vec<(usize, Found)>,
+    parts: Vec<(usize, Look)>,
     places: Vec<PhyOffset>,
 }
 
@@ -485,8 +497,9 @@ fn prepare_batch(
             return Err(illegal(settings));
         }
         refuse_zeros(own)?;
-        let found = look(own);
-        if let Some(feature) = found.unsupported {
+        let found = Look::at(own);
+        let waits = found.delay_level.map(|_| "DELAY").or(found.is_half.then_some("TRAN_MSG"));
+        if let Some(feature) = found.unsupported.or(waits) {
             let remark = format!("a batch cannot carry the property {feature}");
             return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
         }
@@ -505,7 +518,7 @@ fn store_batch<H: Host>(
     cx: &mut Cx<'_, H>,
     sending: &Sending<'_, '_>,
     properties: &mut Vec<u8>,
-    found: &Found,
+    found: &Look,
     scratch: &mut BatchScratch,
 ) -> Result<Outcome, Refusal> {
     if sending.topic.starts_with(b"%RETRY%") {
@@ -527,7 +540,8 @@ fn store_batch<H: Host>(
         let own = texts.get(start..*end).unwrap_or_default();
         let new = NewMessage { flag: item.flag, ..message(settings, sending, item.body, own) };
         let keys = found.index_keys(own);
-        places.push(batch.push_indexed(&new, found.tags_code, &keys));
+        let tags_code = found.tags_code(settings, sending.waits_in, now.wall);
+        places.push(batch.push_indexed(&new, tags_code, &keys));
         start = *end;
     }
     let appended = batch.finish();

@@ -42,6 +42,8 @@ fn tables_of_both_java_lines_are_read() {
             |(key, queue, _): &&(Arc<[u8]>, i32, i64)| **key == *b"GoldA@CG_store" && *queue == 1;
         let (.., offset) = boot.offsets.iter().find(of_queue).unwrap();
         assert_eq!(*offset, if line == "497" { 37 } else { 36 });
+        let delays = &boot.meta.delays.offset_table;
+        assert_eq!((delays.get(&1), delays.get(&3)), (Some(&4), Some(&2)));
     }
 }
 
@@ -62,6 +64,7 @@ fn what_is_written_is_what_java_writes() {
     assert_eq!(lines(&text), lines(&golden("550", "topics.json")));
     let text = groups_text(boot.meta.groups_version, &boot.meta.forbidden, &boot.meta.groups);
     assert_eq!(lines(&text), lines(&golden("550", "subscriptionGroup.json")));
+    assert_eq!(delays_text(&boot.meta.delays), golden("550", "delayOffset.json"));
     let mut offsets = OffsetTable::new(boot.meta.offsets_version);
     for (key, queue, offset) in &boot.offsets {
         offsets.set(Arc::clone(key), *queue, *offset);
@@ -76,7 +79,7 @@ fn what_is_written_is_what_java_writes() {
     };
     assert_eq!(sorted(&again), sorted(&boot));
     let text = fs::read_to_string(dir.path().join("consumerOffset.json")).unwrap();
-    assert!(text.contains("\t\t\"GoldA@CG_store\":{\n\t\t\t\"0\":37,\n"), "{text}");
+    assert!(text.contains("\t\t\"GoldA@CG_store\":{\n\t\t\t0:37,\n"), "{text}");
     let old = fs::read(dir.path().join("consumerOffset.json.bak")).unwrap();
     assert_eq!(old, golden("550", "consumerOffset.json"), "the old text is kept");
 }

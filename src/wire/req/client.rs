@@ -138,6 +138,26 @@ headers! {
         index_last_update_timestamp: i64 => b"indexLastUpdateTimestamp";
     }
 
+    /// Code 36.
+    ConsumerSendMsgBackRequestHeader<'a> {
+        /// Physical offset of the message.
+        offset: i64 => b"offset";
+        /// Consumer group.
+        group: Text<'a> => b"group";
+        /// Delay level; 0 lets the broker choose, a negative one means the dead letter queue.
+        delay_level: i32 => b"delayLevel";
+        /// Offset id of the message.
+        origin_msg_id: Option<Text<'a>> => b"originMsgId";
+        /// Its topic.
+        origin_topic: Option<Text<'a>> => b"originTopic";
+        /// Unit mode.
+        unit_mode: bool = false => b"unitMode";
+        /// Tries until the dead letter queue; the group's when absent.
+        max_reconsume_times: Option<i32> => b"maxReconsumeTimes";
+        /// Broker name as the client knows it.
+        broker_name: Option<Text<'a>> => b"bname";
+    }
+
     /// Code 33.
     ViewMessageRequestHeader {
         /// Physical offset of the message.

@@ -17,7 +17,7 @@ pub mod upkeep;
 
 use crate::app::{Broker, Host};
 use crate::clients::Clients;
-use crate::groups::Groups;
+use crate::groups::{Groups, default_group};
 use crate::handlers::{Home as Where, Outcome, Request, Row, row};
 use crate::locks::Locks;
 use crate::mail::ScatterId;
@@ -37,7 +37,7 @@ use shard::Cx;
 use std::path::PathBuf;
 use std::sync::Arc;
 use topic_rules::SystemTopics;
-use wire::body::broker::SubscriptionGroupConfig;
+use wire::body::broker::{DelayOffsetWrapper, SubscriptionGroupConfig};
 use wire::body::register::TopicConfig;
 use wire::body::{DataVersion, Table as BodyTable};
 use wire::codes::{request, response};
@@ -58,6 +58,8 @@ pub struct MetaBoot {
     pub forbidden: BodyTable<BodyTable<i32>>,
     /// Version of the consumer offsets.
     pub offsets_version: DataVersion,
+    /// How far each delay level is.
+    pub delays: DelayOffsetWrapper,
     /// Where the tables are written; empty: nowhere.
     pub config_dir: PathBuf,
     /// All values by key, for requests that ask for them or change them.
@@ -110,6 +112,7 @@ pub(crate) struct Home {
     pub(crate) clients: Clients,
     pub(crate) locks: Locks,
     pub(crate) offsets: OffsetTable,
+    pub(crate) delays: DelayOffsetWrapper,
     pub(crate) writes: Writes,
     pub(crate) register: Register,
     pub(crate) gathers: Gathers,
@@ -159,6 +162,13 @@ impl Meta {
         self.subscriptions.get(group, topic)
     }
 
+    /// A group, or what it will be: one that is used for the first time is made if the rules allow it.
+    pub(crate) fn group(&self, name: &str) -> Option<Arc<SubscriptionGroupConfig>> {
+        self.groups.may_consume(name.as_bytes(), self.auto_create_group)?;
+        let known = self.groups.get(name.as_bytes()).map(Arc::clone);
+        Some(known.unwrap_or_else(|| Arc::new(default_group(name))))
+    }
+
     /// Whether a group may consume: `None` when it does not exist (and cannot be created on first use).
     pub(crate) fn group_may_consume(&self, group: &[u8]) -> Option<bool> {
         self.groups.may_consume(group, self.auto_create_group)
@@ -193,6 +203,7 @@ impl Home {
             clients: Clients::default(),
             locks: Locks::default(),
             offsets: OffsetTable::new(boot.offsets_version),
+            delays: boot.delays.clone(),
             writes: Writes::default(),
             register: Register::new(&settings.config.namesrv_addr, upkeep::pace(settings)),
             gathers: Gathers::default(),

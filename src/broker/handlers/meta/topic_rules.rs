@@ -25,7 +25,7 @@ const ATTRIBUTES_BYTES_MAX: usize = 4096;
 /// Prefix of a group's retry topic.
 pub(crate) const RETRY_PREFIX: &str = "%RETRY%";
 /// Prefix of a group's dead letter topic.
-const DLQ_PREFIX: &str = "%DLQ%";
+pub(crate) const DLQ_PREFIX: &str = "%DLQ%";
 /// The topic whose settings clients name for topics made on first use.
 pub(crate) const AUTO_CREATE_TOPIC: &str = "TBW102";
 /// Where remarks send people.
@@ -114,6 +114,11 @@ impl SystemTopics {
         }
         Ok(())
     }
+}
+
+/// A topic that the broker makes itself.
+pub(crate) fn own_topic(name: &str, queues: i32, perm: i32) -> TopicConfig {
+    topic(name, queues, perm)
 }
 
 fn topic(name: impl Into<String>, queues: i32, perm: i32) -> TopicConfig {

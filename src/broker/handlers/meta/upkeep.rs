@@ -124,19 +124,21 @@ fn write<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, file: TableFile) {
     let topics = if file == TableFile::Topics { topic::sorted(broker) } else { Vec::new() };
     let groups = match file {
         TableFile::Groups => broker.meta.groups.sorted().into_iter().map(Arc::clone).collect(),
-        TableFile::Topics | TableFile::Offsets => Vec::new(),
+        TableFile::Topics | TableFile::Offsets | TableFile::Delays => Vec::new(),
     };
     let home = broker.meta.home();
     let dir = home.config_dir.clone();
     let (topics_version, groups_version) = (home.topics_version, home.groups_version);
     let forbidden = home.forbidden.clone();
     let offsets_version = home.offsets.version;
+    let delays = home.delays.clone();
     let offsets = if file == TableFile::Offsets { home.offsets.snapshot() } else { Vec::new() };
     cx.job(Box::new(move || {
         let text = match file {
             TableFile::Topics => tables::topics_text(topics_version, &topics),
             TableFile::Groups => tables::groups_text(groups_version, &forbidden, &groups),
             TableFile::Offsets => tables::offsets_text(offsets_version, &offsets),
+            TableFile::Delays => tables::delays_text(&delays),
         };
         let result =
             if dir.as_os_str().is_empty() { Ok(()) } else { tables::write(&dir, file, &text) };
@@ -161,9 +163,16 @@ pub(crate) fn on_offsets<H: Host>(
     broker: &mut Broker,
     cx: &mut Cx<'_, H>,
     changed: Vec<(Arc<[u8]>, i32, i64)>,
+    delays: Vec<(i32, i64)>,
     last: bool,
 ) {
     let now = cx.now;
+    if !delays.is_empty() {
+        let home = broker.meta.home();
+        home.delays.offset_table.extend(delays);
+        next_version(home.delays.data_version.get_or_insert_default(), now.wall);
+        home.writes.touch(TableFile::Delays, now.mono.plus_ms(OFFSETS_GATHER_MS));
+    }
     let mut is_changed = false;
     for (key, queue, offset) in changed {
         let Some((topic, group)) = split_key(&key) else { continue };

@@ -1,0 +1,416 @@
+//! Messages that the broker itself stores: sent back ones, delayed ones whose time has come, ends of transactions.
+//!
+//! They go to the shard that owns the queue. It stores them, making the topic first if it is to be made, waits until they
+//! are as safe as an acknowledged message, and tells the shard that asked. A message that waits for room in the log
+//! window keeps those behind it waiting. Limits: bytes that wait on a shard.
+
+use crate::app::{Broker, Host, TimerKind, timer_key};
+use crate::detour::Detour;
+use crate::handlers::meta::change::{Change, publish};
+use crate::handlers::meta::topic;
+use crate::handlers::reply_head;
+use crate::handlers::send::append_refusal;
+use crate::look::Look;
+use crate::mail::BrokerMail;
+use crate::refusal::Refusal;
+use crate::scatter::Then;
+use crate::settings::Settings;
+use base::ids::{ConnId, ShardId};
+use shard::Cx;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use store::AppendError;
+use wire::body::register::TopicConfig;
+use wire::codes::response;
+use wire::ids::{PhyOffset, QueueId};
+use wire::message::{MessageView, NewMessage};
+use wire::props::PROPERTIES_BYTES_MAX;
+use wire::reply::FrameWriter;
+use wire::req::send_form::SentMessage;
+
+/// Bytes of messages that wait for room in the log on one shard.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+/// Pause before the log is asked again.
+const WAITING_MS: u64 = 1;
+
+/// A message as the broker makes it.
+pub struct OwnMessage {
+    /// Topic.
+    pub topic: Vec<u8>,
+    /// Queue of the topic.
+    pub queue_id: QueueId,
+    /// The user's flag.
+    pub flag: i32,
+    /// System flag.
+    pub sys_flag: i32,
+    /// The producer's time stamp, ms.
+    pub born_timestamp: i64,
+    /// Address of the producer.
+    pub born_host: SocketAddr,
+    /// How often consumption was tried.
+    pub reconsume_times: i32,
+    /// Physical offset of the half message that this one commits; 0 otherwise.
+    pub prepared_transaction_offset: i64,
+    /// The body.
+    pub body: Vec<u8>,
+    /// Properties text.
+    pub properties: Vec<u8>,
+    /// Its delay has passed, or is not to be looked at.
+    pub is_due: bool,
+    /// What the topic is to be when it does not exist. `None`: the queue is used whether or not it does.
+    pub creates: Option<Arc<TopicConfig>>,
+}
+
+impl OwnMessage {
+    /// A stored message, to be stored again.
+    pub(crate) fn like(view: &MessageView<'_>) -> OwnMessage {
+        OwnMessage {
+            topic: view.topic().to_vec(),
+            queue_id: view.queue_id(),
+            flag: view.flag(),
+            sys_flag: view.sys_flag(),
+            born_timestamp: view.born_timestamp(),
+            born_host: view.born_host(),
+            reconsume_times: view.reconsume_times(),
+            prepared_transaction_offset: 0,
+            body: view.body().to_vec(),
+            properties: view.properties().to_vec(),
+            is_due: false,
+            creates: None,
+        }
+    }
+
+    fn as_new(&self, store_host: SocketAddr) -> NewMessage<'_> {
+        NewMessage {
+            queue_id: self.queue_id,
+            flag: self.flag,
+            sys_flag: self.sys_flag,
+            born_timestamp: self.born_timestamp,
+            born_host: self.born_host,
+            store_host,
+            reconsume_times: self.reconsume_times,
+            prepared_transaction_offset: self.prepared_transaction_offset,
+            body: &self.body,
+            topic: &self.topic,
+            properties: &self.properties,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<OwnMessage>() + self.body.len() + self.properties.len() + self.topic.len()
+    }
+}
+
+/// Where a message was stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stored {
+    /// Place in the log.
+    pub phy: PhyOffset,
+    /// Index in its queue.
+    pub queue_offset: i64,
+}
+
+/// A message that was not stored, and why.
+pub struct NotStored {
+    /// Why.
+    pub refusal: Refusal,
+    /// The message.
+    pub message: Box<OwnMessage>,
+}
+
+/// What became of a message.
+pub type PutResult = Result<Stored, NotStored>;
+
+/// What shards tell each other about such messages.
+pub enum PutMail {
+    /// To the owner of its queue.
+    Store {
+        /// The message.
+        message: Box<OwnMessage>,
+        /// Who asked.
+        from: ShardId,
+        /// The number that shard knows it by.
+        ticket: u64,
+    },
+    /// To the metadata shard: its topic is to be made first.
+    Make {
+        /// The message.
+        message: Box<OwnMessage>,
+        /// Who asked.
+        from: ShardId,
+        /// The number that shard knows it by.
+        ticket: u64,
+    },
+    /// To the shard that asked.
+    Done {
+        /// Its number.
+        ticket: u64,
+        /// What became of it.
+        result: PutResult,
+    },
+}
+
+/// What a client is told of a message that the broker stored for it.
+pub(crate) enum ClientAnswer {
+    /// Success, without fields.
+    Plain { conn: ConnId, opaque: i32 },
+    /// As to a send: queue, and unique key.
+    Sent { conn: ConnId, opaque: i32, queue_id: i32, key: Vec<u8> },
+    /// Nothing.
+    Nothing,
+}
+
+impl ClientAnswer {
+    /// Success without fields, or nothing to a request that wants no answer.
+    pub(crate) fn plain(conn: ConnId, opaque: i32, is_oneway: bool) -> ClientAnswer {
+        if is_oneway { ClientAnswer::Nothing } else { ClientAnswer::Plain { conn, opaque } }
+    }
+
+    /// The message is not stored.
+    pub(crate) fn refuse<H: Host>(&self, cx: &mut Cx<'_, H>, refusal: &Refusal) {
+        let (conn, opaque) = match self {
+            ClientAnswer::Plain { conn, opaque } | ClientAnswer::Sent { conn, opaque, .. } => {
+                (*conn, *opaque)
+            }
+            ClientAnswer::Nothing => return,
+        };
+        let head = reply_head(refusal.code, opaque);
+        let mut writer = FrameWriter::begin(cx.output(conn), head);
+        writer.remark(&refusal.remark);
+        writer.finish();
+    }
+
+    fn succeed<H: Host>(&self, settings: &Settings, cx: &mut Cx<'_, H>, stored: Stored) {
+        match self {
+            ClientAnswer::Plain { conn, opaque } => {
+                let head = reply_head(response::SUCCESS, *opaque);
+                FrameWriter::begin(cx.output(*conn), head).finish();
+            }
+            ClientAnswer::Sent { conn, opaque, queue_id, key } => {
+                let (opaque, queue_id, phy) = (*opaque, *queue_id, stored.phy);
+                let queue_offset = stored.queue_offset;
+                let sent = SentMessage { opaque, queue_id, queue_offset, key, phy };
+                settings.send_reply.encode(cx.output(*conn), &sent);
+            }
+            ClientAnswer::Nothing => {}
+        }
+    }
+}
+
+/// Who waits on this shard for a message to be stored.
+pub(crate) enum PutFor {
+    /// A client.
+    Client(ClientAnswer),
+    /// A delay level; with the message's offset in its queue.
+    Delay { level: u32, offset: i64 },
+}
+
+struct Storing {
+    from: ShardId,
+    ticket: u64,
+    stored: Stored,
+}
+
+/// A message that waits for room in the log.
+struct Waiting {
+    message: Box<OwnMessage>,
+    from: ShardId,
+    ticket: u64,
+}
+
+/// The broker's own messages on one shard: those it asked for, and those it stores.
+#[derive(Default)]
+pub(crate) struct Puts {
+    next: u64,
+    asked: HashMap<u64, PutFor>,
+    storing: HashMap<u64, Storing>,
+    waiting: VecDeque<Waiting>,
+    waiting_bytes: usize,
+}
+
+impl Puts {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+/// Stores a message; `who` hears of it in a later call.
+pub(crate) fn put<H: Host>(
+    broker: &mut Broker,
+    cx: &mut Cx<'_, H>,
+    mut message: Box<OwnMessage>,
+    who: PutFor,
+) {
+    let ticket = broker.puts.number();
+    broker.puts.asked.insert(ticket, who);
+    if !message.is_due {
+        message.is_due = true;
+        take_detour(broker, &mut message);
+    }
+    let (from, to) = (broker.me, broker.owner(&message.topic, message.queue_id));
+    if to == from {
+        store(broker, cx, Waiting { message, from, ticket });
+    } else {
+        cx.mail(to, BrokerMail::Put(PutMail::Store { message, from, ticket }));
+    }
+}
+
+/// A message with a delay waits in another queue, as a client's does.
+fn take_detour(broker: &Broker, message: &mut OwnMessage) {
+    let look = Look::at(&message.properties);
+    let Some(detour) = Detour::of(&look, message.sys_flag) else { return };
+    let (topic, queue_id) = (std::mem::take(&mut message.topic), message.queue_id);
+    detour.note(&broker.settings, &mut message.properties, &topic, queue_id);
+    message.topic = detour.topic().to_vec();
+    message.queue_id = detour.queue_id(&broker.settings);
+}
+
+/// Mail about such messages.
+pub(crate) fn on_mail<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, mail: PutMail) {
+    match mail {
+        PutMail::Store { message, from, ticket } => {
+            store(broker, cx, Waiting { message, from, ticket });
+        }
+        PutMail::Make { message, from, ticket } => make_topic(broker, cx, message, from, ticket),
+        PutMail::Done { ticket, result } => finish(broker, cx, ticket, result),
+    }
+}
+
+/// Makes the topic of a message at home, then sends the message on to its queue.
+fn make_topic<H: Host>(
+    broker: &mut Broker,
+    cx: &mut Cx<'_, H>,
+    mut message: Box<OwnMessage>,
+    from: ShardId,
+    ticket: u64,
+) {
+    let mut changes = Vec::new();
+    if let Some(config) = message.creates.take()
+        && broker.topics.get(config.topic_name.as_bytes()).is_none()
+    {
+        if let Err(refusal) = topic::check_room(broker, 1) {
+            tell(cx, from, ticket, Err(NotStored { refusal, message }));
+            return;
+        }
+        tracing::info!(
+            "topic {}: made for the broker's own messages with {} queues",
+            config.topic_name,
+            config.write_queue_nums
+        );
+        changes.push(Change::Topic(config));
+    }
+    let to = broker.owner(&message.topic, message.queue_id);
+    let mail = BrokerMail::Put(PutMail::Store { message, from, ticket });
+    publish(broker, cx, changes, Then::Mail { to, mail: Box::new(mail) });
+}
+
+fn store<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, waiting: Waiting) {
+    if let Some(config) = &waiting.message.creates
+        && broker.topics.get(config.topic_name.as_bytes()).is_none()
+    {
+        let Waiting { message, from, ticket } = waiting;
+        cx.mail(ShardId::META, BrokerMail::Put(PutMail::Make { message, from, ticket }));
+        return;
+    }
+    if !broker.puts.waiting.is_empty() {
+        wait(broker, cx, waiting);
+    } else if let Some(waiting) = append(broker, cx, waiting) {
+        wait(broker, cx, waiting);
+        arm(cx);
+    }
+}
+
+fn arm<H: Host>(cx: &mut Cx<'_, H>) {
+    cx.set_timer(cx.now.mono.plus_ms(WAITING_MS), timer_key(TimerKind::Put, 0));
+}
+
+fn wait<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, waiting: Waiting) {
+    let bytes = waiting.message.bytes();
+    let held = broker.puts.waiting_bytes;
+    if held + bytes > WAITING_BYTES_MAX {
+        let remark = format!(
+            "stage appended: {held} bytes of the broker's own messages wait for room in the log, the limit is \
+             {WAITING_BYTES_MAX}"
+        );
+        let refusal = Refusal::new(response::SYSTEM_BUSY, remark);
+        let Waiting { message, from, ticket } = waiting;
+        tell(cx, from, ticket, Err(NotStored { refusal, message }));
+        return;
+    }
+    broker.puts.waiting_bytes += bytes;
+    broker.puts.waiting.push_back(waiting);
+}
+
+/// The log may have room again.
+pub(crate) fn on_timer<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
+    while let Some(next) = broker.puts.waiting.pop_front() {
+        let bytes = next.message.bytes();
+        if let Some(next) = append(broker, cx, next) {
+            broker.puts.waiting.push_front(next);
+            arm(cx);
+            return;
+        }
+        broker.puts.waiting_bytes -= bytes;
+    }
+}
+
+/// Appends a message; gives it back when the log has no room for it now.
+fn append<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, waiting: Waiting) -> Option<Waiting> {
+    let Waiting { message, from, ticket } = waiting;
+    if message.properties.len() > PROPERTIES_BYTES_MAX {
+        let remark = format!(
+            "the properties have {} bytes, the limit is {PROPERTIES_BYTES_MAX}",
+            message.properties.len()
+        );
+        let refusal = Refusal::new(response::MESSAGE_ILLEGAL, remark);
+        tell(cx, from, ticket, Err(NotStored { refusal, message }));
+        return None;
+    }
+    let stream = broker.stream_of(&message.topic, message.queue_id);
+    let queue = cx.store().find_or_create(&message.topic, message.queue_id, stream);
+    let new = message.as_new(broker.settings.store_host);
+    let now = cx.now;
+    let mut batch = match cx.store().begin(queue, new.encoded_len(), now) {
+        Ok(batch) => batch,
+        Err(AppendError::Behind) => return Some(Waiting { message, from, ticket }),
+        Err(error) => {
+            let refusal = append_refusal(error);
+            tell(cx, from, ticket, Err(NotStored { refusal, message }));
+            return None;
+        }
+    };
+    let look = Look::at(&message.properties);
+    let tags_code = look.tags_code(&broker.settings, &message.topic, now.wall);
+    let phy = batch.push_indexed(&new, tags_code, &look.index_keys(&message.properties));
+    let appended = batch.finish();
+    let stored = Stored { phy, queue_offset: appended.first.0 };
+    let number = broker.puts.number();
+    broker.puts.storing.insert(number, Storing { from, ticket, stored });
+    cx.when_stored(appended, number);
+    None
+}
+
+/// A message is stored. One that is not durable in time is there all the same: it will be, or the store stops.
+pub(crate) fn on_stored<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, number: u64) {
+    let Some(storing) = broker.puts.storing.remove(&number) else { return };
+    tell(cx, storing.from, storing.ticket, Ok(storing.stored));
+}
+
+/// By mail also to this shard: whoever asked hears of it after it has ended its own work.
+fn tell<H: Host>(cx: &mut Cx<'_, H>, to: ShardId, ticket: u64, result: PutResult) {
+    cx.mail(to, BrokerMail::Put(PutMail::Done { ticket, result }));
+}
+
+fn finish<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, ticket: u64, result: PutResult) {
+    match broker.puts.asked.remove(&ticket).expect("a message is asked for once, and ends once") {
+        PutFor::Client(answer) => match result {
+            Ok(stored) => answer.succeed(&broker.settings, cx, stored),
+            Err(failed) => answer.refuse(cx, &failed.refusal),
+        },
+        PutFor::Delay { level, offset } => {
+            crate::delay::on_put(broker, cx, level, offset, result);
+        }
+    }
+}

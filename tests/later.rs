@@ -1,0 +1,204 @@
+//! Messages whose time comes later: delay levels, and retries of what could not be consumed.
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
+mod support;
+
+use client::{Consumer, Message, Producer, Pull, PullStatus, Received};
+use std::time::{Duration, Instant};
+use support::{Data, Server, Setting};
+use wire::codes::{request, response};
+use wire::req::client::ConsumerSendMsgBackRequestHeader;
+use wire::text::Text;
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+const GROUP: &str = "G_later";
+const RETRY: &str = "%RETRY%G_later";
+const DEAD: &str = "%DLQ%G_later";
+
+fn start(data: &Data, shards: u16, config: &str) -> Server {
+    Server::start(data.path(), &Setting { shards, config: config.to_owned() })
+}
+
+fn producer(server: &Server) -> Producer {
+    Producer::new(server.connect(TIMEOUT).unwrap(), "P_later")
+}
+
+fn consumer(server: &Server) -> Consumer {
+    Consumer::new(server.connect(TIMEOUT).unwrap(), GROUP)
+}
+
+/// Waits for the messages of a queue from an offset on until there are `count`.
+fn receive(server: &Server, topic: &str, queue: i32, offset: i64, count: usize) -> Vec<Received> {
+    let mut consumer = consumer(server);
+    let (mut found, mut next) = (Vec::new(), offset);
+    let until = Instant::now() + TIMEOUT;
+    while found.len() < count {
+        assert!(Instant::now() < until, "{} of {count} messages of {topic}", found.len());
+        let pull = Pull::new(topic, queue, next).suspend(Duration::from_secs(1));
+        match consumer.pull(&pull) {
+            Ok(pulled) => {
+                next = pulled.next_offset;
+                found.extend(pulled.messages);
+            }
+            // The topic is made by the first message that comes to it.
+            Err(error) if error.refused_code() == Some(response::TOPIC_NOT_EXIST) => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err(error) => panic!("{topic}: {error}"),
+        }
+    }
+    found
+}
+
+fn send_back(server: &Server, message: &Received, level: i32, times: Option<i32>) {
+    let header = ConsumerSendMsgBackRequestHeader {
+        offset: message.physical_offset,
+        group: Text::plain(GROUP.as_bytes()),
+        delay_level: level,
+        origin_msg_id: None,
+        origin_topic: None,
+        unit_mode: false,
+        max_reconsume_times: times,
+        broker_name: None,
+    };
+    let mut connection = server.connect(TIMEOUT).unwrap();
+    connection
+        .call_ok(request::CONSUMER_SEND_MSG_BACK, |writer| header.encode(writer), &[])
+        .unwrap();
+}
+
+fn wall_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap()
+}
+
+fn delayed(topic: &str, body: &[u8], level: i32) -> Message {
+    Message::new(topic, body.to_vec()).tag("A").with("DELAY", &level.to_string())
+}
+
+#[test]
+fn a_delayed_message_comes_when_it_is_due_as_it_was_sent() {
+    for shards in [1, 2] {
+        let data = Data::new();
+        let server = start(&data, shards, "messageDelayLevel=1s 2s\n");
+        let topic = server.topic();
+        let mut producer = producer(&server);
+        let begun = wall_ms();
+        for queue in 0..4 {
+            producer.send(&delayed(topic, format!("{queue}").as_bytes(), 1), queue).unwrap();
+            // A level beyond the last one is the last one.
+            producer.send(&delayed(topic, b"late", 7), queue).unwrap();
+        }
+        for queue in 0..4 {
+            let found = receive(&server, topic, queue, 0, 2);
+            assert_eq!(found[0].body, format!("{queue}").into_bytes());
+            assert_eq!(found[1].body, b"late");
+            assert_eq!(found[0].property("TAGS").as_deref(), Some("A"));
+            let late = found[0].store_timestamp - begun;
+            assert!(late >= 1000, "{late} ms after the first send, {shards} shards");
+            assert_eq!(found[0].property("REAL_TOPIC").as_deref(), Some(topic));
+            assert_eq!(found[1].property("DELAY").as_deref(), Some("2"));
+        }
+        assert!(server.stop().success());
+    }
+}
+
+#[test]
+fn what_waits_survives_stop_and_kill_and_comes_in_order() {
+    let data = Data::new();
+    let config = "messageDelayLevel=3s\n";
+    let server = start(&data, 2, config);
+    let topic = server.topic();
+    let mut sender = producer(&server);
+    for number in 0..500_u32 {
+        sender.send(&delayed(topic, &number.to_be_bytes(), 1), 0).unwrap();
+    }
+    server.kill();
+    let server = start(&data, 2, config);
+    let found = receive(&server, topic, 0, 0, 500);
+    let numbers: Vec<u32> =
+        found.iter().map(|m| u32::from_be_bytes(m.body.as_slice().try_into().unwrap())).collect();
+    assert!(numbers.is_sorted() && numbers.len() == 500);
+    assert!(server.stop().success());
+    // What was delivered is not delivered again after an orderly stop.
+    let server = start(&data, 2, config);
+    std::thread::sleep(Duration::from_millis(500));
+    let pulled = consumer(&server).pull(&Pull::new(topic, 0, 500)).unwrap();
+    assert_eq!(pulled.status, PullStatus::NotFound, "{} messages more", pulled.messages.len());
+    assert!(server.stop().success());
+}
+
+#[test]
+fn what_could_not_be_consumed_comes_again_and_at_last_is_a_dead_letter() {
+    for shards in [1, 2] {
+        let data = Data::new();
+        let server = start(&data, shards, "messageDelayLevel=1s 1s 1s 1s\n");
+        let topic = server.topic();
+        producer(&server).send(&Message::new(topic, b"hard".to_vec()).tag("A"), 3).unwrap();
+        let first = receive(&server, topic, 3, 0, 1).remove(0);
+        send_back(&server, &first, 1, None);
+        let again = receive(&server, RETRY, 0, 0, 1).remove(0);
+        assert_eq!(again.reconsume_times, 1);
+        assert_eq!(again.body, b"hard");
+        assert_eq!(again.born_timestamp, first.born_timestamp);
+        assert_eq!(again.property("RETRY_TOPIC").as_deref(), Some(topic));
+        let id = again.property("ORIGIN_MESSAGE_ID").unwrap();
+        // The broker chooses: the third level and the tries so far.
+        send_back(&server, &again, 0, None);
+        let third = receive(&server, RETRY, 0, 1, 1).remove(0);
+        assert_eq!(third.reconsume_times, 2);
+        assert_eq!(third.property("DELAY").as_deref(), Some("4"));
+        assert_eq!(third.property("ORIGIN_MESSAGE_ID"), Some(id.clone()));
+        send_back(&server, &third, 1, Some(2));
+        let dead = receive(&server, DEAD, 0, 0, 1).remove(0);
+        assert_eq!((dead.reconsume_times, dead.body.as_slice()), (3, &b"hard"[..]));
+        assert_eq!(dead.property("ORIGIN_MESSAGE_ID"), Some(id));
+        send_back(&server, &first, -1, None);
+        assert_eq!(receive(&server, DEAD, 0, 1, 1).len(), 1, "a negative level gives up at once");
+        assert!(server.stop().success());
+    }
+}
+
+#[test]
+fn a_consumer_that_sends_to_its_retry_topic_itself() {
+    let data = Data::new();
+    let server = start(&data, 2, "messageDelayLevel=1s\n");
+    let mut producer = producer(&server);
+    let mut message = Message::new(RETRY, b"mine".to_vec());
+    message = message.with("RETRY_TOPIC", "T").with("DELAY", "1");
+    message.reconsume_times = 2;
+    message.max_reconsume_times = Some(3);
+    producer.send(&message, 0).unwrap();
+    assert_eq!(receive(&server, RETRY, 0, 0, 1)[0].reconsume_times, 2);
+    message.reconsume_times = 4;
+    producer.send(&message, 0).unwrap();
+    let dead = receive(&server, DEAD, 0, 0, 1).remove(0);
+    assert_eq!((dead.reconsume_times, dead.property("DELAY").as_deref()), (4, Some("-1")));
+    assert!(server.stop().success());
+}
+
+#[test]
+fn sending_back_is_refused_with_the_reason() {
+    let data = Data::new();
+    let server = start(&data, 1, "autoCreateSubscriptionGroup=false\n");
+    let header = ConsumerSendMsgBackRequestHeader {
+        offset: 1 << 40,
+        group: Text::plain(b"G_nobody"),
+        delay_level: 0,
+        origin_msg_id: None,
+        origin_topic: None,
+        unit_mode: false,
+        max_reconsume_times: None,
+        broker_name: None,
+    };
+    let mut connection = server.connect(TIMEOUT).unwrap();
+    let code = request::CONSUMER_SEND_MSG_BACK;
+    let reply = connection.call(code, |writer| header.encode(writer), &[]).unwrap();
+    assert_eq!(reply.code(), response::SUBSCRIPTION_GROUP_NOT_EXIST, "{}", reply.remark());
+    let group = Text::plain(b"TOOLS_CONSUMER");
+    let header = ConsumerSendMsgBackRequestHeader { group, ..header };
+    let reply = connection.call(code, |writer| header.encode(writer), &[]).unwrap();
+    assert_eq!(reply.code(), response::SYSTEM_ERROR);
+    assert_eq!(reply.remark(), format!("look message by offset failed, {}", 1_u64 << 40));
+    assert!(server.stop().success());
+}
