@@ -7,7 +7,7 @@ use client::{Consumer, Message, Producer, Pull, PullStatus, Received};
 use std::time::{Duration, Instant};
 use support::{Data, Server, Setting};
 use wire::codes::{request, response};
-use wire::req::client::ConsumerSendMsgBackRequestHeader;
+use wire::req::client::{ConsumerSendMsgBackRequestHeader, RecallMessageRequestHeader};
 use wire::text::Text;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -200,5 +200,142 @@ fn sending_back_is_refused_with_the_reason() {
     let reply = connection.call(code, |writer| header.encode(writer), &[]).unwrap();
     assert_eq!(reply.code(), response::SYSTEM_ERROR);
     assert_eq!(reply.remark(), format!("look message by offset failed, {}", 1_u64 << 40));
+    assert!(server.stop().success());
+}
+
+/// A message with a property of time, and when it is due.
+fn timed(topic: &str, key: &str, value: i64) -> Message {
+    Message::new(topic, b"timed".to_vec()).tag("A").with(key, &value.to_string())
+}
+
+/// How late each message was, ms; none comes early.
+fn lateness(found: &[Received], due_ms: i64) -> i64 {
+    let late = found[0].store_timestamp - due_ms;
+    assert!((0..1000).contains(&late), "{late} ms late");
+    assert_eq!(found[0].property("TAGS").as_deref(), Some("A"));
+    late
+}
+
+#[test]
+fn a_message_with_a_time_of_its_own_comes_at_its_millisecond() {
+    for shards in [1, 2] {
+        let data = Data::new();
+        let server = start(&data, shards, "");
+        let topic = server.topic();
+        let mut producer = producer(&server);
+        let begun = wall_ms();
+        let at = begun + 2345;
+        producer.send(&timed(topic, "TIMER_DELIVER_MS", at), 0).unwrap();
+        producer.send(&timed(topic, "TIMER_DELAY_MS", 1700), 1).unwrap();
+        producer.send(&timed(topic, "TIMER_DELAY_SEC", 3), 2).unwrap();
+        producer.send(&timed(topic, "TIMER_DELIVER_MS", begun - 5), 3).unwrap();
+        // Seconds count before the time.
+        let both = timed(topic, "TIMER_DELIVER_MS", at + 60_000).with("TIMER_DELAY_SEC", "1");
+        producer.send(&both, 4).unwrap();
+        let sent = wall_ms();
+        assert!(receive(&server, topic, 3, 0, 1)[0].store_timestamp <= sent, "due already");
+        lateness(&receive(&server, topic, 4, 0, 1), begun + 1000);
+        lateness(&receive(&server, topic, 1, 0, 1), begun + 1700);
+        lateness(&receive(&server, topic, 0, 0, 1), at);
+        let last = receive(&server, topic, 2, 0, 1);
+        lateness(&last, begun + 3000);
+        assert_eq!(last[0].property("REAL_TOPIC").as_deref(), Some(topic));
+        assert!(last[0].property("TIMER_ENQUEUE_MS").is_some());
+        assert!(server.stop().success());
+    }
+}
+
+#[test]
+fn times_that_cannot_be_are_refused() {
+    let data = Data::new();
+    let server = start(&data, 1, "timerMaxDelaySec=60\n");
+    let topic = server.topic();
+    let mut producer = producer(&server);
+    for bad in [timed(topic, "TIMER_DELAY_SEC", 61), timed(topic, "TIMER_DELAY_MS", 60_001)] {
+        let error = producer.send(&bad, 0).unwrap_err();
+        assert_eq!(error.refused_code(), Some(response::MESSAGE_ILLEGAL), "{error}");
+    }
+    let bad = Message::new(topic, b"x".to_vec()).with("TIMER_DELIVER_MS", "tomorrow");
+    assert_eq!(producer.send(&bad, 0).unwrap_err().refused_code(), Some(response::MESSAGE_ILLEGAL));
+    assert!(server.stop().success());
+    let server = start(&data, 1, "timerWheelEnable=false\n");
+    let error = Producer::new(server.connect(TIMEOUT).unwrap(), "P")
+        .send(&timed(topic, "TIMER_DELAY_SEC", 5), 0);
+    let error = error.unwrap_err();
+    assert_eq!(error.refused_code(), Some(response::SYSTEM_ERROR), "{error}");
+    assert!(error.to_string().contains("timerWheelEnable is false"), "{error}");
+    assert!(server.stop().success());
+}
+
+#[test]
+fn timed_messages_survive_stop_and_kill_and_lost_timer_files() {
+    for lose in [false, true] {
+        let data = Data::new();
+        let server = start(&data, 2, "timerFlushIntervalMs=100\n");
+        let topic = server.topic();
+        let mut sender = producer(&server);
+        let at = wall_ms() + 5000;
+        for number in 0..300 {
+            let message = timed(topic, "TIMER_DELIVER_MS", at + number % 7 * 300);
+            sender.send(&message.keys(&number.to_string()), 0).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        server.kill();
+        if lose {
+            std::fs::remove_file(data.store().join("timerwheel")).unwrap();
+            std::fs::remove_file(data.store().join("config/timercheck")).unwrap();
+        }
+        let server = start(&data, 2, "");
+        assert!(server.stop().success());
+        let server = start(&data, 2, "");
+        let found = receive(&server, topic, 0, 0, 300);
+        let mut keys: Vec<i64> =
+            found.iter().map(|m| m.property("KEYS").unwrap().parse().unwrap()).collect();
+        for (message, key) in found.iter().zip(&keys) {
+            assert!(message.store_timestamp >= at + key % 7 * 300, "message {key} came early");
+        }
+        keys.sort_unstable();
+        assert!(keys.iter().copied().eq(0..300), "each once: {keys:?}");
+        // Those that are delivered stay so.
+        std::thread::sleep(Duration::from_millis(1500));
+        assert!(server.stop().success());
+        let server = start(&data, 2, "");
+        std::thread::sleep(Duration::from_millis(1500));
+        let pulled = consumer(&server).pull(&Pull::new(topic, 0, 300)).unwrap();
+        assert_eq!(pulled.status, PullStatus::NotFound, "{} messages more", pulled.messages.len());
+        assert!(server.stop().success());
+    }
+}
+
+#[test]
+fn a_timed_message_can_be_taken_back() {
+    let data = Data::new();
+    let server = start(&data, 2, "recallMessageEnable=true\n");
+    let topic = server.topic();
+    let mut producer = producer(&server);
+    let at = wall_ms() + 3000;
+    let message = timed(topic, "TIMER_DELIVER_MS", at);
+    let opaque = producer.submit(&message.clone().keys("gone"), 0).unwrap();
+    let reply = producer.connection().wait(opaque).unwrap();
+    let handle = reply.field("recallHandle").unwrap();
+    producer.send(&message.keys("kept"), 0).unwrap();
+    let header = RecallMessageRequestHeader {
+        producer_group: None,
+        topic: Text::plain(topic.as_bytes()),
+        recall_handle: Text::plain(handle.as_bytes()),
+        broker_name: None,
+    };
+    let mut connection = server.connect(TIMEOUT).unwrap();
+    let code = request::RECALL_MESSAGE;
+    let recalled = connection.call_ok(code, |writer| header.encode(writer), &[]).unwrap();
+    assert_eq!(recalled.field("msgId"), reply.field("transactionId"));
+    let bad = RecallMessageRequestHeader { recall_handle: Text::plain(b"djEg"), ..header };
+    let refused = connection.call(code, |writer| bad.encode(writer), &[]).unwrap();
+    assert_eq!((refused.code(), refused.remark().as_str()), (604, "recall handle is invalid"));
+    let found = receive(&server, topic, 0, 0, 1);
+    assert_eq!(found[0].property("KEYS").as_deref(), Some("kept"));
+    std::thread::sleep(Duration::from_millis(1500));
+    let pulled = consumer(&server).pull(&Pull::new(topic, 0, 1)).unwrap();
+    assert_eq!(pulled.status, PullStatus::NotFound);
     assert!(server.stop().success());
 }

@@ -2,6 +2,7 @@
 
 use crate::cold::ColdPulls;
 use crate::delay::Delays;
+use crate::detour::TIMER_TOPIC;
 use crate::handlers::meta::Meta;
 use crate::handlers::{self, Outcome, Request};
 use crate::mail::{BrokerDone, BrokerMail};
@@ -11,6 +12,7 @@ use crate::put::Puts;
 use crate::refusal::Refusal;
 use crate::scatter::Scatters;
 use crate::settings::Settings;
+use crate::timer::{Timer, TimerBoot};
 use crate::topics::TopicTable;
 use base::ids::{ConnId, ShardId};
 use shard::{App, Cx, Peer};
@@ -47,6 +49,8 @@ pub(crate) enum TimerKind {
     Put = 6,
     /// A delay level's next message.
     Delay = 7,
+    /// The timer's next slot or message.
+    Timer = 8,
 }
 
 /// Key of a timer: kind in the top byte, 56 bits for the kind's own use.
@@ -69,6 +73,9 @@ pub struct Broker {
     pub(crate) scatters: Scatters,
     pub(crate) puts: Puts,
     pub(crate) delays: Delays,
+    pub(crate) timer: Option<Box<Timer>>,
+    /// What the timer's files held at the start, on the shard that owns the timer.
+    pub(crate) timer_boot: Option<TimerBoot>,
     /// How far each delay level was at the start.
     pub(crate) delay_offsets: BTreeMap<i32, i64>,
     /// The shard stops, and owes its last offsets.
@@ -87,6 +94,8 @@ pub struct Broker {
 pub struct BootTables {
     /// Consumer offsets: `topic@group`, queue, offset.
     pub offsets: Vec<(Arc<[u8]>, i32, i64)>,
+    /// The timer's files, unless it is off.
+    pub timer: Option<TimerBoot>,
     /// Topics and groups.
     pub meta: crate::handlers::meta::MetaBoot,
 }
@@ -122,6 +131,8 @@ impl Broker {
             scatters: Scatters::default(),
             puts: Puts::default(),
             delays: Delays::default(),
+            timer: None,
+            timer_boot: None,
             delay_offsets: boot.meta.delays.offset_table.clone(),
             owes_offsets: false,
             stopping: false,
@@ -129,6 +140,9 @@ impl Broker {
             batch: handlers::send::BatchScratch::default(),
             pieces: Vec::new(),
         };
+        if broker.is_mine(TIMER_TOPIC, QueueId(0)) {
+            broker.timer_boot.clone_from(&boot.timer);
+        }
         for (key, queue, offset) in &boot.offsets {
             broker.meta.load_offset(key, *queue, *offset);
             if broker.is_mine(crate::offsets::topic_of(key), QueueId(*queue)) {
@@ -165,6 +179,7 @@ impl Broker {
         crate::offsets::arm(self, cx);
         handlers::meta::start(self, cx);
         crate::delay::start(self, cx);
+        crate::timer::start(self, cx);
     }
 
     /// A frame arrived.
@@ -306,6 +321,7 @@ impl Broker {
             k if k == TimerKind::Cold as u64 => crate::cold::on_timer(self, cx),
             k if k == TimerKind::ColdLine as u64 => crate::cold::on_line(self, cx),
             k if k == TimerKind::Put as u64 => crate::put::on_timer(self, cx),
+            k if k == TimerKind::Timer as u64 => crate::timer::on_timer(self, cx),
             k if k == TimerKind::Delay as u64 => crate::delay::on_timer(self, cx, value),
             k if k == TimerKind::Meta as u64 => handlers::meta::on_timer(self, cx, value),
             other => unreachable!("a timer of unknown kind {other}"),
@@ -323,6 +339,7 @@ impl Broker {
             }
             BrokerDone::Reply { conn, bytes } => cx.output(conn).extend_from_slice(&bytes),
             BrokerDone::Receipt { to, scatter } => cx.mail(to, BrokerMail::Receipt(scatter)),
+            BrokerDone::TimerWritten(written) => crate::timer::on_written(self, cx, written),
             BrokerDone::Nothing => {}
         }
     }

@@ -314,8 +314,9 @@ pub(crate) fn settle<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
     let is_on_its_way = |delivery: &Delivery| !delivery.is_stored && delivery.again.is_none();
     let mut levels = broker.delays.levels.iter();
     let is_idle = !levels.any(|level| level.in_flight.iter().any(is_on_its_way));
-    if is_idle && broker.owes_offsets {
+    if is_idle && crate::timer::is_idle(broker) && broker.owes_offsets {
         broker.owes_offsets = false;
+        crate::timer::flush(broker, cx);
         crate::offsets::hand_over(broker, cx, true);
     }
 }

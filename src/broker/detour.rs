@@ -1,11 +1,16 @@
-//! Queues of the broker in which messages wait instead of their own: delayed ones in the schedule topic.
+//! Queues of the broker in which messages wait instead of their own: in the schedule topic for the delay of a level, in
+//! the timer topic for a time of their own.
 //!
 //! The message keeps the name of its topic and the number of its queue in two properties. Java: `HookUtils`,
 //! `TransactionalMessageBridge`.
 
 use crate::look::Look;
+use crate::look::TimerWish;
+use crate::refusal::Refusal;
 use crate::settings::Settings;
+use base::time::WallMs;
 use store::delay::SCHEDULE_TOPIC;
+use wire::codes::response;
 use wire::ids::QueueId;
 use wire::props;
 use wire::sys_flag::{TRANSACTION_COMMIT, TRANSACTION_MASK};
@@ -15,19 +20,36 @@ use wire::sys_flag::{TRANSACTION_COMMIT, TRANSACTION_MASK};
 pub(crate) enum Detour {
     /// In the queue of a delay level, above 0 and at most the last one there is or any number beyond.
     Delay(i64),
+    /// In the timer topic; until the end of the slot that begins at this time, ms since 1970.
+    Timer(i64),
 }
 
+/// Topic of messages with a time of delivery; it has one queue.
+pub(crate) const TIMER_TOPIC: &[u8] = b"rmq_sys_wheel_timer";
+
 impl Detour {
-    /// The detour of a message, if it takes one.
-    pub(crate) fn of(look: &Look, sys_flag: i32) -> Option<Detour> {
-        let is_plain = matches!(sys_flag & TRANSACTION_MASK, 0 | TRANSACTION_COMMIT);
-        look.delay_level.filter(|_| is_plain).map(Detour::Delay)
+    /// The detour of a message that comes at `now`, if it takes one. Errors: a time of delivery that cannot be.
+    pub(crate) fn of(
+        look: &Look,
+        sys_flag: i32,
+        settings: &Settings,
+        now: WallMs,
+    ) -> Result<Option<Detour>, Refusal> {
+        if !matches!(sys_flag & TRANSACTION_MASK, 0 | TRANSACTION_COMMIT) {
+            return Ok(None);
+        }
+        match (look.delay_level, look.timer) {
+            (Some(level), _) => Ok(Some(Detour::Delay(level))),
+            (None, Some(wish)) => timer(look, wish, settings, now),
+            (None, None) => Ok(None),
+        }
     }
 
     /// The topic it waits in.
     pub(crate) fn topic(self) -> &'static [u8] {
         match self {
             Detour::Delay(_) => SCHEDULE_TOPIC,
+            Detour::Timer(_) => TIMER_TOPIC,
         }
     }
 
@@ -38,6 +60,7 @@ impl Detour {
                 let level = i32::try_from(level).unwrap_or(i32::MAX);
                 QueueId(level.min(settings.delay_levels.count()) - 1)
             }
+            Detour::Timer(_) => QueueId(0),
         }
     }
 
@@ -61,6 +84,10 @@ impl Detour {
                     props::append_i64(properties, props::DELAY, last);
                 }
             }
+            Detour::Timer(slot_ms) => {
+                props::remove(properties, props::TIMER_OUT_MS);
+                props::append_i64(properties, props::TIMER_OUT_MS, slot_ms);
+            }
         }
         for key in [props::REAL_TOPIC, props::REAL_QUEUE_ID] {
             props::remove(properties, key);
@@ -68,4 +95,41 @@ impl Detour {
         props::append(properties, props::REAL_TOPIC, topic);
         props::append_i64(properties, props::REAL_QUEUE_ID, i64::from(queue_id.0));
     }
+}
+
+/// As Java's hook does: what is due already is a plain message, a time is brought to the grid of the slots.
+fn timer(
+    look: &Look,
+    wish: TimerWish,
+    settings: &Settings,
+    now: WallMs,
+) -> Result<Option<Detour>, Refusal> {
+    let config = &settings.config.timer;
+    if !config.wheel_enable {
+        let remark = "accurate timer message is not enabled, timerWheelEnable is false";
+        return Err(Refusal::new(response::SYSTEM_ERROR, remark));
+    }
+    let illegal = |why: String| {
+        let limit = config.max_delay_s;
+        let remark = format!(
+            "timer message illegal, the delay time should not be bigger than the max delay {limit}s: {why}"
+        );
+        Err(Refusal::new(response::MESSAGE_ILLEGAL, remark))
+    };
+    let Some(due) = wish.due(now) else {
+        return illegal(format!("{wish:?} is no time"));
+    };
+    if due <= now.0 {
+        return match look.is_recall {
+            true => illegal("what is to be recalled was due already".to_owned()),
+            false => Ok(None),
+        };
+    }
+    let delay_ms = due - now.0;
+    if delay_ms > config.max_delay_s.saturating_mul(1000) {
+        return illegal(format!("the message asks for {delay_ms} ms"));
+    }
+    let precision = config.precision_ms;
+    let slot_ms = if due % precision == 0 { due - precision } else { due / precision * precision };
+    Ok(Some(Detour::Timer(slot_ms)))
 }

@@ -9,6 +9,7 @@ use crate::cold;
 use crate::handlers::query;
 use crate::handlers::send_back::{self, Wish};
 use crate::mail::{BrokerMail, FoundRecord, QueryMail, QueryPart};
+use crate::timer::{self, TimerFetch};
 use base::ids::{ConnId, ShardId};
 use shard::Cx;
 use store::Store;
@@ -28,6 +29,8 @@ pub(crate) const ANSWER_BYTES_MAX: usize = 15 << 20;
 pub(crate) enum Purpose {
     /// A client wants the one at this offset.
     View { conn: ConnId, head: FrameHead, offset: i64 },
+    /// Messages whose time has come.
+    Timer(TimerFetch),
     /// A consumer could not consume it.
     SendBack(Wish),
     /// A shard collects the answer to a query.
@@ -56,6 +59,11 @@ impl Fetch {
     /// The record at one place, which a consumer sends back.
     pub(crate) fn send_back(wish: Wish, place: PhyOffset) -> Fetch {
         Fetch::new(Purpose::SendBack(wish), None, vec![place])
+    }
+
+    /// Records whose time has come; the last place is the first one.
+    pub(crate) fn timer(fetch: TimerFetch, places: Vec<PhyOffset>) -> Fetch {
+        Fetch::new(Purpose::Timer(fetch), None, places)
     }
 
     /// This shard's part of a query; `hits` are what is in memory.
@@ -171,6 +179,7 @@ fn go_on<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, mut fetch: Fetch) {
 /// Refuses what cannot even wait.
 pub(crate) fn refuse<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, fetch: Fetch, why: &str) {
     match fetch.purpose {
+        Purpose::Timer(fetch) => timer::on_not_fetched(broker, cx, fetch, why),
         Purpose::SendBack(wish) => send_back::refuse(cx, &wish, why),
         Purpose::View { conn, head, .. } => query::refuse(cx, conn, head, why),
         Purpose::Query { .. } => {
@@ -182,6 +191,7 @@ pub(crate) fn refuse<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, fetch: Fe
 
 fn finish<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, fetch: Fetch) {
     match fetch.purpose {
+        Purpose::Timer(of) => timer::on_fetched(broker, cx, of, &fetch.found),
         Purpose::SendBack(wish) => send_back::on_found(broker, cx, wish, fetch.found.first()),
         Purpose::View { conn, head, offset } => {
             query::answer_view(cx, conn, head, offset, fetch.found.first());

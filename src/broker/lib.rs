@@ -28,7 +28,9 @@ mod register;
 mod scatter;
 mod subscriptions;
 mod tables;
+mod timer;
 
 pub use app::{BootTables, Broker, Host};
 pub use mail::{BrokerDone, BrokerMail};
 pub use tables::load as load_tables;
+pub use timer::TimerBoot;

@@ -152,6 +152,8 @@ pub enum BrokerDone {
         /// Of what.
         scatter: ScatterId,
     },
+    /// The timer's files were written.
+    TimerWritten(crate::timer::TimerWritten),
     /// Nothing to do with the answer.
     Nothing,
 }

@@ -24,6 +24,8 @@ const OWN: GroupKey = GroupKey(2);
 pub enum ReadFor {
     /// A delay level.
     Delay(u32),
+    /// The timer.
+    Timer,
 }
 
 /// What a pull has brought.
@@ -116,6 +118,7 @@ pub(crate) fn fail<H: Host>(cx: &mut Cx<'_, H>, who: ReadFor, why: &str) {
 /// What was read goes to whoever reads.
 pub(crate) fn on_mail<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, read: OwnRead) {
     match read.who {
+        ReadFor::Timer => crate::timer::on_read(broker, cx, read.found),
         ReadFor::Delay(level) => crate::delay::on_read(broker, cx, level, read.found),
     }
 }

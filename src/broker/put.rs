@@ -16,6 +16,7 @@ use crate::refusal::Refusal;
 use crate::scatter::Then;
 use crate::settings::Settings;
 use base::ids::{ConnId, ShardId};
+use base::time::WallMs;
 use shard::Cx;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -157,6 +158,8 @@ pub(crate) enum ClientAnswer {
     Plain { conn: ConnId, opaque: i32 },
     /// As to a send: queue, and unique key.
     Sent { conn: ConnId, opaque: i32, queue_id: i32, key: Vec<u8> },
+    /// As to a recall: the unique key of the message that was taken back.
+    Recalled { conn: ConnId, opaque: i32, unique_key: String },
     /// Nothing.
     Nothing,
 }
@@ -170,9 +173,9 @@ impl ClientAnswer {
     /// The message is not stored.
     pub(crate) fn refuse<H: Host>(&self, cx: &mut Cx<'_, H>, refusal: &Refusal) {
         let (conn, opaque) = match self {
-            ClientAnswer::Plain { conn, opaque } | ClientAnswer::Sent { conn, opaque, .. } => {
-                (*conn, *opaque)
-            }
+            ClientAnswer::Plain { conn, opaque }
+            | ClientAnswer::Sent { conn, opaque, .. }
+            | ClientAnswer::Recalled { conn, opaque, .. } => (*conn, *opaque),
             ClientAnswer::Nothing => return,
         };
         let head = reply_head(refusal.code, opaque);
@@ -193,6 +196,13 @@ impl ClientAnswer {
                 let sent = SentMessage { opaque, queue_id, queue_offset, key, phy };
                 settings.send_reply.encode(cx.output(*conn), &sent);
             }
+            ClientAnswer::Recalled { conn, opaque, unique_key } => {
+                let head = reply_head(response::SUCCESS, *opaque);
+                let mut writer = FrameWriter::begin(cx.output(*conn), head);
+                writer.field_str("msgId", unique_key.as_bytes());
+                writer.field_str("MSG_REGION", settings.config.region_id.as_bytes());
+                writer.finish();
+            }
             ClientAnswer::Nothing => {}
         }
     }
@@ -204,6 +214,8 @@ pub(crate) enum PutFor {
     Client(ClientAnswer),
     /// A delay level; with the message's offset in its queue.
     Delay { level: u32, offset: i64 },
+    /// The timer.
+    Timer(crate::timer::Source),
 }
 
 struct Storing {
@@ -247,7 +259,10 @@ pub(crate) fn put<H: Host>(
     broker.puts.asked.insert(ticket, who);
     if !message.is_due {
         message.is_due = true;
-        take_detour(broker, &mut message);
+        if let Err(refusal) = take_detour(broker, &mut message, cx.now.wall) {
+            tell(cx, broker.me, ticket, Err(NotStored { refusal, message }));
+            return;
+        }
     }
     let (from, to) = (broker.me, broker.owner(&message.topic, message.queue_id));
     if to == from {
@@ -258,13 +273,15 @@ pub(crate) fn put<H: Host>(
 }
 
 /// A message with a delay waits in another queue, as a client's does.
-fn take_detour(broker: &Broker, message: &mut OwnMessage) {
+fn take_detour(broker: &Broker, message: &mut OwnMessage, now: WallMs) -> Result<(), Refusal> {
     let look = Look::at(&message.properties);
-    let Some(detour) = Detour::of(&look, message.sys_flag) else { return };
+    let detour = Detour::of(&look, message.sys_flag, &broker.settings, now)?;
+    let Some(detour) = detour else { return Ok(()) };
     let (topic, queue_id) = (std::mem::take(&mut message.topic), message.queue_id);
     detour.note(&broker.settings, &mut message.properties, &topic, queue_id);
     message.topic = detour.topic().to_vec();
     message.queue_id = detour.queue_id(&broker.settings);
+    Ok(())
 }
 
 /// Mail about such messages.
@@ -409,6 +426,7 @@ fn finish<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, ticket: u64, result:
             Ok(stored) => answer.succeed(&broker.settings, cx, stored),
             Err(failed) => answer.refuse(cx, &failed.refusal),
         },
+        PutFor::Timer(source) => crate::timer::on_put(broker, cx, source, result),
         PutFor::Delay { level, offset } => {
             crate::delay::on_put(broker, cx, level, offset, result);
         }

@@ -451,6 +451,7 @@ pub fn load(config_dir: &Path, settings: &Settings) -> Result<BootTables, String
     let offsets: ConsumerOffsetWrapper = read(&config_dir.join(TableFile::Offsets.name()))?;
     let delays: DelayOffsetWrapper = read(&config_dir.join(TableFile::Delays.name()))?;
     Ok(BootTables {
+        timer: crate::timer::load(settings)?,
         offsets: boot_offsets(&offsets),
         meta: MetaBoot {
             topics_version: topics.data_version,

@@ -214,6 +214,8 @@ pub struct BrokerConfig {
     pub connections_max: u32,
     /// Delays of the levels of delayed messages.
     pub message_delay_level: String,
+    /// Messages with a time of delivery.
+    pub timer: Timer,
     /// When old segments go.
     pub retention: Retention,
     /// Let consumers read before the disk has a message.
@@ -222,6 +224,27 @@ pub struct BrokerConfig {
     pub log_path: PathBuf,
     /// Log lines' time zone, minutes east of Greenwich.
     pub log_time_zone_minutes: i32,
+}
+
+/// Messages with a time of delivery.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Timer {
+    /// Accept them.
+    pub wheel_enable: bool,
+    /// Grid of their times in the store, ms.
+    pub precision_ms: i64,
+    /// Longest delay, s.
+    pub max_delay_s: i64,
+    /// How many slots ahead the wheel reaches; what is later is stored again on the way.
+    pub roll_window_slots: i64,
+    /// Size of a file of the timer log, bytes.
+    pub log_file_bytes: u64,
+    /// Period of writing the timer files, ms.
+    pub flush_interval_ms: u64,
+    /// Accept requests to recall such messages.
+    pub recall_enable: bool,
+    /// Keys of recalled messages begin with the topic.
+    pub recall_key_has_topic: bool,
 }
 
 impl BrokerConfig {
@@ -468,10 +491,24 @@ fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
         recv_buffer_count: reader.number("recvBufferCount"),
         connections_max: reader.number("connectionsMax"),
         message_delay_level: config.text("messageDelayLevel").to_owned(),
+        timer: timer(reader),
         retention: retention(reader),
         read_uncommitted_visible: config.flag("readUncommittedVisible"),
         log_path: log_path(reader, &root),
         log_time_zone_minutes: reader.time_zone("logTimeZone"),
         store_path_root_dir: root,
+    }
+}
+
+fn timer(reader: &mut Reader<'_>) -> Timer {
+    Timer {
+        wheel_enable: reader.config.flag("timerWheelEnable"),
+        precision_ms: reader.config.int("timerPrecisionMs"),
+        max_delay_s: reader.config.int("timerMaxDelaySec"),
+        roll_window_slots: reader.config.int("timerRollWindowSlot"),
+        log_file_bytes: reader.number("mappedFileSizeTimerLog"),
+        flush_interval_ms: reader.number("timerFlushIntervalMs"),
+        recall_enable: reader.config.flag("recallMessageEnable"),
+        recall_key_has_topic: reader.config.flag("appendTopicForTimerDeleteKey"),
     }
 }

@@ -13,6 +13,7 @@ pub(crate) const NOSETTER: &str = "Java has no way to set it";
 pub(crate) const DLEDGERONLY: &str = "it belongs to DLedger mode";
 pub(crate) const CONTROLLERONLY: &str = "it belongs to controller mode";
 pub(crate) const CONTAINER: &str = "there is no broker container";
+pub(crate) const WITHOFFSETS: &str = "flushConsumerOffsetInterval decides it, too";
 pub(crate) const COMMERCIAL: &str = "these statistics belong to a commercial service";
 pub(crate) const INNER: &str = "it is an inner field of the Java broker";
 pub(crate) const DERIVED: &str = "lowest offsets follow from the log";

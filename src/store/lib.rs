@@ -17,6 +17,7 @@ pub mod recovery;
 pub mod retention;
 pub mod segments;
 pub mod stream;
+pub mod timer;
 pub mod writes;
 
 mod engine;

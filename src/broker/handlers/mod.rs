@@ -4,6 +4,7 @@ pub mod meta;
 pub(crate) mod offset;
 pub(crate) mod pull;
 pub(crate) mod query;
+pub(crate) mod recall;
 pub(crate) mod send;
 pub(crate) mod send_back;
 
@@ -137,6 +138,7 @@ impl<H: Host> Table<H> {
         row(request::SEARCH_OFFSET_BY_TIMESTAMP, Home::Any, offset::on_search),
         row(request::GET_EARLIEST_MSG_STORETIME, Home::Any, offset::on_earliest),
         row(request::QUERY_MESSAGE, Home::Any, query::on_query),
+        row(request::RECALL_MESSAGE, Home::Any, recall::on_recall),
         row(request::VIEW_MESSAGE_BY_ID, Home::Any, query::on_view),
     ];
 }

@@ -4,7 +4,7 @@
 
 use crate::app::{Broker, Host};
 use crate::detour::Detour;
-use crate::handlers::{Outcome, Request, send_back};
+use crate::handlers::{Outcome, Request, recall, send_back};
 use crate::look::Look;
 use crate::mail::BrokerMail;
 use crate::refusal::Refusal;
@@ -13,10 +13,10 @@ use crate::topics::{PERM_WRITE, Topic};
 use base::ids::ShardId;
 use shard::Cx;
 use std::borrow::Cow;
-use store::AppendError;
 use store::queues::QueueNo;
 use store::recovery::TEXT_ZEROS_MAX;
 use store::retention::DiskFull;
+use store::{AppendError, Appended};
 use wire::batch::{BatchItem, BatchItems};
 use wire::codes::{request, response};
 use wire::ids::{PhyOffset, QueueId};
@@ -110,7 +110,7 @@ fn send_one<H: Host>(
         let place = (&*topic, queue_id);
         return send_back::on_retry_send(broker, cx, request, send, place, properties);
     }
-    let detour = Detour::of(&found, send.sys_flag);
+    let detour = Detour::of(&found, send.sys_flag, &broker.settings, cx.now.wall)?;
     let noted = if detour.is_none() { entry.queue(queue_id) } else { None };
     let (waits_in, waits_at) = match detour {
         None => (&*topic, queue_id),
@@ -281,10 +281,6 @@ fn store<H: Host>(
         let remark = "this broker does not support the property TRAN_MSG (transactions) yet";
         return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
     }
-    if let Some(feature) = found.unsupported {
-        let remark = format!("this broker does not support the property {feature} yet");
-        return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
-    }
     if is_batch(sending.request, sending.send) {
         return store_batch(settings, cx, sending, properties, &found, scratch);
     }
@@ -360,9 +356,10 @@ fn message<'m>(
 fn append_error(error: AppendError) -> Result<Outcome, Refusal> {
     match error {
         AppendError::Behind => Ok(Outcome::Stall),
-        error @ (AppendError::DiskFull(_)
-        | AppendError::TooLarge { .. }
-        | AppendError::Stopped) => Err(append_refusal(error)),
+        error
+        @ (AppendError::DiskFull(_) | AppendError::TooLarge { .. } | AppendError::Stopped) => {
+            Err(append_refusal(error))
+        }
     }
 }
 
@@ -429,6 +426,13 @@ fn store_one<H: Host>(
         return Ok(Outcome::Done);
     }
     let (start, end) = found.unique_key.expect("a message without one got one");
+    if let Some(Detour::Timer(slot_ms)) = sending.detour
+        && settings.config.timer.recall_enable
+    {
+        let place = (appended, phy, slot_ms);
+        answer_timed(settings, cx, sending, place, &properties[start..end]);
+        return Ok(Outcome::Done);
+    }
     let sent = SentMessage {
         opaque: sending.request.header.opaque,
         queue_id: sending.queue_id.0,
@@ -440,6 +444,32 @@ fn store_one<H: Host>(
         settings.send_reply.encode(out, &sent);
     });
     Ok(Outcome::Done)
+}
+
+/// The answer names a handle by which the message can be taken back.
+fn answer_timed<H: Host>(
+    settings: &Settings,
+    cx: &mut Cx<'_, H>,
+    sending: &Sending<'_, '_>,
+    (appended, phy, slot_ms): (Appended, PhyOffset, i64),
+    unique_key: &[u8],
+) {
+    let handle = recall::handle(settings, sending.topic, slot_ms, unique_key);
+    let reply = SendReply {
+        queue_id: sending.queue_id.0,
+        queue_offset: appended.first.0,
+        transaction_id: Some(unique_key),
+        trace_on: settings.config.trace_on,
+        region: settings.config.region_id.as_bytes(),
+        recall_handle: Some(handle.as_bytes()),
+    };
+    let head = sending.request.head(response::SUCCESS);
+    let id = MessageId { host: settings.store_host, phy };
+    cx.acknowledge(appended, sending.request.conn, true, |out| {
+        let mut writer = FrameWriter::begin(out, head);
+        reply.encode(&mut writer, std::iter::once(id));
+        writer.finish();
+    });
 }
 
 /// A unique key as Java's broker makes one for a message without: address, port, times, a counter; 32 hex digits.
@@ -499,7 +529,8 @@ fn prepare_batch(
         refuse_zeros(own)?;
         let found = Look::at(own);
         let waits = found.delay_level.map(|_| "DELAY").or(found.is_half.then_some("TRAN_MSG"));
-        if let Some(feature) = found.unsupported.or(waits) {
+        let waits = waits.or(found.timer.map(|_| "TIMER_DELIVER_MS or TIMER_DELAY_*"));
+        if let Some(feature) = waits {
             let remark = format!("a batch cannot carry the property {feature}");
             return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
         }

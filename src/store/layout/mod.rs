@@ -6,3 +6,4 @@ pub mod consume_queue_ext;
 pub mod identity;
 pub mod index;
 pub mod segment;
+pub mod timer;

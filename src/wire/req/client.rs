@@ -158,6 +158,18 @@ headers! {
         broker_name: Option<Text<'a>> => b"bname";
     }
 
+    /// Code 370.
+    RecallMessageRequestHeader<'a> {
+        /// Producer group.
+        producer_group: Option<Text<'a>> => b"producerGroup";
+        /// Topic of the message.
+        topic: Text<'a> => b"topic";
+        /// What the answer to the send named.
+        recall_handle: Text<'a> => b"recallHandle";
+        /// Broker name as the client knows it.
+        broker_name: Option<Text<'a>> => b"bname";
+    }
+
     /// Code 33.
     ViewMessageRequestHeader {
         /// Physical offset of the message.
