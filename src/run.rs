@@ -216,9 +216,9 @@ fn run(
 
 fn finish(ending: Ending, store: Option<&OpenStore>) -> Result<(), Fatal> {
     match ending {
-        Ending::Clean => {
+        Ending::Clean(queues) => {
             if let Some(store) = store {
-                let marked = store.mark_clean();
+                let marked = store.mark_clean(queues.as_deref());
                 marked.map_err(|e| Fatal {
                     text: format!("marking the stop: {e}"),
                     exit: EXIT_FAILED,

@@ -5,8 +5,8 @@
 //! `life` runs them, cuts, recovers with the real start-up code and compares with what was acknowledged.
 
 mod content;
-mod disk;
+pub(crate) mod disk;
 mod life;
 pub(crate) mod machine;
-mod random;
+pub(crate) mod random;
 mod tests;

@@ -37,6 +37,11 @@ pub trait Disk: Send + Sync {
     /// Size of a file in bytes.
     fn file_bytes(&self, path: &Path) -> io::Result<u64>;
 
+    /// What tells whether a file or directory has been changed since; `None`: this disk does not say.
+    fn stamp(&self, _path: &Path) -> io::Result<Option<Stamp>> {
+        Ok(None)
+    }
+
     /// Names in a directory, in no order; those that are not UTF-8 are left out.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
@@ -67,6 +72,15 @@ pub trait Disk: Send + Sync {
     ///
     /// Errors: `WouldBlock` when another process has it.
     fn lock(&self, path: &Path) -> io::Result<Option<File>>;
+}
+
+/// The state of a file or directory as its file system notes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stamp {
+    /// When content, names or attributes were last changed, ns; nobody can set it to a time of his choice.
+    pub changed_ns: i64,
+    /// Size in bytes; of a directory it says nothing.
+    pub bytes: u64,
 }
 
 /// An open file of a `Disk`.
@@ -283,6 +297,13 @@ impl Disk for LocalDisk {
 
     fn file_bytes(&self, path: &Path) -> io::Result<u64> {
         Ok(fs::metadata(path)?.len())
+    }
+
+    fn stamp(&self, path: &Path) -> io::Result<Option<Stamp>> {
+        let meta = fs::metadata(path)?;
+        let changed_ns =
+            meta.ctime().saturating_mul(1_000_000_000).saturating_add(meta.ctime_nsec());
+        Ok(Some(Stamp { changed_ns, bytes: meta.len() }))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

@@ -9,6 +9,7 @@ use reactor::mesh;
 use reactor::{probe, sys};
 use std::sync::mpsc;
 use std::sync::{Arc, Barrier};
+use store::queues::StoppedQueues;
 
 /// Running shards.
 pub struct Server {
@@ -30,8 +31,8 @@ impl Stopper {
 /// How a server ended.
 #[derive(Debug)]
 pub enum Ending {
-    /// Everything is durable and marked so.
-    Clean,
+    /// Everything is durable and marked so. The queues of all shards, where their bounds are certain.
+    Clean(Option<Vec<StoppedQueues>>),
     /// Stopped on request, but something was left for the next start's recovery.
     Hasty,
     /// A shard could not go on.
@@ -109,8 +110,11 @@ impl Server {
         }
         match self.stop.failure() {
             Some(why) => Ending::Failed(why),
-            None if self.stop.clean_count() == count => Ending::Clean,
-            None => Ending::Hasty,
+            None => {
+                let clean = self.stop.take_clean();
+                let is_clean = clean.len() == count;
+                if is_clean { Ending::Clean(clean.into_iter().collect()) } else { Ending::Hasty }
+            }
         }
     }
 }

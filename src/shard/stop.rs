@@ -2,13 +2,14 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use store::queues::StoppedQueues;
 
 /// Shared by the shards and the main thread; touched at start, at the end, and once per turn (one relaxed load).
 #[derive(Default)]
 pub(crate) struct StopFlag {
     stop: AtomicBool,
-    clean: AtomicUsize,
+    clean: Mutex<Vec<Option<StoppedQueues>>>,
     failure: Mutex<Option<String>>,
     wakers: Mutex<Vec<OwnedFd>>,
 }
@@ -33,14 +34,14 @@ impl StopFlag {
         self.raise();
     }
 
-    /// A shard has ended with its part of the store durable and marked so.
-    pub(crate) fn note_clean(&self) {
-        self.clean.fetch_add(1, Ordering::SeqCst);
+    /// A shard has ended with its part of the store durable and marked so; with its queues, where their bounds are certain.
+    pub(crate) fn note_clean(&self, queues: Option<StoppedQueues>) {
+        self.clean.lock().expect("no shard panics while it holds this").push(queues);
     }
 
-    /// Shards that ended so.
-    pub(crate) fn clean_count(&self) -> usize {
-        self.clean.load(Ordering::SeqCst)
+    /// What the shards that ended so have said; once.
+    pub(crate) fn take_clean(&self) -> Vec<Option<StoppedQueues>> {
+        std::mem::take(&mut *self.clean.lock().expect("no shard panics while it holds this"))
     }
 
     pub(crate) fn is_raised(&self) -> bool {

@@ -16,10 +16,11 @@ use store::delay::DelayLevels;
 use store::layout::identity::{self, Identity};
 use store::layout::index::IndexLimits;
 use store::layout::segment;
-use store::queues::Queues;
+use store::queues::{Queues, StoppedQueues};
 use store::retention::RetentionConfig;
 use store::stream::{FlushMode, SyncBy};
 use store::{Store, StoreConfig};
+use stream_dir::StoreQueues;
 use wire::ids::StreamId;
 
 pub mod deleted;
@@ -28,6 +29,7 @@ mod foreign;
 pub(crate) mod index_dir;
 mod log_reader;
 pub(crate) mod progress;
+mod queue_table;
 mod rebuilt;
 mod stream_dir;
 mod window;
@@ -226,11 +228,7 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
     let config = &StoreDirConfig { sync_by: Some(sync_by), ..config.clone() };
     let last = last_stop(&*disk, &paths.abort())
         .map_err(StoreError::io(&paths.abort(), "reading the marker"))?;
-    if last == LastStop::Orderly {
-        mark_running(&*disk, &paths.abort(), config)
-            .map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
-    }
-    let queues = stream_dir::queue_dirs(&paths)?;
+    let queues = begin(&paths, &identity, config, last)?;
     let opened: Vec<Result<stream_dir::OpenStream, StoreError>> = std::thread::scope(|scope| {
         let open = |stream| {
             let (paths, queues) = (&paths, &queues);
@@ -262,6 +260,26 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
     let settings = StoreConfig { retention: config.retention, ..StoreConfig::default() };
     let shards = parts.into_iter().map(|part| shard_store(part, &paths, settings)).collect();
     Ok(OpenStore { shards, identity, paths, _lock: lock })
+}
+
+/// The queues there are. After an orderly stop takes over what it has noted of them and leaves the marker; no later start may
+/// believe those notes.
+fn begin(
+    paths: &StorePaths,
+    identity: &Identity,
+    config: &StoreDirConfig,
+    last: LastStop,
+) -> Result<StoreQueues, StoreError> {
+    let known = (last == LastStop::Orderly).then(|| queue_table::load(paths, identity)).flatten();
+    if last == LastStop::Orderly {
+        mark_running(&*paths.disk, &paths.abort(), config)
+            .map_err(StoreError::io(&paths.abort(), "writing the marker"))?;
+    }
+    queue_table::remove(paths).map_err(StoreError::io(&paths.root, "removing ringmq.queues"))?;
+    Ok(match known {
+        Some(known) => StoreQueues { names: known.names(), known: Some(known) },
+        None => StoreQueues { names: stream_dir::queue_dirs(paths)?, known: None },
+    })
 }
 
 /// Makes all of the store durable. Its directories may be on devices of their own; where they are not, all but the first
@@ -368,8 +386,14 @@ impl OpenStore {
         std::mem::take(&mut self.shards)
     }
 
-    /// After every shard has closed its part: the next start need not scan.
-    pub fn mark_clean(&self) -> io::Result<()> {
+    /// After every shard has closed its part: the next start need not scan, nor read the queues where their bounds are
+    /// given.
+    pub fn mark_clean(&self, queues: Option<&[StoppedQueues]>) -> io::Result<()> {
+        if let Some(queues) = queues
+            && let Err(error) = queue_table::save(&self.paths, &self.identity, queues)
+        {
+            tracing::warn!("noting the queues for the next start: {error}");
+        }
         self.paths.disk.remove_file(&self.paths.abort())?;
         self.paths.disk.sync_dir(&self.paths.root)
     }

@@ -715,7 +715,7 @@ impl<A: App> Turner for Shard<A> {
         if self.phase == Phase::Stopped {
             if self.is_clean() {
                 self.drop_windows();
-                self.stop.note_clean();
+                self.stop.note_clean(self.stopped_queues());
             }
             return Pace::Stop;
         }

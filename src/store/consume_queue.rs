@@ -69,6 +69,11 @@ impl ConsumeQueue {
         self.min
     }
 
+    /// Where the record of `min` lies, when known.
+    pub fn min_place(&self) -> Option<PhyOffset> {
+        self.min_phy
+    }
+
     /// Offset of the next message.
     pub fn next(&self) -> i64 {
         self.next

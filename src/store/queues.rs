@@ -4,7 +4,7 @@ use crate::consume_queue::ConsumeQueue;
 use crate::layout::checkpoint::queue_digest;
 use hashbrown::HashMap;
 use std::sync::Arc;
-use wire::ids::{QueueId, StreamId};
+use wire::ids::{PhyOffset, QueueId, StreamId};
 
 /// Index of a queue on its shard. Stable until the process ends.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -21,6 +21,30 @@ pub struct Queues {
     topics: HashMap<Arc<[u8]>, TopicQueues, foldhash::fast::RandomState>,
     list: Vec<ConsumeQueue>,
     keeps_times: bool,
+}
+
+/// A queue at an orderly stop: all of its entries are in its files.
+#[derive(Clone, Debug)]
+pub struct StoppedQueue {
+    /// Its topic.
+    pub topic: Arc<[u8]>,
+    /// Its number.
+    pub id: QueueId,
+    /// First offset that can be read.
+    pub min: i64,
+    /// Offset of the next message.
+    pub next: i64,
+    /// Where the record of `min` lies, when known.
+    pub place: Option<PhyOffset>,
+}
+
+/// Queues of a shard at an orderly stop.
+#[derive(Clone, Debug, Default)]
+pub struct StoppedQueues {
+    /// Streams of the shard, and where their logs begin.
+    pub starts: Vec<(StreamId, u64)>,
+    /// Queues with messages, or that had some.
+    pub queues: Vec<StoppedQueue>,
 }
 
 /// Queue numbers of a topic are below this, whatever a client asks for.

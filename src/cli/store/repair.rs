@@ -13,10 +13,11 @@ use super::walk::{Step, Walk, read_full};
 use super::{EXIT_FINDINGS, Trouble, Which, print};
 use clap::Args;
 use shard::disk::{Access, Disk, DiskFile, LocalDisk, make_durable_dirs, move_file, write_full_at};
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use store::layout::segment;
+use store::layout::{queue_table, segment};
 use store::recovery::Proof;
 use wire::ids::StreamId;
 
@@ -228,7 +229,15 @@ fn perform(place: &Place, plan: &Plan, watch: &Watch) -> Result<(), Trouble> {
 pub(super) fn lock(root: &Path) -> Result<File, Trouble> {
     let path = root.join("lock");
     let held = LocalDisk.lock(&path).map_err(|e| Trouble::io(&path, e))?;
-    held.ok_or_else(|| Trouble::new(&path, "the lock was not given"))
+    let held = held.ok_or_else(|| Trouble::new(&path, "the lock was not given"))?;
+    // The next start looks at all queues again.
+    let path = root.join(queue_table::FILE_NAME);
+    match fs::remove_file(&path) {
+        Ok(()) => sync_parent(&path)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(Trouble::io(&path, e)),
+    }
+    Ok(held)
 }
 
 /// A killed broker's window holds log that the next start writes back, over whatever was done here.

@@ -82,7 +82,7 @@ impl Client {
 fn stop(server: Server) {
     server.stopper().stop();
     let ending = server.join();
-    assert!(matches!(ending, Ending::Clean), "{ending:?}");
+    assert!(matches!(ending, Ending::Clean(_)), "{ending:?}");
 }
 
 #[test]

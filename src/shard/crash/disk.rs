@@ -13,9 +13,10 @@
 
 use super::content::{Change, Content, SECTOR};
 use super::random::Random;
-use crate::disk::{Access, Disk, DiskFile};
+use crate::disk::{Access, Disk, DiskFile, Stamp};
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -446,6 +447,24 @@ impl Disk for SimDisk {
         let inner = self.inner();
         let file = inner.now.file(path)?;
         Ok(inner.now.files[file].live.len() as u64)
+    }
+
+    /// A sum of the names in a directory, or of a file's content: it changes when they do.
+    fn stamp(&self, path: &Path) -> io::Result<Option<Stamp>> {
+        self.fault(Operation::Read, path)?;
+        let inner = self.inner();
+        let mut sum = DefaultHasher::new();
+        let mut size = 0;
+        if inner.now.names.get(path) == Some(&Node::Dir) {
+            for (name, node) in inner.now.names.iter().filter(|(n, _)| n.parent() == Some(path)) {
+                format!("{name:?} {node:?}").hash(&mut sum);
+            }
+        } else {
+            let live = &inner.now.files[inner.now.file(path)?].live;
+            live.hash(&mut sum);
+            size = live.len() as u64;
+        }
+        Ok(Some(Stamp { changed_ns: sum.finish().cast_signed(), bytes: size }))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

@@ -605,7 +605,8 @@ impl Lives {
         machine.deaths.extend(dying);
         if self.random.chance(25) {
             machine.close();
-            open.mark_clean().map_err(|e| e.to_string())?;
+            let queues = machine.stopped_queues();
+            open.mark_clean(queues.as_deref()).map_err(|e| e.to_string())?;
         }
         // What the last steps did is not acknowledged.
         let last = machine.moments.last().expect("noted at the start").clone();

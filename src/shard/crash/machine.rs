@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use store::layout::segment;
 use store::op::{OpTag, StoreOp};
-use store::queues::stream_of;
+use store::queues::{StoppedQueues, stream_of};
 use store::retention::DiskLook;
 use store::{AppendError, QueueStep, Store, UpkeepStep};
 use wire::ids::{QueueId, StreamId};
@@ -540,6 +540,11 @@ impl Machine {
         }
         let death = self.die_here();
         self.deaths.push(death);
+    }
+
+    /// The queues of all parts after `close`.
+    pub(crate) fn stopped_queues(&self) -> Option<Vec<StoppedQueues>> {
+        self.parts.iter().map(|part| part.store.stopped_queues()).collect()
     }
 }
 

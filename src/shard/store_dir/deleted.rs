@@ -111,6 +111,11 @@ fn read(disk: &dyn Disk, root: &Path) -> io::Result<(Vec<Deletion>, Vec<u8>)> {
     Ok((found, bytes))
 }
 
+/// Whether any deletion is noted.
+pub(super) fn is_any(disk: &dyn Disk, root: &Path) -> io::Result<bool> {
+    Ok(!read(disk, root)?.0.is_empty())
+}
+
 /// Replaces what the store directory knows by what is left, before anything is appended to the log.
 pub(super) fn rewrite(paths: &StorePaths, mut left: Vec<Deletion>) -> io::Result<()> {
     left.sort_unstable_by(|a, b| (a.stream, &a.topic).cmp(&(b.stream, &b.topic)));

@@ -67,6 +67,16 @@ impl<'o> Rebuilt<'o> {
         from: u64,
         names: &[&QueueName],
     ) -> Result<Rebuilt<'o>, StoreError> {
+        let whole_log = opening.bases.first().is_none_or(|first| from <= *first);
+        let rebuilt = |queues, gaps| {
+            let suspects = HashMap::new();
+            Rebuilt { opening, queues, suspects, gaps, too_many: None, whole_log }
+        };
+        if let Some(known) = opening.known.filter(|known| known.are_of(opening.stream, from)) {
+            let queues = known.of_stream(opening.stream);
+            let queues = queues.map(|queue| ((queue.topic.to_vec(), queue.id.0), queue));
+            return Ok(rebuilt(queues.collect(), 0));
+        }
         let mut queues = HashMap::new();
         let mut gaps = 0;
         let paths = opening.paths;
@@ -91,7 +101,7 @@ impl<'o> Rebuilt<'o> {
             let (min, next) =
                 extent(opening.disk, &dir, paths.queue_file_bytes, from, &names_record)
                     .map_err(StoreError::io(&dir, "reading the queue"))?;
-            let (min, _) = match opening.bases.first() {
+            let (min, place) = match opening.bases.first() {
                 Some(first) if *first > 0 => {
                     let start = PhyOffset::new(opening.stream, *first);
                     first_at(
@@ -105,13 +115,12 @@ impl<'o> Rebuilt<'o> {
                 }
                 Some(_) | None => (min.min(next), None),
             };
-            let queue =
+            let mut queue =
                 ConsumeQueue::new(Arc::from(topic.as_slice()), *id, opening.stream, min, next);
+            queue.advance_min(min, place);
             queues.insert((topic.clone(), id.0), queue);
         }
-        let whole_log = opening.bases.first().is_none_or(|first| from <= *first);
-        let suspects = HashMap::new();
-        Ok(Rebuilt { opening, queues, suspects, gaps, too_many: None, whole_log })
+        Ok(rebuilt(queues, gaps))
     }
 
     /// The next record of the log.

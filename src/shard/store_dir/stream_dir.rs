@@ -5,6 +5,7 @@ use super::foreign;
 use super::index_dir::{self, IndexStart, OpenIndex};
 use super::log_reader::LogReader;
 use super::progress::Progress;
+use super::queue_table::KnownQueues;
 use super::rebuilt::Rebuilt;
 use super::{LastStop, StoreDirConfig, StoreError, StorePaths, create_segment, open_segment};
 use crate::boot::SegmentFiles;
@@ -61,6 +62,14 @@ pub(super) struct OpenStream {
 /// A queue directory: topic and number.
 pub(super) type QueueName = (Vec<u8>, QueueId);
 
+/// The queues of a store before its streams are opened.
+pub(super) struct StoreQueues {
+    /// Those that have a directory.
+    pub(super) names: Vec<QueueName>,
+    /// How the last stop left them.
+    pub(super) known: Option<KnownQueues>,
+}
+
 /// Every queue that has a directory.
 pub(super) fn queue_dirs(paths: &StorePaths) -> Result<Vec<QueueName>, StoreError> {
     let root = &paths.consume_queue;
@@ -109,6 +118,8 @@ pub(super) struct Opening<'o> {
     /// The window of a process that died on this boot of the machine was there.
     pub(super) window_found: bool,
     pub(super) deleted: Deleted,
+    /// How the last stop left the queues.
+    pub(super) known: Option<&'o KnownQueues>,
 }
 
 pub(super) fn open(
@@ -116,7 +127,7 @@ pub(super) fn open(
     identity: &Identity,
     paths: &StorePaths,
     stream: StreamId,
-    queue_names: &[QueueName],
+    queues: &StoreQueues,
     last: LastStop,
 ) -> Result<OpenStream, StoreError> {
     let dir = paths.log_dir(stream);
@@ -146,6 +157,7 @@ pub(super) fn open(
         window_found: false,
         deleted: Deleted::load(disk, &paths.root, stream)
             .map_err(StoreError::io(&paths.root, "reading which topics were deleted"))?,
+        known: queues.known.as_ref(),
     };
     opening.check_segments()?;
     opening.await_old_writes()?;
@@ -158,7 +170,10 @@ pub(super) fn open(
     if opening.foreign {
         opening.deleted.clear();
     }
-    let names = without_deleted(&opening, queue_names.iter().filter(mine).collect())?;
+    let mut names: Vec<&QueueName> = queues.names.iter().filter(mine).collect();
+    if queues.known.is_none() {
+        names = without_deleted(&opening, names)?;
+    }
     let (end, queues) = opening.recover(&checkpoint, &names)?;
     let is_other = is_lost || checkpoint.clean_end.unwrap_or(0) != end.end;
     if !clean || opening.foreign || is_other {

@@ -3,10 +3,17 @@
 use super::Shard;
 use crate::app::App;
 use crate::disk::DiskFile;
+use store::Store;
+use store::queues::StoppedQueues;
 use store::retention::{DiskLook, Why};
 use wire::ids::StreamId;
 
 impl<A: App> Shard<A> {
+    /// The queues for the next start; `None` when a bound of one is not certain.
+    pub(super) fn stopped_queues(&self) -> Option<StoppedQueues> {
+        self.store.as_ref().map_or_else(|| Some(StoppedQueues::default()), Store::stopped_queues)
+    }
+
     /// Says once that queue files have no room, and once that they have it again.
     pub(super) fn note_room(&mut self, error: Option<i32>) {
         let lacks_room =

@@ -3,7 +3,7 @@
 use super::{Store, StreamState};
 use crate::op::{QueueTrim, Trimmed};
 use crate::persist::Round;
-use crate::queues::QueueNo;
+use crate::queues::{QueueNo, StoppedQueue, StoppedQueues};
 use crate::retention::{DiskFull, DiskLook, Retention, RetentionConfig, Why};
 use base::time::{MonoNs, Now};
 use std::sync::Arc;
@@ -140,6 +140,34 @@ impl Store {
         }
         // The index follows the log whether or not a queue does.
         (is_first || !batch.is_empty()).then_some(batch)
+    }
+
+    /// The queues, once everything is closed; `None` when some do not begin yet where the log does, or did not get all of their
+    /// entries into files.
+    pub fn stopped_queues(&self) -> Option<StoppedQueues> {
+        let trims = self.trim.next.is_some() || self.trim.in_flight || self.doomed.is_some();
+        if self.failure.is_some() || !self.is_closed() || trims {
+            return None;
+        }
+        let starts = self.streams.iter().map(|s| (s.stream.id(), s.stream.start())).collect();
+        let mut queues = Vec::new();
+        for (no, queue) in self.queues.iter() {
+            // Numbers of deleted topics' queues stay used.
+            if self.queues.find(&queue.topic, queue.id) != Some(no) {
+                continue;
+            }
+            if queue.has_unpersisted() {
+                return None;
+            }
+            queues.push(StoppedQueue {
+                topic: Arc::clone(&queue.topic),
+                id: queue.id,
+                min: queue.min(),
+                next: queue.next(),
+                place: queue.min_place(),
+            });
+        }
+        Some(StoppedQueues { starts, queues })
     }
 
     /// The queues of a `QueueStep::Trim` begin here now. An error costs nothing: readers skip what is gone.

@@ -5,5 +5,6 @@ pub mod consume_queue;
 pub mod consume_queue_ext;
 pub mod identity;
 pub mod index;
+pub mod queue_table;
 pub mod segment;
 pub mod timer;
