@@ -206,6 +206,11 @@ impl IoMap {
         }));
     }
 
+    /// Whether a job has the derived files.
+    pub(crate) fn files_are_out(&self) -> bool {
+        self.derived.is_none()
+    }
+
     /// The background gave the derived files back.
     pub(crate) fn derived_done(&mut self, mut files: Box<DerivedFiles>) -> IndexDone {
         let failed = std::mem::take(&mut files.index_failed);

@@ -666,7 +666,8 @@ impl<A: App> Shard<A> {
     }
 
     fn next_deadline(&self) -> MonoNs {
-        let store = self.store.as_ref().and_then(|s| s.next_deadline());
+        let files_are_out = self.io.as_ref().is_some_and(IoMap::files_are_out);
+        let store = self.store.as_ref().and_then(|s| s.next_deadline(files_are_out));
         let gates = self.gates.iter().filter_map(|(_, gate)| gate.next_deadline()).min();
         let timers = self.timers.next_fire();
         let stalled = self.stalled.list.front().map(|s| s.deadline);

@@ -458,9 +458,16 @@ impl Store {
         }
     }
 
-    /// When `plan` or `plan_queues` wants to be called again; `None`: after the next append or completion.
-    pub fn next_deadline(&self) -> Option<MonoNs> {
+    /// When `plan` or `plan_queues` wants to be called again; `None`: after the next append or completion. `files_are_out`: a job has
+    /// the queue files, and its end wakes the shard; `plan_queues` is not called before.
+    pub fn next_deadline(&self, files_are_out: bool) -> Option<MonoNs> {
         let streams = self.streams.iter().filter_map(|s| s.stream.next_deadline()).min();
+        let retention = self.retention.as_ref().and_then(Retention::next_at);
+        let queues = if files_are_out { None } else { self.next_queues_at() };
+        [streams, queues, retention].into_iter().flatten().min()
+    }
+
+    fn next_queues_at(&self) -> Option<MonoNs> {
         let waiting = !self.dirty.is_empty() || self.index_late || self.is_index_behind();
         // A trim that is out wakes the shard when it comes back; nothing else is planned before.
         let resting = self.round.is_resting() && !self.trim.in_flight;
@@ -468,8 +475,7 @@ impl Store {
         let lags = self.checkpoint_lags && resting;
         let checkpoint = lags.then(|| self.next_checkpoint_at.max(self.round.next_at()));
         let trim = self.trim.is_due(&self.round).then_some(MonoNs(0));
-        let retention = self.retention.as_ref().and_then(Retention::next_at);
-        [streams, queues, checkpoint, trim, retention].into_iter().flatten().min()
+        [queues, checkpoint, trim].into_iter().flatten().min()
     }
 
     /// A requested segment exists, or could not be made.

@@ -527,6 +527,16 @@ fn a_disk_without_room_for_queue_entries_refuses_sends_until_it_has() {
 }
 
 #[test]
+fn while_a_job_has_the_queue_files_only_what_does_not_need_them_has_a_deadline() {
+    let mut world = World::new(FlushMode::Async, 2);
+    world.append(b"A", b"one").unwrap();
+    let flush = world.store.stream(StreamId(0)).next_deadline().expect("it is not durable");
+    let entries = world.store.next_deadline(false).expect("its entry is in no file");
+    assert!(entries < flush);
+    assert_eq!(world.store.next_deadline(true), Some(flush), "a time in the past never ends");
+}
+
+#[test]
 fn a_topic_deleted_before_its_messages_are_durable_costs_nothing() {
     let mut world = World::new(FlushMode::Sync, 2);
     world.append(b"A", b"one").unwrap();
