@@ -126,9 +126,12 @@ impl Segments {
         self.lacks_room
     }
 
-    /// When a file is asked for again that the disk had no room for.
+    /// When a file is asked for again that the disk had no room for; `None` also while it is being made: that may take long on
+    /// a full disk, and a time in the past would keep the loop spinning.
     pub fn retry_at(&self) -> Option<MonoNs> {
-        (self.lacks_room && self.retry_at < MonoNs(u64::MAX)).then_some(self.retry_at)
+        let is_asked_for = self.list.back().is_some_and(|s| !s.ready);
+        let waits = self.lacks_room && !is_asked_for && self.retry_at < MonoNs(u64::MAX);
+        waits.then_some(self.retry_at)
     }
 
     /// Whether the file that holds `position` exists: only then may records be placed there.
@@ -268,7 +271,12 @@ mod tests {
         s.refused(SIZE);
         assert_eq!(s.wanted(0, MonoNs(6)), None);
         assert!(s.admits(0, 4096), "the log goes on in its file");
+        assert_eq!(s.retry_at(), Some(MonoNs(6 + RETRY_NS)));
         assert_eq!(s.wanted(0, MonoNs(7 + RETRY_NS)), Some(SIZE));
+        assert_eq!(s.retry_at(), None, "its end wakes the loop");
+        s.refused(SIZE);
+        assert_eq!(s.wanted(0, MonoNs(8 + RETRY_NS)), None);
+        assert_eq!(s.retry_at(), Some(MonoNs(8 + 2 * RETRY_NS)));
     }
 
     #[test]
