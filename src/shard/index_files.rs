@@ -5,7 +5,7 @@
 //! it. Java counterpart: IndexService.
 
 use crate::store_dir::StorePaths;
-use crate::store_dir::index_dir::index_log;
+use crate::store_dir::index_dir::{IndexLogError, IndexedLog, index_log};
 use base::time::MonoNs;
 use open_file::OpenFile;
 use reactor::clock;
@@ -29,6 +29,9 @@ pub(crate) use load::Trust;
 const SYNC_INTERVAL_NS: u64 = 60_000_000_000;
 /// Pause between two warnings that a stream's index cannot be written.
 const WARNING_INTERVAL_NS: u64 = 60_000_000_000;
+/// Pause before a part of the log that cannot be read is tried again; it doubles each time, up to the second one.
+const UNREADABLE_PAUSE_NS: u64 = 1_000_000_000;
+const UNREADABLE_PAUSE_NS_MAX: u64 = 60_000_000_000;
 /// Items that one query looks at per file, some 0.1 s of the background thread when they are in memory: a key that more
 /// records have is followed no further back.
 const STEPS_MAX: u32 = 200_000;
@@ -85,6 +88,14 @@ pub struct StreamIndex {
     next_warning_at: MonoNs,
     /// When it may be said again that records were left out.
     next_behind_at: MonoNs,
+    unreadable: Option<Unreadable>,
+}
+
+/// A place of the log that cannot be read for the index.
+struct Unreadable {
+    at: u64,
+    retry_at: MonoNs,
+    pause_ns: u64,
 }
 
 impl StreamIndex {
@@ -145,6 +156,31 @@ impl StreamIndex {
                 self.place.dir.display()
             );
         }
+    }
+
+    fn warn_behind(&mut self, from: u64, now: MonoNs) {
+        if now >= self.next_behind_at && self.unreadable.is_none() {
+            self.next_behind_at = MonoNs(now.0 + WARNING_INTERVAL_NS);
+            tracing::warn!(
+                "stream {}: the index is behind; the log is read from {from} on, and until \
+                 then queries by key miss newer messages",
+                self.place.stream.0
+            );
+        }
+    }
+
+    /// The log cannot be read at this place. Said once; it is tried again less and less often.
+    fn note_unreadable(&mut self, at: u64, error: &io::Error, now: MonoNs) {
+        let before = self.unreadable.take().filter(|bad| bad.at == at);
+        if before.is_none() {
+            tracing::warn!(
+                "stream {}: the log cannot be read at {at} ({error}); until it can, queries by key miss newer messages",
+                self.place.stream.0
+            );
+        }
+        let pause_ns = before.map_or(UNREADABLE_PAUSE_NS, |bad| bad.pause_ns * 2);
+        let pause_ns = pause_ns.min(UNREADABLE_PAUSE_NS_MAX);
+        self.unreadable = Some(Unreadable { at, retry_at: MonoNs(now.0 + pause_ns), pause_ns });
     }
 
     /// How many of the first entries are in the files: those of older records, and of the last record as many as it has.
@@ -431,32 +467,34 @@ impl ShardIndex {
         self.stream_mut(stream).is_none_or(|index| index.try_append(entries))
     }
 
-    /// Adds the records of a part of the log, which were left out while the disk was slow or before the start; where the next part begins, `None`
-    /// when the disk does not take them now.
+    /// Adds the records of a part of the log, which were left out while the disk was slow or before the start; where the next part
+    /// begins, `None` when the disk does not give or take them now.
     pub(crate) fn append_log(
         &mut self,
         paths: &StorePaths,
-        stream: StreamId,
-        from: u64,
-        to: u64,
+        (stream, from, to): (StreamId, u64, u64),
+        now: MonoNs,
     ) -> Option<u64> {
         let Some(index) = self.stream_mut(stream) else { return Some(to) };
-        let now = clock::mono();
-        if now >= index.next_behind_at {
-            index.next_behind_at = MonoNs(now.0 + WARNING_INTERVAL_NS);
-            tracing::warn!(
-                "stream {}: the index is behind; the log is read from {from} on, and until \
-                 then queries by key miss newer messages",
-                stream.0
-            );
-        }
-        let (result, stopped_at, _) = index_log(paths, index, (from, to), None);
-        if let Err(error) = result {
-            index.warn_unwritable(&error);
+        if index.unreadable.as_ref().is_some_and(|bad| bad.at == from && now < bad.retry_at) {
             return None;
         }
-        if stopped_at > from {
-            return Some(stopped_at);
+        index.warn_behind(from, now);
+        let IndexedLog { end, result, .. } = index_log(paths, index, (from, to), None);
+        match result {
+            Err(IndexLogError::Index(error)) => {
+                index.warn_unwritable(&error);
+                return None;
+            }
+            Err(IndexLogError::Log(error)) if end == from => {
+                index.note_unreadable(from, &error, now);
+                return None;
+            }
+            // What could be read of it is in the index; the next part begins with what cannot.
+            Err(IndexLogError::Log(_)) | Ok(()) => index.unreadable = None,
+        }
+        if end > from {
+            return Some(end);
         }
         let next = (from - from % paths.segment_bytes + paths.segment_bytes).min(to);
         tracing::warn!(

@@ -8,7 +8,7 @@ use crate::retention;
 use crate::store_dir::{StorePaths, create_segment};
 use base::time::MonoNs;
 use reactor::host::Background;
-use reactor::{FileId, Reactor, WriteFrom, WriteMode};
+use reactor::{FileId, Reactor, WriteFrom, WriteMode, clock};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
@@ -369,7 +369,7 @@ pub(crate) fn run_step(
             Ok(())
         }
         QueueStep::IndexLog { stream, from, to } => {
-            let read_to = index.append_log(paths, stream, from, to);
+            let read_to = index.append_log(paths, (stream, from, to), clock::mono());
             *index_failed = read_to.is_none();
             *indexed_to = read_to.map(|position| (stream, position));
             Ok(())

@@ -391,10 +391,8 @@ impl<A: App> Shard<A> {
                     if index.failed {
                         store.on_index_failed();
                     }
-                    if let Some((stream, position)) = index.read_to
-                        && store.on_index_read(stream, position)
-                    {
-                        tracing::info!("stream {}: the index has caught up", stream.0);
+                    if let Some((stream, position)) = index.read_to {
+                        store.on_index_read(stream, position);
                     }
                     let error = result.err().map(|e| e.raw_os_error().unwrap_or(libc::EIO));
                     self.note_room(error);
@@ -627,6 +625,7 @@ impl<A: App> Shard<A> {
                 return;
             }
         }
+        self.note_index();
         self.release_replies();
         self.marks.released(self.store.as_ref());
         self.carry_out_requests();

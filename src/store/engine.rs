@@ -328,9 +328,14 @@ impl Store {
     }
 
     /// The index files have the records of the stream below `position`, which a `QueueStep::IndexLog` read. Before
-    /// `on_queues`. True: those were the last ones that had been left out.
-    pub fn on_index_read(&mut self, stream: StreamId, position: u64) -> bool {
-        self.state_mut(stream).index.was_read(position)
+    /// `on_queues`.
+    pub fn on_index_read(&mut self, stream: StreamId, position: u64) {
+        self.state_mut(stream).index.was_read(position);
+    }
+
+    /// A stream that has nothing left of what its index files lacked, once.
+    pub fn take_caught_up(&mut self) -> Option<StreamId> {
+        self.streams.iter_mut().find_map(|s| s.index.take_caught_up().then(|| s.stream.id()))
     }
 
     fn is_index_behind(&self) -> bool {

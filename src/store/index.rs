@@ -149,6 +149,8 @@ pub struct WaitingIndex {
     /// Entries of the batch that was handed out.
     handed_out: usize,
     gap: Option<Gap>,
+    /// A gap has ended and nobody was told.
+    has_caught_up: bool,
 }
 
 /// Records that were left out.
@@ -184,6 +186,7 @@ impl WaitingIndex {
             records: VecDeque::new(),
             handed_out: 0,
             gap: None,
+            has_caught_up: false,
         }
     }
 
@@ -258,14 +261,19 @@ impl WaitingIndex {
         if is_before { self.hand_out(durable) } else { None }
     }
 
-    /// The files have the records below `position`. True: none is left out any more.
-    pub fn was_read(&mut self, position: u64) -> bool {
-        let Some(gap) = &mut self.gap else { return false };
+    /// The files have the records below `position`, or the log has them no more.
+    pub fn was_read(&mut self, position: u64) {
+        let Some(gap) = &mut self.gap else { return };
         gap.from = gap.from.max(position);
         if gap.to.is_some_and(|to| gap.from >= to) {
             self.gap = None;
+            self.has_caught_up = true;
         }
-        self.gap.is_none()
+    }
+
+    /// Whether what was left out is in the files, or gone from the log, since the last call.
+    pub fn take_caught_up(&mut self) -> bool {
+        std::mem::take(&mut self.has_caught_up)
     }
 
     /// The next entries for the files, of records below `durable`; `None` when there is none. `done` follows.
@@ -430,9 +438,11 @@ mod tests {
         // From here on they are taken again, but wait for those that are read.
         assert_eq!(index.next_step(250, 0..300), Some(IndexStep::Read { from: 100, to: 250 }));
         push(&mut index, b"KEYS\x01c", 300, 4);
-        assert!(!index.was_read(200), "there is more");
+        index.was_read(200);
+        assert!(!index.take_caught_up(), "there is more");
         assert_eq!(index.next_step(400, 0..400), Some(IndexStep::Read { from: 200, to: 300 }));
-        assert!(index.was_read(300));
+        index.was_read(300);
+        assert!(index.take_caught_up() && !index.take_caught_up());
         let Some(IndexStep::Add(rest)) = index.next_step(400, 0..400) else { panic!("the newest") };
         assert_eq!(rest.iter().map(|e| e.phy.0).collect::<Vec<u64>>(), [300]);
     }
@@ -451,11 +461,13 @@ mod tests {
         assert_eq!(index.records.len(), 1);
         index.leave_out(end + 7);
         assert_eq!((index.records.len(), index.complete_to(end + 9)), (0, Some(READ_BYTES)));
-        assert!(!index.was_read(end), "the gap has no end now");
+        index.was_read(end);
+        assert!(!index.take_caught_up(), "the gap has no end now");
         index.next_step(end, 0..end);
         push(&mut index, b"KEYS\x01c", end, 4);
         // Retention takes all of the gap.
         assert!(matches!(index.next_step(end + 9, end..end + 9), Some(IndexStep::Add(_))));
+        assert!(index.take_caught_up());
     }
 
     #[test]

@@ -48,6 +48,7 @@ impl StreamIndex {
             sync_failed: false,
             next_warning_at: MonoNs(0),
             next_behind_at: MonoNs(0),
+            unreadable: None,
         })
     }
 }

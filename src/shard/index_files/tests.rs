@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::Path;
 use store::index::IndexKeys;
 use store::layout::index::{key_hash, topic_hash};
+use wire::ids::QueueId;
 use wire::java_hash::java_string_hash;
 
 const ANY_TIME: (i64, i64) = (0, i64::MAX);
@@ -432,4 +433,43 @@ fn a_checkpoint_says_what_was_synced() {
     let mut later = given(9000);
     index.seal(&mut later, false);
     assert_eq!((later.indexed, later.index_end), (Some(9000), 3901));
+}
+
+#[test]
+fn a_part_of_the_log_that_cannot_be_read_is_tried_again_after_longer_and_longer_pauses() {
+    const SEGMENT: u64 = 64 << 10;
+    let root = tempfile::tempdir().unwrap();
+    let paths = StorePaths::for_test(root.path(), root.path(), 200);
+    let mut indexes = ShardIndex::new(vec![open(root.path(), SMALL, Trust::All)]);
+    let log = root.path().join("commitlog").join("00000000000000065536");
+    // Whoever reads it gets an error.
+    fs::create_dir_all(&log).unwrap();
+    let mut read = |ms: u64| {
+        let part = (StreamId(0), SEGMENT, SEGMENT + 4096);
+        indexes.append_log(&paths, part, MonoNs(0).plus_ms(ms))
+    };
+    let mut failed_at = 0;
+    for pause in [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000] {
+        assert_eq!(read(failed_at), None);
+        fs::rename(&log, root.path().join("away")).unwrap();
+        fs::write(&log, vec![0; 65536]).unwrap();
+        assert_eq!(read(failed_at + pause - 1), None, "not before {pause} ms have passed");
+        fs::remove_file(&log).unwrap();
+        fs::rename(root.path().join("away"), &log).unwrap();
+        failed_at += pause;
+    }
+    fs::remove_dir(&log).unwrap();
+    let message = crate::crash::machine::message(b"T", QueueId(0), b"body", b"KEYS\x01k\x02");
+    let mut bytes = vec![0; message.encoded_len()];
+    let place = wire::message::Place {
+        queue_offset: wire::ids::QueueOffset(0),
+        phy_offset: PhyOffset::new(StreamId(0), SEGMENT),
+        store_timestamp: base::time::WallMs(9),
+    };
+    message.encode(&mut bytes, place);
+    let end = SEGMENT + bytes.len() as u64;
+    bytes.resize(65536, 0);
+    fs::write(&log, bytes).unwrap();
+    assert_eq!(read(failed_at), Some(end));
+    assert_eq!(find(&indexes.streams[0], "T#k", ANY_TIME), [SEGMENT]);
 }

@@ -4,7 +4,7 @@ use super::StorePaths;
 use super::log_reader::LogReader;
 use super::progress::Progress;
 use crate::index_files::{StreamIndex, Trust};
-use std::io;
+use std::{fmt, io};
 use store::index::{IndexEntry, IndexKeys, is_indexed};
 use store::layout::checkpoint::Checkpoint;
 use store::layout::index::topic_hash;
@@ -111,7 +111,7 @@ impl IndexStart<'_> {
         let size = self.paths.segment_bytes;
         let (mut at, mut records) = (from, 0);
         while at < self.end {
-            let (result, stopped_at, seen) = self.scan_from(index, at);
+            let IndexedLog { end: stopped_at, records: seen, result } = self.scan_from(index, at);
             records += seen;
             if let Err(error) = result {
                 tracing::warn!(
@@ -141,35 +141,69 @@ impl IndexStart<'_> {
         true
     }
 
-    fn scan_from(&self, index: &mut StreamIndex, from: u64) -> (io::Result<()>, u64, u64) {
+    fn scan_from(&self, index: &mut StreamIndex, from: u64) -> IndexedLog {
         let progress = Progress::new(self.stream, from, self.end);
         index_log(self.paths, index, (from, self.end), Some(progress))
     }
 }
 
-/// Indexes a part of the log up to its end or damage; returns where that is, and how many records there were.
+/// Why a part of the log could not be indexed.
+#[derive(Debug)]
+pub(crate) enum IndexLogError {
+    /// The log cannot be read.
+    Log(io::Error),
+    /// The index does not take the entries.
+    Index(io::Error),
+}
+
+impl fmt::Display for IndexLogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            IndexLogError::Log(error) => write!(f, "the log cannot be read: {error}"),
+            IndexLogError::Index(error) => write!(f, "the index cannot be written: {error}"),
+        }
+    }
+}
+
+/// How far a part of the log was indexed.
+pub(crate) struct IndexedLog {
+    /// Behind the last record that the index has, or where the log ends or is damaged.
+    pub(crate) end: u64,
+    /// Records of the part.
+    pub(crate) records: u64,
+    /// What kept it from going on.
+    pub(crate) result: Result<(), IndexLogError>,
+}
+
+/// Indexes a part of the log up to its end or damage.
 pub(crate) fn index_log(
     paths: &StorePaths,
     index: &mut StreamIndex,
     (from, limit): (u64, u64),
     progress: Option<Progress>,
-) -> (io::Result<()>, u64, u64) {
+) -> IndexedLog {
     let (stream, segment_bytes) = (index.stream(), paths.segment_bytes);
     let range = ScanRange { stream, segment_bytes, from, limit };
     let mut reader = LogReader::new(paths, stream, progress);
     let mut read = |position: u64, buffer: &mut [u8]| reader.read(position, buffer);
     let mut result = Ok(());
-    let mut entries = Vec::new();
+    let (mut entries, mut records, mut end) = (Vec::new(), 0, from);
     // Where the log ends is known by now.
-    let scanned = scan_by(Proof::Crc, range, &mut read, &mut |view, position, _size| {
+    let scanned = scan_by(Proof::Crc, range, &mut read, &mut |view, position, size| {
+        if result.is_err() {
+            return;
+        }
         entries_of(view, PhyOffset::new(stream, position), &mut entries);
+        result = index.append(&entries);
         if result.is_ok() {
-            result = index.append(&entries);
+            records += 1;
+            end = position + u64::from(size);
         }
     });
-    match scanned {
-        Ok(end) => (result, end.end, end.records),
-        Err(error) => (result.and(Err(error)), from, 0),
+    match (result, scanned) {
+        (Err(error), _) => IndexedLog { end, records, result: Err(IndexLogError::Index(error)) },
+        (Ok(()), Err(error)) => IndexedLog { end, records, result: Err(IndexLogError::Log(error)) },
+        (Ok(()), Ok(scanned)) => IndexedLog { end: scanned.end, records, result: Ok(()) },
     }
 }
 

@@ -14,6 +14,13 @@ impl<A: App> Shard<A> {
         self.store.as_ref().map_or_else(|| Some(StoppedQueues::default()), Store::stopped_queues)
     }
 
+    /// Says that an index has caught up.
+    pub(super) fn note_index(&mut self) {
+        while let Some(stream) = self.store.as_mut().and_then(Store::take_caught_up) {
+            tracing::info!("stream {}: the index has caught up", stream.0);
+        }
+    }
+
     /// Says once that queue files have no room, and once that they have it again.
     pub(super) fn note_room(&mut self, error: Option<i32>) {
         let lacks_room =
