@@ -7,13 +7,16 @@
 //! is needed to trust them: store id, boot id, stream, size, and the appended frontier.
 //!
 //! Header (one block, native endian, all 8-byte words): 0 magic, 8 ring bytes, 16/24 store id, 32/40 boot id,
-//! 48 stream, 56 appended frontier, 64 written frontier.
+//! 48 stream, 56 appended frontier, 64 written frontier; 512 a second magic where the rest is there, 520 device of the store's
+//! directory, 528 length of its path in bytes, 536 the path. Who has noted the path holds a lock on the file until it dies.
 
 use crate::BLOCK_BYTES;
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -27,6 +30,13 @@ const WORD_BOOT: usize = 4;
 const WORD_STREAM: usize = 6;
 const WORD_APPENDED: usize = 7;
 const WORD_WRITTEN: usize = 8;
+const PLACE_MAGIC: u64 = 0x5249_4e47_4d51_5750; // "RINGMQWP"
+const WORD_PLACE_MAGIC: usize = 64;
+const WORD_DEVICE: usize = 65;
+const WORD_PATH_BYTES: usize = 66;
+const WORD_PATH: usize = 67;
+/// Longest path that the header has room for.
+const PATH_BYTES_MAX: usize = BLOCK_BYTES - WORD_PATH * 8;
 
 /// What a window belongs to. A window of another store, boot or stream is never trusted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +56,56 @@ pub struct WindowFrontiers {
     pub appended: u64,
     /// Stream position up to which the device had the bytes when last noted.
     pub written: u64,
+}
+
+/// A window that is left of a dead process, as its header says; no other process can take it while this is held.
+#[derive(Debug)]
+pub struct LeftWindow {
+    /// Id of its store.
+    pub store_id: u128,
+    /// Frontiers of its log.
+    pub frontiers: WindowFrontiers,
+    /// Directory of the store.
+    pub dir: PathBuf,
+    /// Device of that directory.
+    pub device: u64,
+    _file: File,
+}
+
+impl LeftWindow {
+    /// Looks at a file; `None`: it is no window, belongs to another user or to a process that lives, or does not say where its
+    /// store is (an older release made it).
+    pub fn look(path: &Path) -> io::Result<Option<LeftWindow>> {
+        let file = File::open(path)?;
+        let meta = file.metadata()?;
+        // SAFETY: geteuid has no preconditions.
+        let user = unsafe { libc::geteuid() };
+        if meta.uid() != user || !meta.is_file() || ring_bytes(meta.len()).is_none() {
+            return Ok(None);
+        }
+        if file.try_lock().is_err() {
+            return Ok(None);
+        }
+        let mut header = [0; BLOCK_BYTES];
+        file.read_exact_at(&mut header, 0)?;
+        let words = header.as_chunks::<8>().0;
+        let word = |at: usize| words.get(at).map_or(0, |word| u64::from_ne_bytes(*word));
+        let length = usize::try_from(word(WORD_PATH_BYTES)).unwrap_or(usize::MAX);
+        let dir = header.get(WORD_PATH * 8..).and_then(|rest| rest.get(..length));
+        let dir =
+            dir.filter(|_| (word(WORD_MAGIC), word(WORD_PLACE_MAGIC)) == (MAGIC, PLACE_MAGIC));
+        let dir = dir.map(|bytes| PathBuf::from(OsStr::from_bytes(bytes)));
+        Ok(dir.filter(|dir| dir.is_absolute()).map(|dir| LeftWindow {
+            store_id: u128::from(word(WORD_STORE)) << 64 | u128::from(word(WORD_STORE + 1)),
+            frontiers: WindowFrontiers {
+                appended: word(WORD_APPENDED),
+                written: word(WORD_WRITTEN),
+            },
+            dir,
+            device: word(WORD_DEVICE),
+            _file: file,
+        }))
+    }
 }
 
 /// The mapped ring. One owner appends; the kernel reads it for writes and sends at the same time.
@@ -82,7 +142,7 @@ struct Map {
     header: NonNull<u8>,
     ring: NonNull<u8>,
     bytes: usize,
-    _file: File,
+    file: File,
 }
 
 // SAFETY: the mappings belong to this value; header words are atomics, and ring bytes are reached only through
@@ -186,7 +246,7 @@ impl Window {
         let fd = file.as_raw_fd();
         let header = map_file(None, BLOCK_BYTES, fd, 0)?;
         let ring = reserve(bytes * 2).inspect_err(|_| unmap(header, BLOCK_BYTES))?;
-        let map = Map { header, ring, bytes, _file: file };
+        let map = Map { header, ring, bytes, file };
         // From here on dropping `map` unmaps everything, also when one of these fails.
         map_file(Some(map.ring), bytes, fd, BLOCK_BYTES)?;
         // SAFETY: the reservation is `2 * bytes` long, so its middle is inside it.
@@ -236,6 +296,24 @@ impl Window {
     /// Notes the written frontier for the next start.
     pub fn set_written(&self, position: u64) {
         self.set_word(WORD_WRITTEN, position);
+    }
+
+    /// Notes where the store is, so that the window can be removed when that is gone, and locks the file as long as this process
+    /// lives. Without a word where it cannot be locked or the path is too long: then nobody removes it.
+    pub fn note_place(&self, dir: &Path, device: u64) {
+        let bytes = dir.as_os_str().as_bytes();
+        let fits = dir.is_absolute() && bytes.len() <= PATH_BYTES_MAX;
+        if self.path.is_none() || !fits || self.map.file.try_lock().is_err() {
+            return;
+        }
+        self.set_word(WORD_DEVICE, device);
+        self.set_word(WORD_PATH_BYTES, bytes.len() as u64);
+        for (at, part) in (WORD_PATH..).zip(bytes.chunks(8)) {
+            let mut word = [0; 8];
+            word[..part.len()].copy_from_slice(part);
+            self.set_word(at, u64::from_ne_bytes(word));
+        }
+        self.set_word(WORD_PLACE_MAGIC, PLACE_MAGIC);
     }
 
     /// Removes the name: after an orderly stop nothing is left to recover.

@@ -27,6 +27,7 @@ pub mod deleted;
 mod device;
 mod foreign;
 pub(crate) mod index_dir;
+mod left_windows;
 mod log_reader;
 pub(crate) mod progress;
 mod queue_table;
@@ -222,6 +223,9 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
             .map_err(StoreError::io(&stop, "writing"))?;
     }
     let sync_by = config.sync_by.unwrap_or_else(|| device::sync_by(&config.commit_log));
+    if disk.can_map() {
+        left_windows::remove(&config.window_dir, identity.store_id);
+    }
     if config.flush == FlushMode::Sync {
         tracing::info!("synced writes: {}", device::describe(sync_by));
     }

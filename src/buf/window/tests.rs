@@ -47,3 +47,38 @@ fn a_window_of_another_store_boot_or_stream_is_not_trusted() {
     std::fs::write(&path, b"short").unwrap();
     assert!(Window::open(&path, identity()).unwrap().is_none());
 }
+
+#[test]
+fn a_window_says_where_its_store_is_once_its_process_is_dead() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w");
+    let look = || LeftWindow::look(&path).unwrap();
+    let window = Window::create(&path, 8192, identity(), 100).unwrap();
+    assert!(look().is_none(), "an older release does not say it");
+    window.note_place(Path::new("/data/a store"), 77);
+    window.set_appended(105);
+    assert!(look().is_none(), "its process lives");
+    drop(window);
+    let left = look().unwrap();
+    assert_eq!((left.dir.as_path(), left.device), (Path::new("/data/a store"), 77));
+    assert_eq!(left.store_id, identity().store_id);
+    assert_eq!(left.frontiers, WindowFrontiers { appended: 105, written: 100 });
+    assert!(look().is_none(), "two do not take it");
+    drop(left);
+    assert!(Window::open(&path, identity()).unwrap().is_some(), "it is a window as before");
+    for too_much in [PATH_BYTES_MAX as u64 + 1, u64::MAX] {
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(&too_much.to_ne_bytes(), 528).unwrap();
+        assert!(look().is_none());
+    }
+    let longest = format!("/{}", "p".repeat(PATH_BYTES_MAX - 1));
+    let window = Window::create(&path, 8192, identity(), 0).unwrap();
+    window.note_place(Path::new(&format!("{longest}p")), 1);
+    window.note_place(Path::new("relative"), 1);
+    drop(window);
+    assert!(look().is_none());
+    let window = Window::create(&path, 8192, identity(), 0).unwrap();
+    window.note_place(Path::new(&longest), 1);
+    drop(window);
+    assert_eq!(look().unwrap().dir, Path::new(&longest));
+}

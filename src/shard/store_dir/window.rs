@@ -8,6 +8,7 @@ use super::{StoreError, create_segment};
 use crate::disk::{Access, make_durable_dirs, read_full_at, write_full_at};
 use buf::window::{Window, WindowFrontiers};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use store::layout::segment;
 use store::recovery::{ScanRange, scan};
 
@@ -137,6 +138,7 @@ impl Opening<'_> {
                             self.config.window_dir.display()
                         );
                     }
+                    self.note_place(&window);
                     return Ok(window);
                 }
                 Err(error)
@@ -158,6 +160,16 @@ impl Opening<'_> {
                         .map_err(StoreError::io(&self.window_path, "mapping the log window"));
                 }
             }
+        }
+    }
+
+    /// So that a start can remove the window when the store is gone.
+    fn note_place(&self, window: &Window) {
+        if self.disk.can_map()
+            && let Ok(dir) = std::fs::canonicalize(&self.paths.root)
+            && let Ok(meta) = std::fs::metadata(&dir)
+        {
+            window.note_place(&dir, meta.dev());
         }
     }
 }
