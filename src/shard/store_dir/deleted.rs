@@ -7,7 +7,7 @@
 
 use super::stream_dir::{Opening, QueueName};
 use super::{StoreError, StorePaths};
-use crate::disk::{self, Disk};
+use crate::disk::{self, Disk, LocalDisk};
 use crate::queue_ext;
 use crate::queue_files::{first_place, queue_dir};
 use hashbrown::HashMap;
@@ -19,6 +19,8 @@ use wire::ids::StreamId;
 
 /// Name of the file in the store directory. Its places are of no use to another layout of the log.
 pub const FILE_NAME: &str = "ringmq.deleted";
+/// A larger file is made smaller while the broker runs, where it can be: some 30,000 lines.
+const BYTES_MAX: u64 = 1 << 20;
 
 /// A topic deleted from a stream: what of it lies below `end` is gone.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -54,15 +56,49 @@ fn encode(deletions: &[Deletion]) -> io::Result<String> {
     Ok(text)
 }
 
-/// Notes deletions in the store directory of this machine; durable when it returns. Several shards may do so at once.
-pub fn note(root: &Path, deletions: &[Deletion]) -> io::Result<()> {
+/// Notes deletions in the store directory of this machine; durable when it returns. Several shards may do so at once. `starts`: where
+/// the logs of some streams begin, for when the file has grown so large that what is of no use any more leaves it.
+pub fn note(root: &Path, deletions: &[Deletion], starts: &[(StreamId, u64)]) -> io::Result<()> {
     let text = encode(deletions)?;
+    let directory = File::open(root)?;
+    // So that no other shard adds a line to a file that is being replaced.
+    let is_locked = directory.lock().is_ok();
     let path = root.join(FILE_NAME);
     let is_new = !path.exists();
     let mut file = OpenOptions::new().append(true).create(true).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_data()?;
-    if is_new { File::open(root)?.sync_all() } else { Ok(()) }
+    if is_new {
+        directory.sync_all()?;
+    }
+    if is_locked && file.metadata()?.len() > BYTES_MAX { compact(root, starts) } else { Ok(()) }
+}
+
+/// Leaves out what is of no use any more, when that is half of the file.
+fn compact(root: &Path, starts: &[(StreamId, u64)]) -> io::Result<()> {
+    let (found, old) = read(&LocalDisk, root)?;
+    let mut ends: HashMap<(StreamId, &[u8]), u64> = HashMap::new();
+    for Deletion { topic, stream, end } in &found {
+        let known = ends.entry((*stream, topic)).or_default();
+        *known = (*known).max(*end);
+    }
+    let queues = root.join("consumequeue");
+    let is_wanted = |stream: StreamId, topic: &[u8], end: u64| {
+        let start = starts.iter().find(|(id, _)| *id == stream).map_or(0, |(_, start)| *start);
+        // Files that could not be removed are the deleted topic's for the next start, too.
+        end > start || str::from_utf8(topic).is_ok_and(|topic| queues.join(topic).exists())
+    };
+    let mut left: Vec<Deletion> = ends
+        .into_iter()
+        .filter(|((stream, topic), end)| is_wanted(*stream, topic, *end))
+        .map(|((stream, topic), end)| Deletion { topic: topic.to_vec(), stream, end })
+        .collect();
+    left.sort_unstable_by(|a, b| (a.stream, &a.topic).cmp(&(b.stream, &b.topic)));
+    let text = encode(&left)?;
+    if text.len() * 2 > old.len() {
+        return Ok(());
+    }
+    disk::replace_file(&LocalDisk, &root.join(FILE_NAME), text.as_bytes())
 }
 
 /// The deletions of one stream.
@@ -161,6 +197,7 @@ pub(super) fn without_deleted<'n>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn deletion(topic: &str, stream: u16, end: u64) -> Deletion {
         Deletion { topic: topic.as_bytes().to_vec(), stream: StreamId(stream), end }
@@ -172,8 +209,8 @@ mod tests {
         let paths = StorePaths::for_test(dir.path(), dir.path(), 200);
         let load = |stream| Deleted::load(&*paths.disk, &paths.root, StreamId(stream)).unwrap();
         assert!(load(0).ends.is_empty());
-        note(dir.path(), &[deletion("A", 0, 100), deletion("A", 1, 70)]).unwrap();
-        note(dir.path(), &[deletion("A", 0, 300), deletion("B", 0, 200)]).unwrap();
+        note(dir.path(), &[deletion("A", 0, 100), deletion("A", 1, 70)], &[]).unwrap();
+        note(dir.path(), &[deletion("A", 0, 300), deletion("B", 0, 200)], &[]).unwrap();
         let found = load(0);
         assert!(found.covers(b"A", 299) && !found.covers(b"A", 300) && found.covers(b"B", 0));
         assert!(load(1).covers(b"A", 69) && !load(1).covers(b"B", 0));
@@ -190,6 +227,33 @@ mod tests {
         std::fs::write(dir.path().join(FILE_NAME), "0 100 A\nrubbish\n0 9999 Bar").unwrap();
         let found = Deleted::load(&*paths.disk, &paths.root, StreamId(0)).unwrap();
         assert!(found.covers(b"A", 99) && !found.covers(b"Bar", 0));
-        assert!(note(dir.path(), &[deletion("a\nb", 0, 1)]).is_err());
+        assert!(note(dir.path(), &[deletion("a\nb", 0, 1)], &[]).is_err());
+    }
+
+    #[test]
+    fn the_file_does_not_grow_with_deletions_that_are_of_no_use_any_more() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("consumequeue/Left")).unwrap();
+        let bytes = || fs::metadata(dir.path().join(FILE_NAME)).unwrap().len();
+        let many = |name: &str, count: u64| -> Vec<Deletion> {
+            (0..count).map(|at| deletion(name, 1, at)).collect()
+        };
+        let long = "t".repeat(100);
+        note(dir.path(), &many(&long, 4000), &[]).unwrap();
+        note(dir.path(), &[deletion("Left", 0, 70), deletion("Old", 0, 70)], &[]).unwrap();
+        assert!(bytes() > 400_000, "below the limit nothing is done");
+        let starts = [(StreamId(0), 70)];
+        note(dir.path(), &many(&long, 8000), &starts).unwrap();
+        assert!(bytes() < 200, "{}", bytes());
+        let load = |stream| Deleted::load(&LocalDisk, dir.path(), StreamId(stream)).unwrap();
+        assert!(load(1).covers(long.as_bytes(), 7998) && !load(1).covers(long.as_bytes(), 7999));
+        assert!(load(0).covers(b"Left", 69), "its files are still there");
+        assert!(!load(0).covers(b"Old", 69), "the log has passed it");
+        // What is of use stays, however much.
+        let different: Vec<Deletion> =
+            (0..12_000).map(|at| deletion(&format!("{long}{at}"), 0, 100)).collect();
+        note(dir.path(), &different, &starts).unwrap();
+        assert!(bytes() > 1 << 20);
+        assert!(load(0).covers(format!("{long}11999").as_bytes(), 99));
     }
 }

@@ -167,9 +167,11 @@ fn remove_files<H: Host>(
     let list: Vec<(Arc<[u8]>, QueueId)> =
         queues.iter().map(|(_, topic, id, _)| (Arc::clone(topic), *id)).collect();
     let is_alone = broker.shards == 1;
+    let starts: Vec<(StreamId, u64)> =
+        cx.store().streams().map(|stream| (stream.id(), stream.start())).collect();
     cx.job(Box::new(move || {
         if !notes.is_empty()
-            && let Err(error) = deleted::note(&root, &notes)
+            && let Err(error) = deleted::note(&root, &notes, &starts)
         {
             tracing::error!("{}: noting deleted topics: {error}", root.display());
         }
