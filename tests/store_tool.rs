@@ -405,6 +405,31 @@ fn a_store_gets_more_streams_and_fewer() {
 }
 
 #[test]
+fn deleted_topics_stay_deleted_in_another_layout() {
+    let name = "v497-small-clean";
+    let data = golden::unpack(name);
+    let server = Server::start(data.path(), &setting(name));
+    let before = read(&server, "GoldB", 1);
+    server.connect(TIMEOUT).unwrap().delete_topic("GoldA").unwrap();
+    assert!(server.stop().success());
+    let records = |data: &Data| -> u64 {
+        let checked = on(data, name, "check", &["--json"]);
+        assert_eq!(checked.findings(), BTreeSet::new(), "{checked:?}");
+        let list = checked.json()["streams"].as_array().unwrap().clone();
+        list.iter().map(|stream| stream["records"].as_u64().unwrap()).sum()
+    };
+    let all = records(&data);
+    assert!(!data.store().join("consumequeue/GoldA").exists());
+    let done = on(&data, name, "layout", &["--streams", "2", "--apply"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(!data.store().join("consumequeue/GoldA").exists(), "its messages are back");
+    assert!(records(&data) + 20 < all);
+    let server = Server::start(data.path(), &setting(name));
+    assert_eq!(read(&server, "GoldB", 1), before);
+    assert!(server.stop().success());
+}
+
+#[test]
 fn a_store_with_a_directory_on_another_device_keeps_its_layout() {
     let name = "v497-small-clean";
     let data = golden::unpack(name);

@@ -31,6 +31,8 @@ pub(super) struct StreamFacts {
     pub(super) walk: WalkEnd,
     pub(super) records: u64,
     pub(super) record_bytes: u64,
+    /// Records of deleted topics among them, and their bytes.
+    pub(super) deleted: (u64, u64),
     pub(super) fillers: u64,
     /// Damaged places with records behind them: from, to, why.
     pub(super) damages: Vec<(u64, u64, String)>,
@@ -145,6 +147,7 @@ fn of_stream(
         walk: WalkEnd::default(),
         records: 0,
         record_bytes: 0,
+        deleted: (0, 0),
         fillers: 0,
         damages: Vec::new(),
         times: None,
@@ -153,7 +156,7 @@ fn of_stream(
         bad_index: false,
         bad_checkpoint: false,
     };
-    let mut entries = Entries::new(place, stream.stream, stream.start());
+    let mut entries = Entries::new(place, stream);
     let mut items = Items::new(place, stream)?;
     let walk = Walk { proof, ..Walk::all(place, stream, watch) };
     let end = walk.run(&mut |step| match step {
@@ -162,6 +165,10 @@ fn of_stream(
             facts.record_bytes += u64::from(size);
             let time = view.store_timestamp().0;
             facts.times = Some((facts.times.map_or(time, |(first, _)| first), time));
+            if entries.is_deleted(view, position) {
+                facts.deleted.0 += 1;
+                facts.deleted.1 += u64::from(size);
+            }
             entries.record(view, position, size);
             if proof == Proof::Whole {
                 items.record(view, position);

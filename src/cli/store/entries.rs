@@ -5,11 +5,10 @@
 //! Memory: one small buffer and a few runs of findings per queue.
 
 use super::Trouble;
-use super::place::{Piece, Place, pieces};
+use super::place::{Piece, Place, StreamPlace, pieces};
 use super::report::{Finding, Severity};
 use super::walk::read_full;
 use rustix::fs::{SeekFrom, seek};
-use shard::disk::LocalDisk;
 use shard::store_dir::deleted::Deleted;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -216,18 +215,23 @@ pub(super) struct Entries<'p> {
 }
 
 impl<'p> Entries<'p> {
-    pub(super) fn new(place: &'p Place, stream: StreamId, log_start: u64) -> Entries<'p> {
+    pub(super) fn new(place: &'p Place, stream: &StreamPlace) -> Entries<'p> {
         Entries {
             place,
-            stream,
-            log_start,
+            stream: stream.stream,
+            log_start: stream.start(),
             queues: HashMap::new(),
             has_queues: place.consume_queue.is_dir(),
-            deleted: Deleted::load(&LocalDisk, &place.root, stream).unwrap_or_default(),
+            deleted: place.deleted(stream).unwrap_or_default(),
             has_hole_records: false,
             records: 0,
             trouble: None,
         }
+    }
+
+    /// Whether the record went with its topic.
+    pub(super) fn is_deleted(&self, view: &MessageView<'_>, position: u64) -> bool {
+        self.deleted.covers(view.topic(), position)
     }
 
     /// A record of the log, in order.
@@ -239,7 +243,7 @@ impl<'p> Entries<'p> {
             return;
         }
         self.records += 1;
-        if self.deleted.covers(view.topic(), position) {
+        if self.is_deleted(view, position) {
             return;
         }
         if self.has_queues && self.trouble.is_none() {

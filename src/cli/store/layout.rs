@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use store::layout::consume_queue::CqEntry;
 use store::layout::identity::{self, Identity, STREAMS_MAX};
+use store::layout::queue_table;
 use store::layout::segment::{self, BLANK_BYTES};
 use store::op::QueueWrite;
 use store::queues::stream_of;
@@ -42,8 +43,15 @@ const CRC_PROPERTY: &[u8] = b"__CRC32#\x01";
 /// What a layout command works in, inside the store.
 const WORK_DIR: &str = "relayout";
 /// What is moved, in this order.
-const MOVED: [&str; 6] =
-    [deleted::FILE_NAME, "consumequeue", "index", "commitlog", "streams", "checkpoint"];
+const MOVED: [&str; 7] = [
+    deleted::FILE_NAME,
+    queue_table::FILE_NAME,
+    "consumequeue",
+    "index",
+    "commitlog",
+    "streams",
+    "checkpoint",
+];
 
 #[derive(Args, Debug)]
 pub(super) struct LayoutArgs {
@@ -74,8 +82,10 @@ pub(super) fn run(args: &LayoutArgs, watch: &Watch) -> Result<ExitCode, Trouble>
     let place = args.which.place()?;
     let _lock = if args.apply { Some(super::repair::lock(&root)?) } else { None };
     let checked = refuse(&place, args.streams, watch)?;
-    let records: u64 = checked.streams.iter().map(|facts| facts.records).sum();
-    let bytes: u64 = checked.streams.iter().map(|facts| facts.record_bytes).sum();
+    // What is left of deleted topics stays behind: the new logs have no place for the word of their deletion.
+    let records: u64 = checked.streams.iter().map(|facts| facts.records - facts.deleted.0).sum();
+    let bytes = checked.streams.iter().map(|facts| facts.record_bytes - facts.deleted.1);
+    let bytes: u64 = bytes.sum();
     let (from, to) = (place.streams.len(), args.streams);
     watch.finish();
     if !args.apply {
@@ -326,9 +336,12 @@ fn read_records(
     sender: &SyncSender<Moving>,
     watch: &Watch,
 ) -> Result<(), Trouble> {
+    let deleted = place.deleted(stream)?;
     let walk = Walk::all(place, stream, watch);
     let walked = walk.run(&mut |step| {
-        if let Step::Record { view, .. } = step {
+        if let Step::Record { view, position, .. } = step
+            && !deleted.covers(view.topic(), position)
+        {
             let to = stream_of(view.topic(), view.queue_id(), streams);
             let time = view.store_timestamp().0;
             // The writer has failed and says why.

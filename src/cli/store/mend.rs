@@ -12,7 +12,6 @@ use super::walk::{Step, Walk, read_full};
 use base::time::WallMs;
 use shard::disk::{Access, Disk, LocalDisk, write_full_at};
 use shard::queue_files::{QueueFiles, cut_entries, queue_dir};
-use shard::store_dir::deleted::Deleted;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -147,8 +146,7 @@ pub(super) fn queues(
     for stream in &place.streams {
         watch.expect(stream.bytes());
         let mut of_stream = HashMap::new();
-        let deleted = Deleted::load(&LocalDisk, &place.root, stream.stream)
-            .map_err(|e| Trouble::io(&place.root, e))?;
+        let deleted = place.deleted(stream)?;
         let walk = Walk::all(place, stream, watch);
         let walked = walk.run(&mut |step| {
             if let Step::Record { view, position, size } = step

@@ -5,6 +5,8 @@
 use super::Trouble;
 use base::props;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
+use shard::disk::LocalDisk;
+use shard::store_dir::deleted::Deleted;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
@@ -203,6 +205,15 @@ impl Place {
             }
         }
         Ok(found)
+    }
+
+    /// Deletions of topics that a start would know in this stream: none where Java has had the store since.
+    pub(super) fn deleted(&self, stream: &StreamPlace) -> Result<Deleted, Trouble> {
+        let checkpoint = stream.read_checkpoint()?;
+        if checkpoint.is_some_and(|(checkpoint, _)| checkpoint.dispatched.is_none()) {
+            return Ok(Deleted::default());
+        }
+        Deleted::load(&LocalDisk, &self.root, stream.stream).map_err(|e| Trouble::io(&self.root, e))
     }
 
     pub(super) fn queue_dir(&self, topic: &str, id: QueueId) -> PathBuf {
