@@ -3,6 +3,7 @@
 
 mod append;
 mod codec;
+mod filter_cases;
 mod harness;
 mod host;
 mod mesh;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         queue::cases(),
         mesh::cases(),
         timer::cases(),
+        filter_cases::cases(),
         turn::cases(),
         host::cases(),
     ];

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use store::consume_queue::ConsumeQueue;
 use store::layout::consume_queue::CqEntry;
-use store::read::{ReadLimits, classify, select};
+use store::read::{Look, ReadLimits, classify, select};
 use wire::{PhyOffset, QueueId, StreamId};
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -55,8 +55,9 @@ fn read_range(tag: Option<i64>) -> Operations {
         for _ in 0..count {
             classify(&queue, offset).unwrap();
             let entries = queue.visible_from(offset);
-            let matches = |code| tag.is_none_or(|tag| tag == code);
-            let selection = select(entries, offset, |_| limits, matches, &mut pieces);
+            let look =
+                |entry: &CqEntry| Look::take_if(tag.is_none_or(|tag| tag == entry.tags_code));
+            let selection = select(entries, offset, |_| limits, look, &mut pieces);
             black_box(&pieces);
             offset = if selection.next + 256 < queue.next() { selection.next } else { 0 };
         }

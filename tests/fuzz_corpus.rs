@@ -42,7 +42,7 @@ macro_rules! targets {
     };
 }
 
-targets! { frame message text body layout recovery properties store_dir tables }
+targets! { frame message text body layout recovery properties store_dir tables sql }
 
 /// What a damaged table is made of, beside its own parts.
 const PIECES: [&[u8]; 16] = [

@@ -14,6 +14,7 @@ use crate::scatter::Scatters;
 use crate::settings::Settings;
 use crate::timer::{Timer, TimerBoot};
 use crate::topics::TopicTable;
+use crate::wanted::SqlCache;
 use base::ids::{ConnId, ShardId};
 use shard::{App, Cx, Peer};
 use std::collections::BTreeMap;
@@ -67,6 +68,8 @@ pub struct Broker {
     pub(crate) offsets: ConsumerOffsets,
     pub(crate) parked: ParkedPulls,
     pub(crate) cold: ColdPulls,
+    /// Expressions of pulls that bring their own.
+    pub(crate) expressions: SqlCache,
     /// Makes keys of group names.
     pub(crate) group_hash: foldhash::fast::RandomState,
     pub(crate) queries: handlers::query::Queries,
@@ -126,6 +129,7 @@ impl Broker {
             offsets: ConsumerOffsets::default(),
             parked: ParkedPulls::default(),
             cold: ColdPulls::default(),
+            expressions: SqlCache::default(),
             group_hash: foldhash::fast::RandomState::default(),
             queries: handlers::query::Queries::default(),
             scatters: Scatters::default(),

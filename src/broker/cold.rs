@@ -13,6 +13,7 @@ use crate::app::{Broker, Host, TimerKind, timer_key};
 use crate::fetch::{self, Fetch};
 use crate::handlers::offset::Search;
 use crate::handlers::pull::{Pull, answer, come_again, from_memory, limits, refuse_pull};
+use crate::wanted::Scan;
 use base::time::MonoNs;
 use blocks::{BLOCK_BYTES, BlockAt, Blocks};
 pub(crate) use line::GroupKey;
@@ -21,7 +22,9 @@ use runs::Runs;
 use shard::Cx;
 use store::Store;
 use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
-use store::read::{Piece, ReadStatus, SCAN_ENTRIES_MAX, Selection, classify, select};
+use store::read::{
+    Look, Piece, ReadLimits, ReadStatus, SCAN_ENTRIES_MAX, Selection, classify, select,
+};
 use wire::message::MessageView;
 
 /// Cold jobs in flight on a shard.
@@ -30,6 +33,8 @@ const IN_FLIGHT_MAX: usize = 64;
 const WAITING_MAX: usize = 65_536;
 /// Blocks that one answer waits for, unless its first record alone has more; what lies in others is for the next pull.
 const BLOCKS_MAX: usize = 16;
+/// Records that one pull looks at when their contents decide.
+const SIFTED: ReadLimits = ReadLimits { count_max: SCAN_ENTRIES_MAX, bytes_max: 1 << 20 };
 /// Jobs of the line that begin in one turn: each copies 256 KiB at most.
 const BEGUN_MAX: usize = 16;
 /// Bytes read to learn a record's store time.
@@ -295,8 +300,11 @@ fn choose<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull, entries:
     let gone = entries.iter().take_while(is_gone).count();
     let first = pull.offset + i64::try_from(gone).expect("entries in memory");
     let rest = entries.iter().skip(gone).copied();
-    let limits = limits(broker, store, &pull);
-    let mut selection = select(rest, first, limits, |tags| pull.matches(tags), &mut pieces);
+    let limits = limits(&broker.settings, store, &pull);
+    let is_sifted = pull.wanted.needs_records();
+    let limits = move |entry: &CqEntry| if is_sifted { SIFTED } else { limits(entry) };
+    let look = |entry: &CqEntry| pull.wanted.look_at_entry(entry);
+    let mut selection = select(rest, first, limits, look, &mut pieces);
     if gone > 0 && gone == entries.len() {
         selection = Selection::outside(ReadStatus::MessageWasRemoving, first);
     }
@@ -365,7 +373,7 @@ fn load_blocks<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
 /// Answers with what memory and the pinned blocks hold; what cannot be read (any more) is left for the next pull to skip.
 fn finish_pull<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64) {
     let cold = broker.cold.take(token);
-    let (Job::Pull(pull), Stage::Blocks(choice)) = (cold.job, cold.stage) else {
+    let (Job::Pull(pull), Stage::Blocks(mut choice)) = (cold.job, cold.stage) else {
         unreachable!("only pulls wait for blocks")
     };
     let ColdPulls { blocks, scratch, .. } = &mut broker.cold;
@@ -374,7 +382,19 @@ fn finish_pull<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64) {
     } else if choice.failed {
         refuse_pull(cx, &pull, READ_FAILED);
     } else if let Some((count, selection)) = check(cx.store(), blocks, scratch, &pull, &choice) {
-        let pieces = choice.pieces.get(..count).unwrap_or_default();
+        choice.pieces.truncate(count);
+        let mut selection = selection;
+        if pull.wanted.needs_records() && count > 0 {
+            let store = cx.store();
+            let limits = limits(&broker.settings, store, &pull);
+            let found = |piece: &Piece, scan: &mut Scan<'_>| {
+                let record = record(store, blocks, scratch, piece)?;
+                let (view, _) = MessageView::parse(record).ok()?;
+                Some((view.queue_offset().0, scan.look_at_record(record)))
+            };
+            selection = sift(&pull, &mut choice.pieces, selection, limits, found);
+        }
+        let pieces = choice.pieces.as_slice();
         answer(cx, &pull, selection, pieces, |store, piece, out| {
             let record = record(store, blocks, scratch, piece);
             out.extend_from_slice(record.expect("checked in this turn"));
@@ -385,6 +405,41 @@ fn finish_pull<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64) {
     for at in &choice.blocks {
         blocks.unpin(*at);
     }
+}
+
+/// Keeps what an expression wants of records that are all there, within the limits of an answer.
+fn sift(
+    pull: &Pull,
+    pieces: &mut Vec<Piece>,
+    mut selection: Selection,
+    limits: impl Fn(&CqEntry) -> ReadLimits,
+    mut found: impl FnMut(&Piece, &mut Scan<'_>) -> Option<(i64, Look)>,
+) -> Selection {
+    let mut scan = Scan::new(&pull.wanted);
+    let (mut kept, mut bytes, mut next) = (0, 0usize, pull.offset);
+    for at in 0..pieces.len() {
+        let piece = pieces[at];
+        let size = piece.size as usize;
+        let entry = CqEntry { phy: piece.phy, size: piece.size, tags_code: 0 };
+        let limits = limits(&entry);
+        let is_over = kept >= limits.count_max || bytes.saturating_add(size) > limits.bytes_max;
+        let (offset, look) = found(&piece, &mut scan).expect("checked in this turn");
+        if kept > 0 && is_over || look == Look::Later {
+            selection.next = next;
+            break;
+        }
+        next = offset + 1;
+        selection.last = Some(piece.phy);
+        if look == Look::Take {
+            pieces[kept] = piece;
+            (kept, bytes) = (kept + 1, bytes + size);
+        }
+    }
+    pieces.truncate(kept);
+    if kept == 0 {
+        selection.status = ReadStatus::NoMatchedMessage;
+    }
+    selection
 }
 
 /// The bytes of a record from the window or from blocks.

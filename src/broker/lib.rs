@@ -16,6 +16,7 @@ mod cold;
 mod delay;
 mod detour;
 mod fetch;
+mod filter_table;
 mod groups;
 pub mod handlers;
 mod locks;
@@ -29,6 +30,7 @@ mod scatter;
 mod subscriptions;
 mod tables;
 mod timer;
+mod wanted;
 
 pub use app::{BootTables, Broker, Host};
 pub use mail::{BrokerDone, BrokerMail};

@@ -76,7 +76,7 @@ pub(crate) fn read<H: Host>(
         offset,
         seen: offset,
         count_max: LIMITS.count_max,
-        filter: None,
+        wanted: crate::wanted::Wanted::Everything,
         topic_sys_flag: 0,
         wait_ms: WAIT_MS,
         next_broker,

@@ -22,6 +22,8 @@ pub struct Settings {
     pub(crate) delay_levels: DelayLevels,
     /// Messages further behind the end of the log than this count as being on disk only.
     pub(crate) memory_bytes: u64,
+    /// Chooses the bits of groups with expressions.
+    pub(crate) bloom: filter::BloomFilter,
 }
 
 impl Settings {
@@ -59,7 +61,10 @@ impl Settings {
         let share = u128::from(config.reading.access_in_memory_percent);
         let memory_bytes = u128::from(physical_memory_bytes()) * share / 100;
         let memory_bytes = u64::try_from(memory_bytes).unwrap_or(u64::MAX);
-        Settings { config, store_host, send_reply, streams, delay_levels, memory_bytes }
+        let data = &config.filter_data;
+        let bloom = filter::BloomFilter::new(data.error_rate_percent, data.groups_expected);
+        let bloom = bloom.expect("the configuration keeps both within its limits");
+        Settings { config, store_host, send_reply, streams, delay_levels, memory_bytes, bloom }
     }
 }
 

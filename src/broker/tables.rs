@@ -5,6 +5,7 @@
 //! Java counterparts: ConfigManager and its subclasses.
 
 use crate::app::BootTables;
+use crate::filter_table::FilterFile;
 use crate::groups;
 use crate::handlers::meta::MetaBoot;
 use crate::handlers::meta::topic_rules::{self, AUTO_CREATE_TOPIC};
@@ -41,12 +42,19 @@ pub(crate) enum TableFile {
     Offsets,
     /// How far each delay level is.
     Delays,
+    /// Expressions of groups.
+    Filters,
 }
 
 impl TableFile {
     /// All of them.
-    pub(crate) const ALL: [TableFile; 4] =
-        [TableFile::Topics, TableFile::Groups, TableFile::Offsets, TableFile::Delays];
+    pub(crate) const ALL: [TableFile; 5] = [
+        TableFile::Topics,
+        TableFile::Groups,
+        TableFile::Offsets,
+        TableFile::Delays,
+        TableFile::Filters,
+    ];
 
     /// Name below `config/`.
     pub(crate) fn name(self) -> &'static str {
@@ -55,6 +63,7 @@ impl TableFile {
             TableFile::Groups => "subscriptionGroup.json",
             TableFile::Offsets => "consumerOffset.json",
             TableFile::Delays => "delayOffset.json",
+            TableFile::Filters => "consumerFilter.json",
         }
     }
 
@@ -78,7 +87,7 @@ struct FileState {
 /// Which tables have to be written. One write per table at a time; what changes meanwhile goes into the next one.
 #[derive(Default)]
 pub(crate) struct Writes {
-    states: [FileState; 4],
+    states: [FileState; 5],
 }
 
 impl Writes {
@@ -88,6 +97,7 @@ impl Writes {
             TableFile::Groups => &mut self.states[1],
             TableFile::Offsets => &mut self.states[2],
             TableFile::Delays => &mut self.states[3],
+            TableFile::Filters => &mut self.states[4],
         }
     }
 
@@ -279,6 +289,11 @@ pub(crate) fn delays_text(delays: &DelayOffsetWrapper) -> Vec<u8> {
     pretty(delays)
 }
 
+/// Text of `consumerFilter.json`.
+pub(crate) fn filters_text(filters: &FilterFile) -> Vec<u8> {
+    pretty(filters)
+}
+
 /// fastjson's pretty form: tabs, no blank behind the colon.
 fn pretty<T: Serialize>(value: &T) -> Vec<u8> {
     let mut out = Vec::new();
@@ -461,6 +476,7 @@ pub fn load(config_dir: &Path, settings: &Settings) -> Result<BootTables, String
             forbidden: groups.forbidden_table.unwrap_or_default(),
             groups: boot_groups(groups.subscription_group_table)
                 .map_err(|problem| at(config_dir, TableFile::Groups, &problem))?,
+            filters: read(&config_dir.join(TableFile::Filters.name()))?,
             offsets_version: offsets.data_version.unwrap_or_default(),
             delays: boot_delays(delays),
             config_dir: config_dir.to_path_buf(),

@@ -76,6 +76,17 @@ pub struct IndexConfig {
     pub default_query_max_num: u32,
 }
 
+/// What is kept of groups that filter by expressions: `consumerFilter.json`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FilterDataConfig {
+    /// Wrong hits that the bits of groups may have, percent.
+    pub error_rate_percent: u32,
+    /// Groups expected per topic.
+    pub groups_expected: u32,
+    /// How long those of groups without members are kept.
+    pub clean_span_ms: i64,
+}
+
 /// How much a pull reads, and from where.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reading {
@@ -169,6 +180,10 @@ pub struct BrokerConfig {
     pub reading: Reading,
     /// Allow SQL92 filters.
     pub enable_property_filter: bool,
+    /// What is kept of groups with expressions.
+    pub filter_data: FilterDataConfig,
+    /// Filter retried messages by the expression for the topic they come from.
+    pub filter_support_retry: bool,
     /// Period of storing consumer offsets.
     pub flush_consumer_offset_interval_ms: u64,
 
@@ -406,6 +421,14 @@ fn queue_ext(reader: &mut Reader<'_>) -> Option<u64> {
     reader.config.flag("enableConsumeQueueExt").then_some(bytes)
 }
 
+fn filter_data(reader: &Reader<'_>) -> FilterDataConfig {
+    FilterDataConfig {
+        error_rate_percent: reader.number("maxErrorRateOfBloomFilter"),
+        groups_expected: reader.number("expectConsumerNumUseFilter"),
+        clean_span_ms: reader.number("filterDataCleanTimeSpan"),
+    }
+}
+
 fn reading(reader: &mut Reader<'_>) -> Reading {
     let config = reader.config;
     Reading {
@@ -471,6 +494,8 @@ fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
         lite_pull_message_enable: config.flag("litePullMessageEnable"),
         reading: reading(reader),
         enable_property_filter: config.flag("enablePropertyFilter"),
+        filter_data: filter_data(reader),
+        filter_support_retry: config.flag("filterSupportRetry"),
         flush_consumer_offset_interval_ms: reader.number("flushConsumerOffsetInterval"),
         store_path_commit_log: log,
         mapped_file_size_commit_log: reader.number("mappedFileSizeCommitLog"),

@@ -5,12 +5,14 @@
 //! Nothing here knows subscriptions, queues or stores.
 #![forbid(unsafe_code)]
 
+mod bloom;
 mod error;
 mod lexer;
 mod number;
 mod parser;
 mod program;
 
+pub use bloom::BloomFilter;
 pub use error::SqlError;
 pub use program::{Incomparable, SqlFilter};
 

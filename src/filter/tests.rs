@@ -1,8 +1,16 @@
+//! Java's verdicts on expressions and properties (`tests/golden/sql`), error texts, limits, and that evaluation allocates nothing.
+
 use super::*;
+use buf::count_alloc::{self, CountingAllocator};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use wire::props::{self, Props};
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
 
 type Row = (String, BTreeMap<String, String>, String);
 
@@ -122,4 +130,22 @@ fn of_a_repeated_property_the_last_one_counts() {
     assert!(filter.matches(Props::new(b"a\x01x\x02b\x014\x02a\x01y")));
     assert!(!filter.matches(Props::new(b"a\x01y\x02b\x014\x02a\x01x\x02")));
     assert!(!filter.matches(Props::new(b"")));
+}
+
+#[test]
+fn an_evaluation_allocates_nothing() {
+    let compiled: Vec<(SqlFilter, Vec<u8>)> = rows()
+        .iter()
+        .filter_map(|(text, map, _)| Some((SqlFilter::compile(text).ok()?, encoded(map))))
+        .collect();
+    count_alloc::watch_this_thread();
+    count_alloc::start_counting(|bytes| {
+        ALLOCATED.fetch_add(bytes, Ordering::Relaxed);
+    });
+    let matched = compiled.iter().filter(|(sql, map)| sql.matches(Props::new(map))).count();
+    assert_eq!(ALLOCATED.load(Ordering::Relaxed), 0);
+    drop(vec![matched; 10]);
+    count_alloc::stop_counting();
+    assert!(ALLOCATED.load(Ordering::Relaxed) > 0, "allocations are counted");
+    assert!(matched > 100, "{matched} of {}", compiled.len());
 }

@@ -65,6 +65,24 @@ pub struct Piece {
     pub size: u32,
 }
 
+/// What becomes of an entry that a pull looks at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Look {
+    /// Its message is chosen.
+    Take,
+    /// Its message is not wanted.
+    Skip,
+    /// That is not known yet: it and what follows is left for another time.
+    Later,
+}
+
+impl Look {
+    /// `Take` or `Skip`.
+    pub fn take_if(wanted: bool) -> Look {
+        if wanted { Look::Take } else { Look::Skip }
+    }
+}
+
 /// Outcome of looking at entries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Selection {
@@ -102,12 +120,13 @@ pub fn classify(queue: &ConsumeQueue, offset: i64) -> Result<(), Selection> {
 
 /// Chooses the pieces of a pull from consecutive `entries` that start at `offset`.
 ///
-/// Stops at the `limits` for the entry that would be next, and after `SCAN_ENTRIES_MAX` entries. `pieces` is cleared first.
+/// Stops at the `limits` for the entry that would be next, where `look` says so, and after `SCAN_ENTRIES_MAX` entries. `pieces` is
+/// cleared first.
 pub fn select(
     entries: impl Iterator<Item = CqEntry>,
     offset: i64,
     limits: impl Fn(&CqEntry) -> ReadLimits,
-    matches: impl Fn(i64) -> bool,
+    mut look: impl FnMut(&CqEntry) -> Look,
     pieces: &mut Vec<Piece>,
 ) -> Selection {
     pieces.clear();
@@ -122,16 +141,20 @@ pub fn select(
                 break;
             }
         }
-        next += 1;
         if entry.is_filler() {
+            next += 1;
             continue;
         }
+        let found = look(&entry);
+        if found == Look::Later {
+            break;
+        }
+        next += 1;
         last = Some(entry.phy);
-        if !matches(entry.tags_code) {
-            continue;
+        if found == Look::Take {
+            bytes += size;
+            pieces.push(Piece { phy: entry.phy, size: entry.size });
         }
-        bytes += size;
-        pieces.push(Piece { phy: entry.phy, size: entry.size });
     }
     let status = match (pieces.is_empty(), next == offset) {
         (false, _) => ReadStatus::Found,
@@ -156,16 +179,20 @@ mod tests {
         sizes.iter().enumerate().map(entry).collect()
     }
 
+    fn all(_: &CqEntry) -> Look {
+        Look::Take
+    }
+
     const LIMITS: ReadLimits = ReadLimits { count_max: 3, bytes_max: 100 };
 
     #[test]
     fn limits_stop_but_the_first_message_always_goes() {
         let mut pieces = Vec::new();
         let big = entries(&[500, 1]);
-        let got = select(big.into_iter(), 7, |_| LIMITS, |_| true, &mut pieces);
+        let got = select(big.into_iter(), 7, |_| LIMITS, all, &mut pieces);
         assert_eq!((got.status, got.next, pieces.len()), (ReadStatus::Found, 8, 1));
         let many = entries(&[10; 10]);
-        let got = select(many.into_iter(), 0, |_| LIMITS, |_| true, &mut pieces);
+        let got = select(many.into_iter(), 0, |_| LIMITS, all, &mut pieces);
         assert_eq!((got.next, pieces.len()), (3, 3));
         assert_eq!(got.last, Some(PhyOffset(2000)), "what was not taken was not looked at");
     }
@@ -177,7 +204,7 @@ mod tests {
         let mut pieces = Vec::new();
         let mut count = |from: usize| {
             let rest = entries(&[10; 9]).into_iter().skip(from);
-            select(rest, 0, limits, |_| true, &mut pieces);
+            select(rest, 0, limits, all, &mut pieces);
             pieces.len()
         };
         assert_eq!((count(0), count(1), count(2), count(5)), (2, 3, 3, 3));
@@ -186,10 +213,28 @@ mod tests {
     #[test]
     fn filtered_entries_move_the_next_offset() {
         let mut pieces = Vec::new();
-        let got = select(entries(&[10; 5]).into_iter(), 0, |_| LIMITS, |t| t == 9, &mut pieces);
+        let one = |code: i64| move |entry: &CqEntry| Look::take_if(entry.tags_code == code);
+        let got = select(entries(&[10; 5]).into_iter(), 0, |_| LIMITS, one(9), &mut pieces);
         assert_eq!((got.status, got.next), (ReadStatus::NoMatchedMessage, 5));
-        let got = select(entries(&[10; 5]).into_iter(), 0, |_| LIMITS, |t| t == 4, &mut pieces);
+        let got = select(entries(&[10; 5]).into_iter(), 0, |_| LIMITS, one(4), &mut pieces);
         assert_eq!((got.status, got.next, pieces.len()), (ReadStatus::Found, 5, 1));
+    }
+
+    #[test]
+    fn what_cannot_be_decided_is_left_for_the_next_pull() {
+        let mut pieces = Vec::new();
+        let look = |entry: &CqEntry| match entry.tags_code {
+            0 | 1 => Look::Skip,
+            2 => Look::Take,
+            _ => Look::Later,
+        };
+        let mut found = |from: usize| {
+            let rest = entries(&[10; 5]).into_iter().skip(from);
+            let got = select(rest, 7, |_| LIMITS, look, &mut pieces);
+            (got.status, got.next, pieces.len())
+        };
+        assert_eq!(found(0), (ReadStatus::Found, 10, 1));
+        assert_eq!(found(3), (ReadStatus::OffsetFoundNull, 7, 0));
     }
 
     #[test]

@@ -13,13 +13,13 @@ pub struct TagFilter {
     pub codes: Vec<i64>,
 }
 
-/// The subscription holds separators but no tag.
+/// The subscription is made of separators alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NoTag;
 
 impl std::fmt::Display for NoTag {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the subscription has \"||\" but no tag")
+        f.write_str("the subscription is made of \"||\" alone")
     }
 }
 
@@ -44,7 +44,8 @@ impl TagFilter {
         if expression.is_empty() || expression == "*" {
             return Ok(TagFilter::everything());
         }
-        if tags(expression).next().is_none() {
+        // What is blank between separators is no tag; such a subscription matches nothing, as in Java.
+        if expression.split("||").all(str::is_empty) {
             return Err(NoTag);
         }
         Ok(TagFilter::from_codes(tags(expression).map(|tag| tag_code(tag.as_bytes()))))
@@ -58,7 +59,8 @@ impl TagFilter {
 
 /// The tags of a subscription expression, trimmed, none empty.
 pub fn tags(expression: &str) -> impl Iterator<Item = &str> {
-    expression.split("||").map(str::trim).filter(|tag| !tag.is_empty())
+    // Java's `trim` takes control characters, too, and no other blanks.
+    expression.split("||").map(|tag| tag.trim_matches(|c| c <= ' ')).filter(|tag| !tag.is_empty())
 }
 
 #[cfg(test)]
@@ -77,6 +79,20 @@ mod tests {
         let filter = TagFilter::parse(" TagA||  标签 ||").unwrap();
         assert!(filter.matches(tag_code(b"TagA")) && filter.matches(tag_code("标签".as_bytes())));
         assert!(!filter.matches(tag_code(b"TagB")) && !filter.matches(0));
-        assert_eq!(TagFilter::parse(" || "), Err(NoTag));
+    }
+
+    #[test]
+    fn what_is_blank_is_no_tag() {
+        for expression in ["||", "||||"] {
+            assert_eq!(TagFilter::parse(expression), Err(NoTag));
+        }
+        for expression in [" || ", "|| ", " "] {
+            assert_eq!(
+                TagFilter::parse(expression),
+                Ok(TagFilter::from_codes([])),
+                "{expression:?}"
+            );
+        }
+        assert_eq!(tags("\t a\u{1}|||b||\u{a0}c").collect::<Vec<_>>(), ["a", "|b", "\u{a0}c"]);
     }
 }

@@ -3,6 +3,7 @@
 //! Each function is a fuzz target; `tests/fuzz_corpus.rs` runs the committed corpora through them.
 #![allow(dead_code, unreachable_pub, reason = "a fuzz binary uses one of them")]
 
+use filter::SqlFilter;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shard::store_dir::{OpenStore, StoreDirConfig};
@@ -441,5 +442,21 @@ pub fn properties(data: &[u8]) {
     // A file is no UTF-8 because of one value: without it the others read in another way.
     if again.encoding == file.encoding {
         assert_eq!(others(&again.entries), others(&file.entries), "other keys stay as they are");
+    }
+}
+
+/// SQL92 expressions, and their evaluation over properties, which follow a zero byte.
+pub fn sql(data: &[u8]) {
+    let end = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
+    let (text, rest) = data.split_at(end);
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    let Ok(filter) = SqlFilter::compile(text) else { return };
+    let props = Props::new(rest.get(1..).unwrap_or_default());
+    let found = filter.evaluate(props);
+    assert_eq!(found, filter.evaluate(props), "an evaluation leaves nothing behind");
+    assert_eq!(filter.matches(props), found == Ok(Some(true)));
+    // In parentheses it is the same, unless something follows that was passed over.
+    if let Ok(again) = SqlFilter::compile(&format!("({text}\n)")) {
+        assert_eq!(again.evaluate(props), found, "{text}");
     }
 }

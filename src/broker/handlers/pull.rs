@@ -8,14 +8,16 @@ use crate::handlers::{Outcome, Request};
 use crate::own_reads::{self, ReadFor};
 use crate::parked;
 use crate::refusal::Refusal;
+use crate::settings::Settings;
+use crate::subscriptions::{GroupSubscriptions, SubscriptionFilter, check_kind, is_tag_type};
 use crate::topics::PERM_READ;
+use crate::wanted::{Scan, Wanted};
 use base::ids::ConnId;
 use shard::Cx;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use store::Store;
 use store::layout::consume_queue::CqEntry;
-use store::layout::consume_queue_ext::is_address;
 use store::queues::QueueNo;
 use store::read::{Piece, ReadLimits, ReadStatus, Selection, classify, select};
 use wire::codes::{MQ_VERSION_5_5_0, request, response};
@@ -53,8 +55,7 @@ pub(crate) struct Pull {
     /// Entries before this one were looked at and did not match.
     pub(crate) seen: i64,
     pub(crate) count_max: usize,
-    /// `None`: everything.
-    pub(crate) filter: Option<Arc<TagFilter>>,
+    pub(crate) wanted: Wanted,
     pub(crate) topic_sys_flag: i32,
     pub(crate) wait_ms: u64,
     pub(crate) next_broker: NextBroker,
@@ -116,11 +117,6 @@ impl Pull {
     pub(crate) fn is_full<H: Host>(&self, cx: &Cx<'_, H>) -> bool {
         self.conn().is_some_and(|conn| cx.is_full(conn))
     }
-
-    /// Where the tags code is not known, the client looks at the tags.
-    pub(crate) fn matches(&self, tags_code: i64) -> bool {
-        self.filter.as_ref().is_none_or(|f| f.matches(tags_code) || is_address(tags_code))
-    }
 }
 
 /// A pull.
@@ -139,7 +135,7 @@ pub(crate) fn on_pull<H: Host>(
         return Outcome::Forward(broker.owner(topic.as_bytes(), queue_id));
     }
     let checked = check(broker, request, &header, topic.as_bytes());
-    let (filter, topic_sys_flag) = match checked {
+    let (wanted, topic_sys_flag) = match checked {
         Ok(checked) => checked,
         Err(refusal) => {
             refuse(cx, request, &refusal);
@@ -162,15 +158,15 @@ pub(crate) fn on_pull<H: Host>(
     } else {
         config.short_polling_time_ms
     };
-    let wanted = usize::try_from(header.max_msg_nums).unwrap_or(0).max(1);
+    let count_max = usize::try_from(header.max_msg_nums).unwrap_or(0).max(1);
     let pull = Pull {
         reader: Reader::Client { conn: request.conn, opaque: request.header.opaque },
         queue,
         queue_id,
         offset: header.queue_offset,
         seen: header.queue_offset,
-        count_max: wanted.min(config.reading.max_transfer_count_in_memory as usize),
-        filter,
+        count_max: count_max.min(config.reading.max_transfer_count_in_memory as usize),
+        wanted,
         topic_sys_flag,
         wait_ms,
         next_broker,
@@ -180,10 +176,10 @@ pub(crate) fn on_pull<H: Host>(
     Outcome::Done
 }
 
-type Checked = (Option<Arc<TagFilter>>, i32);
+type Checked = (Wanted, i32);
 
 fn check(
-    broker: &Broker,
+    broker: &mut Broker,
     request: &Request<'_>,
     header: &PullMessageRequestHeader<'_>,
     topic: &[u8],
@@ -228,18 +224,21 @@ fn check(
         );
         return Err(Refusal::new(response::INVALID_PARAMETER, remark));
     }
-    let filter = find_filter(broker, header, group.as_bytes(), topic)?;
-    Ok((filter, entry.config.topic_sys_flag))
+    let topic_sys_flag = entry.config.topic_sys_flag;
+    Ok((find_wanted(broker, header, group.as_bytes(), topic)?, topic_sys_flag))
 }
 
-fn find_filter(
-    broker: &Broker,
+fn find_wanted(
+    broker: &mut Broker,
     header: &PullMessageRequestHeader<'_>,
     group: &[u8],
     topic: &[u8],
-) -> Result<Option<Arc<TagFilter>>, Refusal> {
+) -> Result<Wanted, Refusal> {
+    if header.sys_flag & sys_flag::PULL_CLASS_FILTER != 0 {
+        return Err(not_filtered("a class: there are no filter servers"));
+    }
     if header.sys_flag & sys_flag::PULL_SUBSCRIPTION != 0 {
-        return parse_filter(header);
+        return parse_wanted(broker, header, group, topic);
     }
     if !broker.meta.has_consumers(group) {
         let remark = format!("the consumer's group info not exist{FAQ}");
@@ -253,30 +252,58 @@ fn find_filter(
         let remark = "the consumer's subscription not latest";
         return Err(Refusal::new(response::SUBSCRIPTION_NOT_LATEST, remark));
     }
-    if !subscription.is_tags {
-        let remark = "the broker does not support consumer to filter message by SQL92";
-        return Err(Refusal::new(response::SYSTEM_ERROR, remark));
+    match &subscription.filter {
+        SubscriptionFilter::Tags(filter) => Ok(Wanted::tags(filter)),
+        SubscriptionFilter::Class => Err(not_filtered("a class: there are no filter servers")),
+        SubscriptionFilter::Sql { compiled: None, .. } => {
+            let remark =
+                "The broker's consumer filter data is not exist!Your expression may be wrong!";
+            Err(Refusal::new(response::FILTER_DATA_NOT_EXIST, remark))
+        }
+        SubscriptionFilter::Sql { kind, .. } if !broker.settings.config.enable_property_filter => {
+            Err(not_filtered(kind))
+        }
+        SubscriptionFilter::Sql { compiled: Some(filter), .. } => {
+            Ok(Wanted::sql(filter, topic, retried(broker, group)))
+        }
     }
-    Ok((!subscription.filter.all).then(|| Arc::clone(&subscription.filter)))
 }
 
-fn parse_filter(header: &PullMessageRequestHeader<'_>) -> Result<Option<Arc<TagFilter>>, Refusal> {
+fn not_filtered(kind: &str) -> Refusal {
+    let remark = format!("The broker does not support consumer to filter message by {kind}");
+    Refusal::new(response::SYSTEM_ERROR, remark)
+}
+
+/// What filters retries of a group, if anything does.
+fn retried<'b>(broker: &'b Broker, group: &[u8]) -> Option<&'b Arc<GroupSubscriptions>> {
+    let filters_retries = broker.settings.config.filter_support_retry;
+    broker.meta.subscriptions_of(group).filter(|_| filters_retries)
+}
+
+/// The subscription that a pull brings itself.
+fn parse_wanted(
+    broker: &mut Broker,
+    header: &PullMessageRequestHeader<'_>,
+    group: &[u8],
+    topic: &[u8],
+) -> Result<Wanted, Refusal> {
     let failed = |why: &str| {
         let remark = format!("parse the consumer's subscription failed: {why}");
         Refusal::new(response::SUBSCRIPTION_PARSE_FAILED, remark)
     };
-    let kind = header.expression_type.map(|t| t.to_cow()).unwrap_or_default();
-    if !kind.is_empty() && kind != "TAG" {
-        return Err(failed(&format!(
-            "expressionType {kind:?} is not TAG, the one type supported yet"
-        )));
+    let kind = header.expression_type.map(|kind| kind.to_cow());
+    let text = header.subscription.map(|text| text.to_cow()).unwrap_or_default();
+    if is_tag_type(kind.as_deref()) {
+        let filter = TagFilter::parse(&text).map_err(|error| failed(&error.to_string()))?;
+        return Ok(if filter.all { Wanted::Everything } else { Wanted::Tags(Arc::new(filter)) });
     }
-    let Some(text) = &header.subscription else { return Ok(None) };
-    if text.is_empty() || text.eq_str("*") {
-        return Ok(None);
+    let kind = kind.unwrap_or_default();
+    if !broker.settings.config.enable_property_filter {
+        return Err(not_filtered(&kind));
     }
-    let filter = TagFilter::parse(&text.to_cow()).map_err(|error| failed(&error.to_string()))?;
-    Ok((!filter.all).then(|| Arc::new(filter)))
+    check_kind(&kind, &text).map_err(|why| failed(&why))?;
+    let filter = broker.expressions.get(&text).map_err(|error| failed(&error.to_string()))?;
+    Ok(Wanted::sql(&filter, topic, retried(broker, group)))
 }
 
 fn refuse<H: Host>(cx: &mut Cx<'_, H>, request: &Request<'_>, refusal: &Refusal) {
@@ -315,21 +342,26 @@ fn hot<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: &Pull) -> Option<
     if pull.offset < queue.tail_start() {
         return None;
     }
-    let limits = limits(broker, store, pull);
+    let limits = limits(&broker.settings, store, pull);
     let pieces = &mut broker.pieces;
     let entries = queue.visible_from(pull.offset);
-    let selection = select(entries, pull.offset, limits, |tags| pull.matches(tags), pieces);
+    let mut scan = Scan::new(&pull.wanted);
+    let look = |entry: &CqEntry| scan.look(store, entry);
+    let selection = select(entries, pull.offset, limits, look, pieces);
+    if scan.is_cold && selection.next == pull.offset {
+        return None;
+    }
     let held = pieces.first().is_none_or(|p| store.tail(p.phy, p.size as usize).is_some());
     held.then_some(selection)
 }
 
 /// Limits of a pull for each message: fewer when it is further behind than the machine's memory is taken to hold.
 pub(crate) fn limits<'s>(
-    broker: &Broker,
+    settings: &Settings,
     store: &'s Store,
     pull: &Pull,
 ) -> impl Fn(&CqEntry) -> ReadLimits + use<'s> {
-    let config = &broker.settings.config.reading;
+    let config = &settings.config.reading;
     let limits = |count: u32, bytes: u32| match pull.reader {
         Reader::Client { .. } => ReadLimits {
             count_max: pull.count_max.min(count as usize).max(1),
@@ -360,10 +392,12 @@ pub(crate) fn wake<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: &mut 
         }
         return false;
     }
-    let limits = limits(broker, store, pull);
+    let limits = limits(&broker.settings, store, pull);
     let entries = queue.visible_from(pull.seen);
     let pieces = &mut broker.pieces;
-    let selection = select(entries, pull.seen, limits, |tags| pull.matches(tags), pieces);
+    let mut scan = Scan::new(&pull.wanted);
+    let look = |entry: &CqEntry| scan.look(store, entry);
+    let selection = select(entries, pull.seen, limits, look, pieces);
     if selection.status != ReadStatus::Found {
         if selection.next < queue.visible() {
             // Too many entries for one look, or they have left memory: the client asks again behind them.

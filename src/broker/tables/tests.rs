@@ -226,3 +226,13 @@ fn upstream_9705_a_damaged_table_never_replaces_the_good_backup() {
         assert_eq!(fs::read(backup(&path)).unwrap(), whole);
     }
 }
+
+#[test]
+fn expressions_of_groups_are_written_as_java_writes_them() {
+    let dir = store_of("550");
+    let boot = load(dir.path(), &gold_settings()).unwrap();
+    // Java keeps numbers of one list in one line; by value it is the same.
+    let value = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
+    let written = filters_text(&boot.meta.filters);
+    assert_eq!(value(&written), value(&golden("550", "consumerFilter.json")));
+}

@@ -17,6 +17,7 @@ pub mod upkeep;
 
 use crate::app::{Broker, Host};
 use crate::clients::Clients;
+use crate::filter_table::{FilterFile, FilterTable};
 use crate::groups::{Groups, default_group};
 use crate::handlers::{Home as Where, Outcome, Request, Row, row};
 use crate::locks::Locks;
@@ -25,7 +26,7 @@ use crate::refusal::Refusal;
 use crate::register::Register;
 use crate::settings::Settings;
 pub use crate::subscriptions::Subscription;
-use crate::subscriptions::Subscriptions;
+use crate::subscriptions::{GroupSubscriptions, Subscriptions};
 use crate::tables::{OffsetTable, Writes};
 use base::config::Config;
 use base::ids::ShardId;
@@ -60,6 +61,8 @@ pub struct MetaBoot {
     pub offsets_version: DataVersion,
     /// How far each delay level is.
     pub delays: DelayOffsetWrapper,
+    /// What groups want by expressions.
+    pub filters: FilterFile,
     /// Where the tables are written; empty: nowhere.
     pub config_dir: PathBuf,
     /// All values by key, for requests that ask for them or change them.
@@ -112,6 +115,7 @@ pub(crate) struct Home {
     pub(crate) clients: Clients,
     pub(crate) locks: Locks,
     pub(crate) offsets: OffsetTable,
+    pub(crate) filters: FilterTable,
     pub(crate) delays: DelayOffsetWrapper,
     pub(crate) writes: Writes,
     pub(crate) register: Register,
@@ -155,6 +159,11 @@ impl Meta {
     /// Whether the group has live members.
     pub(crate) fn has_consumers(&self, group: &[u8]) -> bool {
         self.subscriptions.has_group(group)
+    }
+
+    /// All subscriptions of a group.
+    pub(crate) fn subscriptions_of(&self, group: &[u8]) -> Option<&Arc<GroupSubscriptions>> {
+        self.subscriptions.group(group)
     }
 
     /// A group's subscription to a topic.
@@ -203,6 +212,7 @@ impl Home {
             clients: Clients::default(),
             locks: Locks::default(),
             offsets: OffsetTable::new(boot.offsets_version),
+            filters: FilterTable::new(boot.filters.clone(), settings.bloom),
             delays: boot.delays.clone(),
             writes: Writes::default(),
             register: Register::new(&settings.config.namesrv_addr, upkeep::pace(settings)),

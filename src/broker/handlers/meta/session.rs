@@ -7,8 +7,10 @@ use crate::handlers::meta::{concluded, group, success_bytes, topic, topic_rules,
 use crate::handlers::{FLAG_ONEWAY, Outcome, Request};
 use crate::refusal::Refusal;
 use crate::scatter::Then;
-use crate::subscriptions::{GroupSubscriptions, is_tag_type};
+use crate::subscriptions::{GroupSubscriptions, compile, is_tag_type};
+use crate::tables::TableFile;
 use base::ids::ConnId;
+use base::time::Now;
 use serde::Serialize;
 use shard::Cx;
 use std::collections::BTreeMap;
@@ -23,6 +25,9 @@ use wire::json;
 use wire::reply::{FrameHead, FrameWriter};
 use wire::req::client::NotifyConsumerIdsChangedRequestHeader;
 use wire::text::Text;
+
+/// Expressions that changed are written after this time, as Java's broker writes them periodically.
+const FILTERS_GATHER_MS: u64 = 10_000;
 
 /// A heartbeat: memberships, subscriptions, producers.
 pub(crate) fn on_heartbeat<H: Host>(
@@ -128,7 +133,7 @@ impl Beating {
             clients.beat_consumer(self.conn, &self.client, data, self.beat, cx.now.mono)?;
         self.is_sub_changed |= effect.is_sub_changed;
         if effect.is_snapshot_changed {
-            self.changes.push(snapshot(broker, name));
+            self.changes.push(snapshot(broker, name, cx.now));
         }
         if effect.is_membership_changed {
             tracing::info!(
@@ -144,10 +149,20 @@ impl Beating {
 }
 
 /// A group's subscriptions as they are now.
-fn snapshot(broker: &mut Broker, name: &str) -> Change {
-    let found = broker.meta.home().clients.group(name);
-    let snapshot =
-        found.map(|group| Arc::new(GroupSubscriptions::new(group.subscriptions.values())));
+fn snapshot(broker: &mut Broker, name: &str, now: Now) -> Change {
+    let before = broker.meta.subscriptions.group(name.as_bytes()).map(Arc::clone);
+    let home = broker.meta.home();
+    let found = home.clients.group(name);
+    let is_other = match found {
+        Some(group) => home.filters.register(name, group.subscriptions.values(), now.wall),
+        None => home.filters.unregister(name, now.wall),
+    };
+    if is_other {
+        home.writes.touch(TableFile::Filters, now.mono.plus_ms(FILTERS_GATHER_MS));
+    }
+    let snapshot = found.map(|group| {
+        Arc::new(GroupSubscriptions::new(group.subscriptions.values(), before.as_deref()))
+    });
     Change::Subscriptions { group: Arc::from(name.as_bytes()), snapshot }
 }
 
@@ -182,7 +197,7 @@ fn after_leave<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, name: &str) -> 
     let config = broker.meta.groups.get(name.as_bytes());
     let tells = config.is_none_or(|config| config.notify_consumer_ids_changed_enable);
     if broker.meta.home().clients.group(name).is_none() {
-        return vec![snapshot(broker, name)];
+        return vec![snapshot(broker, name, cx.now)];
     }
     if tells {
         notify(broker, cx, name);
@@ -292,8 +307,9 @@ fn check_client(broker: &Broker, request: &Request<'_>) -> Result<(), Refusal> {
         let remark = format!("The broker does not support consumer to filter message by {kind}");
         return Err(Refusal::new(response::SYSTEM_ERROR, remark));
     }
-    let remark = format!("filters of type {kind} cannot be evaluated by this broker");
-    Err(Refusal::new(response::SUBSCRIPTION_PARSE_FAILED, remark))
+    let compiled = compile(&kind, &sub.sub_string);
+    let failed = |why: String| Refusal::new(response::SUBSCRIPTION_PARSE_FAILED, why);
+    compiled.map(|_| ()).map_err(failed)
 }
 
 /// `Connection`.

@@ -1,6 +1,7 @@
 //! What goes on at home without being asked: registration, table files, expiry, and the goodbye.
 
 use crate::app::{Broker, Host, TimerKind, timer_key};
+use crate::filter_table::FilterFile;
 use crate::handlers::meta::{session, topic};
 use crate::mail::BrokerDone;
 use crate::register::{Answer, Ask, Pace, Step};
@@ -54,6 +55,7 @@ pub(crate) fn start<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
     let now = cx.now;
     let home = broker.meta.home();
     home.began = now;
+    home.filters.begin(now.wall);
     let versions = [
         &mut home.topics_version,
         &mut home.groups_version,
@@ -108,7 +110,12 @@ pub(crate) fn on_timer<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, value: 
     let now = cx.now.mono;
     if value == TIMER_SCAN {
         cx.set_timer(now.plus_ms(SCAN_MS), timer_key(TimerKind::Meta, TIMER_SCAN));
-        broker.meta.home().locks.expire(now);
+        let span_ms = broker.settings.config.filter_data.clean_span_ms;
+        let home = broker.meta.home();
+        home.locks.expire(now);
+        if home.filters.clean(cx.now.wall, span_ms) {
+            home.writes.touch(TableFile::Filters, now);
+        }
         session::expire(broker, cx);
         return;
     }
@@ -124,7 +131,9 @@ fn write<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, file: TableFile) {
     let topics = if file == TableFile::Topics { topic::sorted(broker) } else { Vec::new() };
     let groups = match file {
         TableFile::Groups => broker.meta.groups.sorted().into_iter().map(Arc::clone).collect(),
-        TableFile::Topics | TableFile::Offsets | TableFile::Delays => Vec::new(),
+        TableFile::Topics | TableFile::Offsets | TableFile::Delays | TableFile::Filters => {
+            Vec::new()
+        }
     };
     let home = broker.meta.home();
     let dir = home.config_dir.clone();
@@ -133,12 +142,19 @@ fn write<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, file: TableFile) {
     let offsets_version = home.offsets.version;
     let delays = home.delays.clone();
     let offsets = if file == TableFile::Offsets { home.offsets.snapshot() } else { Vec::new() };
+    let filters = match file {
+        TableFile::Filters => home.filters.file(),
+        TableFile::Topics | TableFile::Groups | TableFile::Offsets | TableFile::Delays => {
+            FilterFile::default()
+        }
+    };
     cx.job(Box::new(move || {
         let text = match file {
             TableFile::Topics => tables::topics_text(topics_version, &topics),
             TableFile::Groups => tables::groups_text(groups_version, &forbidden, &groups),
             TableFile::Offsets => tables::offsets_text(offsets_version, &offsets),
             TableFile::Delays => tables::delays_text(&delays),
+            TableFile::Filters => tables::filters_text(&filters),
         };
         let result =
             if dir.as_os_str().is_empty() { Ok(()) } else { tables::write(&dir, file, &text) };

@@ -1,0 +1,267 @@
+//! Filters by SQL92 expressions and tags, as consumers meet them: from memory, from files, while they wait, with
+//! subscriptions of heartbeats and of pulls; and what is refused, with Java's codes and words.
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
+mod support;
+
+use client::{Consumer, Error, Message, Producer, Pull, PullStatus};
+use std::time::{Duration, Instant};
+use support::{Data, Server, Setting};
+use wire::body::client::{CheckClientConfig, ConsumerData, HeartbeatData, SubscriptionData};
+use wire::codes::request;
+use wire::sys_flag;
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+const ENABLED: &str = "enablePropertyFilter=true\n";
+
+fn start(data: &Data, shards: u16, config: &str) -> Server {
+    Server::start(data.path(), &Setting { shards, config: config.to_owned() })
+}
+
+fn consumer(server: &Server, group: &str) -> Consumer {
+    Consumer::new(server.connect(TIMEOUT).unwrap(), group)
+}
+
+/// Sends messages with their numbers; every seventh has none.
+fn send(server: &Server, topic: &str, queue: i32, numbers: std::ops::Range<usize>) {
+    let mut producer = Producer::new(server.connect(TIMEOUT).unwrap(), "P");
+    for number in numbers {
+        let mut message = Message::new(topic, vec![7; 300]).tag(["A", "B"][number % 2]);
+        if number % 7 != 0 {
+            message = message.with("number", &number.to_string());
+        }
+        message = message.with("name", &format!("it's {}", number % 10));
+        producer.send(&message, queue).unwrap();
+    }
+}
+
+fn subscription(topic: &str, kind: &str, text: &str, version: i64) -> SubscriptionData {
+    SubscriptionData {
+        topic: topic.to_owned(),
+        expression_type: Some(kind.to_owned()),
+        sub_string: text.to_owned(),
+        sub_version: version,
+        ..SubscriptionData::default()
+    }
+}
+
+fn beat(server: &Server, group: &str, subscription: SubscriptionData) -> Consumer {
+    let mut consumer = consumer(server, group);
+    beat_again(&mut consumer, group, subscription);
+    consumer
+}
+
+fn beat_again(consumer: &mut Consumer, group: &str, subscription: SubscriptionData) {
+    let data = ConsumerData {
+        group_name: group.to_owned(),
+        subscription_data_set: vec![subscription],
+        ..ConsumerData::default()
+    };
+    let data = HeartbeatData {
+        client_id: "C".to_owned(),
+        consumer_data_set: vec![data],
+        ..HeartbeatData::default()
+    };
+    consumer.connection().heartbeat(&data).unwrap();
+}
+
+/// A pull that takes the subscription of the heartbeats.
+fn by_heartbeat(topic: &str, offset: i64) -> Pull<'_> {
+    Pull { subscription: None, sub_version: 7, ..Pull::new(topic, 0, offset) }
+}
+
+fn by_header<'a>(topic: &'a str, text: &'a str, offset: i64) -> Pull<'a> {
+    Pull { subscription: Some(text), expression_type: Some("SQL92"), ..Pull::new(topic, 0, offset) }
+}
+
+/// Offsets of all that is found, and how many answers that took.
+fn pull_all<'a>(consumer: &mut Consumer, pull: impl Fn(i64) -> Pull<'a>) -> (Vec<i64>, usize) {
+    let (mut found, mut next, mut answers) = (Vec::new(), 0, 0);
+    loop {
+        let answer = consumer.pull(&pull(next)).unwrap();
+        if answer.status == PullStatus::NotFound {
+            return (found, answers);
+        }
+        assert!(answer.next_offset > next, "it goes on: {answer:?}");
+        assert_eq!(answer.status == PullStatus::Found, !answer.messages.is_empty());
+        found.extend(answer.messages.iter().map(|message| message.queue_offset));
+        next = answer.next_offset;
+        answers += 1;
+    }
+}
+
+fn refusal(answer: Result<impl std::fmt::Debug, Error>) -> (i32, String) {
+    match answer.unwrap_err() {
+        Error::Refused { code, remark, .. } => (code, remark),
+        other @ (Error::Io(_) | Error::Protocol(_)) => panic!("{other}"),
+    }
+}
+
+const COUNT: usize = 3000;
+
+#[test]
+fn exactly_what_an_expression_matches_is_found_in_memory_and_in_files() {
+    for shards in [1, 2] {
+        let data = Data::new();
+        let server = start(&data, shards, ENABLED);
+        let topic = server.topic();
+        send(&server, topic, 0, 0..COUNT);
+        let with_number = |number: &usize| !number.is_multiple_of(7);
+        let cases: [(&str, Vec<usize>); 5] = [
+            ("number >= 2990", (2990..COUNT).filter(with_number).collect()),
+            ("number BETWEEN 100 AND 110 AND TAGS = 'B'", vec![101, 103, 107, 109]),
+            ("number IS NULL", (0..COUNT).filter(|number| number.is_multiple_of(7)).collect()),
+            ("name = 'it''s 3' AND number < 40", vec![3, 13, 23, 33]),
+            // Nothing is matched by what cannot be compared.
+            ("name > 1 OR number > 0", Vec::new()),
+        ];
+        let check = |server: &Server| {
+            for (text, expected) in &cases {
+                let expected: Vec<i64> =
+                    expected.iter().map(|number| i64::try_from(*number).unwrap()).collect();
+                let subscription = subscription(topic, "SQL92", text, 7);
+                let mut consumer = beat(server, "G", subscription);
+                let (found, answers) = pull_all(&mut consumer, |next| by_heartbeat(topic, next));
+                assert_eq!(found, expected, "{text}");
+                assert!(answers < 60 + expected.len() / 8 + 2, "{text}: {answers} answers");
+                let (found, _) = pull_all(&mut consumer, |next| by_header(topic, text, next));
+                assert_eq!(found, expected, "{text}, in the header");
+                consumer.connection().unregister("C", None, Some("G")).unwrap();
+            }
+        };
+        check(&server);
+        assert!(server.stop().success());
+        // Nothing is in memory after a start.
+        let server = start(&data, shards, ENABLED);
+        check(&server);
+        // Some is.
+        send(&server, topic, 0, COUNT..COUNT + 1);
+        check_one_more(&server, topic);
+        assert!(server.stop().success());
+    }
+}
+
+fn check_one_more(server: &Server, topic: &str) {
+    let mut consumer = consumer(server, "G");
+    let text = format!("number = {COUNT} OR number = {}", COUNT - 1);
+    let (found, _) = pull_all(&mut consumer, |next| by_header(topic, &text, next));
+    assert_eq!(found, [2999, 3000]);
+}
+
+#[test]
+fn a_waiting_pull_wakes_for_what_it_wants_only() {
+    let data = Data::new();
+    let server = start(&data, 1, ENABLED);
+    let topic = server.topic();
+    let mut waiting = beat(&server, "G", subscription(topic, "SQL92", "number > 5", 7));
+    let waits = std::thread::spawn(move || {
+        let began = Instant::now();
+        let pull = by_heartbeat("TestTopic", 0).suspend(TIMEOUT);
+        (waiting.pull(&pull).unwrap(), began.elapsed())
+    });
+    std::thread::sleep(Duration::from_millis(200));
+    send(&server, topic, 0, 0..5);
+    std::thread::sleep(Duration::from_millis(400));
+    assert!(!waits.is_finished(), "nothing that it wants is there");
+    send(&server, topic, 0, 8..9);
+    let (found, waited) = waits.join().unwrap();
+    let offsets: Vec<i64> = found.messages.iter().map(|message| message.queue_offset).collect();
+    assert_eq!((found.status, offsets, found.next_offset), (PullStatus::Found, vec![5], 6));
+    assert!(waited < Duration::from_secs(5), "{waited:?}");
+    assert!(server.stop().success());
+}
+
+#[test]
+fn what_cannot_be_filtered_is_refused_in_javas_words() {
+    let data = Data::new();
+    let server = start(&data, 1, "");
+    let topic = server.topic();
+    let disabled =
+        (1, "The broker does not support consumer to filter message by SQL92".to_owned());
+    let sql = |text: &str, version| subscription(topic, "SQL92", text, version);
+    let mut one = beat(&server, "G", sql("number > 5", 7));
+    assert_eq!(refusal(one.pull(&by_heartbeat(topic, 0))), disabled);
+    assert_eq!(refusal(one.pull(&by_header(topic, "number > 5", 0))), disabled);
+    assert_eq!(refusal(check(&server, sql("number > 5", 7))), disabled);
+    let mut admin = server.connect(TIMEOUT).unwrap();
+    admin.call_ok(request::UPDATE_BROKER_CONFIG, |_| {}, ENABLED.as_bytes()).unwrap();
+    check(&server, sql("number > 5", 7)).unwrap();
+    assert_eq!(one.pull(&by_heartbeat(topic, 0)).unwrap().status, PullStatus::NotFound);
+    let (code, remark) = refusal(check(&server, sql("a > AND", 7)));
+    assert_eq!(code, 23);
+    let begin = "org.apache.rocketmq.filter.parser.ParseException: Encountered \" \"AND\" \"AND \"\" at line 1, column 5.\n";
+    assert!(remark.starts_with(begin), "{remark}");
+    let (code, remark) = refusal(one.pull(&by_header(topic, "a > AND", 0)));
+    assert_eq!(code, 23);
+    assert!(remark.starts_with("parse the consumer's subscription failed: org.apache"), "{remark}");
+    let later = Pull { sub_version: 8, ..by_heartbeat(topic, 0) };
+    let not_latest = (25, "the consumer's subscription not latest".to_owned());
+    assert_eq!(refusal(one.pull(&later)), not_latest);
+    // An expression that is none is told when its consumer pulls; a newer one counts.
+    let not_there = "The broker's consumer filter data is not exist!Your expression may be wrong!";
+    for (text, kind, version) in [("a >", "SQL92", 8), ("", "SQL92", 9), ("a > 1", "XPATH", 10)] {
+        beat_again(&mut one, "G", subscription(topic, kind, text, version));
+        assert_eq!(refusal(one.pull(&by_heartbeat(topic, 0))), (27, not_there.to_owned()));
+    }
+    beat_again(&mut one, "G", sql("a > 1", 9));
+    assert_eq!(refusal(one.pull(&by_heartbeat(topic, 0))).0, 27, "an older one does not");
+    beat_again(&mut one, "G", sql("a > 1", 11));
+    assert_eq!(one.pull(&by_heartbeat(topic, 0)).unwrap().status, PullStatus::NotFound);
+    let class =
+        SubscriptionData { class_filter_mode: true, ..subscription(topic, "TAG", "x.Y", 12) };
+    beat_again(&mut one, "G", class);
+    let by_class = "The broker does not support consumer to filter message by a class: there are no filter servers";
+    assert_eq!(refusal(one.pull(&by_heartbeat(topic, 0))), (1, by_class.to_owned()));
+    let flag = Pull { extra_flags: sys_flag::PULL_CLASS_FILTER, ..Pull::new(topic, 0, 0) };
+    assert_eq!(refusal(one.pull(&flag)), (1, by_class.to_owned()));
+    assert!(server.stop().success());
+}
+
+/// Request 46.
+fn check(server: &Server, subscription: SubscriptionData) -> Result<client::Reply, Error> {
+    let body = CheckClientConfig {
+        client_id: "C".to_owned(),
+        group: "G".to_owned(),
+        namespace: None,
+        subscription_data: Some(subscription),
+    };
+    let mut bytes = Vec::new();
+    wire::json::write_default(&mut bytes, &body);
+    let mut connection = server.connect(TIMEOUT).unwrap();
+    connection.call_ok(request::CHECK_CLIENT_CONFIG, |_| {}, &bytes)
+}
+
+#[test]
+fn retried_messages_are_filtered_by_their_topics_expression() {
+    let data = Data::new();
+    let server = start(&data, 1, &format!("{ENABLED}filterSupportRetry=true\n"));
+    let topic = server.topic();
+    let retry = "%RETRY%G";
+    let mut one = consumer(&server, "G");
+    let both = ConsumerData {
+        group_name: "G".to_owned(),
+        subscription_data_set: vec![
+            subscription(topic, "SQL92", "number > 5", 7),
+            subscription(retry, "SQL92", "number > 0", 7),
+        ],
+        ..ConsumerData::default()
+    };
+    let data = HeartbeatData {
+        client_id: "C".to_owned(),
+        consumer_data_set: vec![both],
+        ..HeartbeatData::default()
+    };
+    one.connection().heartbeat(&data).unwrap();
+    let mut producer = Producer::new(server.connect(TIMEOUT).unwrap(), "P");
+    for (number, from) in [(4, topic), (6, topic), (7, "Other"), (4, "Other")] {
+        let message = Message::new(retry, vec![1]).with("number", &number.to_string());
+        producer.send(&message.with("RETRY_TOPIC", from), 0).unwrap();
+    }
+    let offsets = |consumer: &mut Consumer| pull_all(consumer, |next| by_heartbeat(retry, next)).0;
+    assert_eq!(offsets(&mut one), [1, 2, 3], "a topic without an expression is not filtered");
+    let mut admin = server.connect(TIMEOUT).unwrap();
+    let off = b"filterSupportRetry=false\n";
+    admin.call_ok(request::UPDATE_BROKER_CONFIG, |_| {}, off).unwrap();
+    assert_eq!(offsets(&mut one), [0, 1, 2, 3]);
+    assert!(server.stop().success());
+}
