@@ -265,3 +265,28 @@ fn retried_messages_are_filtered_by_their_topics_expression() {
     assert_eq!(offsets(&mut one), [0, 1, 2, 3]);
     assert!(server.stop().success());
 }
+
+#[test]
+fn expressions_are_kept_for_java_in_its_table() {
+    let data = Data::new();
+    let read = || {
+        let text = std::fs::read(data.store().join("config/consumerFilter.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        json["filterDataByTopic"]["TestTopic"]["groupFilterData"]["G"].clone()
+    };
+    let server = start(&data, 2, ENABLED);
+    let topic = server.topic();
+    let mut one = beat(&server, "G", subscription(topic, "SQL92", "number > 5", 7));
+    assert_eq!(one.pull(&by_heartbeat(topic, 0)).unwrap().status, PullStatus::NotFound);
+    assert!(server.stop().success());
+    let written = read();
+    assert_eq!(
+        (&written["expression"], &written["clientVersion"]),
+        (&"number > 5".into(), &7.into())
+    );
+    assert_eq!(written["bloomFilterData"]["bitPos"].as_array().unwrap().len(), 3);
+    let server = start(&data, 2, "filterDataCleanTimeSpan=1\n");
+    std::thread::sleep(Duration::from_secs(11));
+    assert!(server.stop().success());
+    assert!(read().is_null(), "nobody wanted it for long");
+}
