@@ -198,6 +198,11 @@ impl<A: App> Shard<A> {
         let mut events = std::mem::take(&mut self.events);
         self.reactor.turn(self.now.mono, &mut events);
         let some = !events.is_empty();
+        if some {
+            // Whatever has arrived did so before this moment: no message is stored at a time before it was sent.
+            self.now = clock::now();
+            self.since = self.now.mono;
+        }
         for event in events.drain(..) {
             self.on_event(event);
         }
@@ -550,6 +555,10 @@ impl<A: App> Shard<A> {
         match mail {
             ShardMail::App(mail, since) => {
                 self.mark_appended();
+                if since > self.now.mono {
+                    // Another shard began its turn later than this one: see `take_events`.
+                    self.now = clock::now();
+                }
                 self.since = since;
                 self.app.on_mail(&mut cx!(self), from, mail);
                 self.mark_appended();
