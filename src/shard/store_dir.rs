@@ -617,6 +617,36 @@ mod tests {
         assert_eq!(end(open(&config(dir.path())).unwrap()), bytes.len() as u64);
     }
 
+    /// A power cut between removing the last segment and making it again would move the log back to 0.
+    #[test]
+    fn the_only_segment_of_an_empty_log_stays_where_it_is() {
+        use std::os::unix::fs::MetadataExt;
+        for bytes in [SEGMENT, 0] {
+            let dir = tempfile::tempdir().unwrap();
+            drop(open(&config(dir.path())).unwrap());
+            let names = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().path());
+            let is_window = |p: &PathBuf| p.to_str().unwrap().contains("/ringmq-");
+            fs::remove_file(names.into_iter().find(is_window).unwrap()).unwrap();
+            let log = dir.path().join("commitlog");
+            fs::remove_file(log.join(segment::name(0))).unwrap();
+            // Retention has deleted what was before, and another one was made ahead.
+            for (base, bytes) in [(3 * SEGMENT, SEGMENT), (4 * SEGMENT, bytes)] {
+                let file = fs::File::create(log.join(segment::name(base))).unwrap();
+                file.set_len(bytes).unwrap();
+            }
+            if bytes == 0 {
+                fs::remove_file(log.join(segment::name(3 * SEGMENT))).unwrap();
+            }
+            let first = if bytes == 0 { 4 * SEGMENT } else { 3 * SEGMENT };
+            let inode = || fs::metadata(log.join(segment::name(first))).unwrap().ino();
+            let before = inode();
+            let open = open(&config(dir.path())).unwrap();
+            assert_eq!(open.shards[0].store.stream(StreamId(0)).appended(), first);
+            assert_eq!(inode(), before, "not removed and made again");
+            assert_eq!(fs::metadata(log.join(segment::name(first))).unwrap().len(), SEGMENT);
+        }
+    }
+
     /// Messages of one queue with these offsets, one after the other; the bounds and length of the queue that is found.
     fn queue_of(offsets: &[i64]) -> (i64, i64, usize) {
         let dir = tempfile::tempdir().unwrap();

@@ -208,9 +208,14 @@ impl Opening<'_> {
             let len = self.disk.file_bytes(&path).map_err(StoreError::io(&path, "reading"))?;
             let empty = len < size
                 && begins_empty(self.disk, &path).map_err(StoreError::io(&path, "reading"))?;
-            if empty {
-                // The process died between making the file and giving it its size, which some file systems do in
-                // steps. Nothing is written to a segment before it has all of it.
+            // The process died between making the file and giving it its size, which some file systems do in steps.
+            // Nothing is written to a segment before it has all of it.
+            if empty && self.bases.len() == 1 && last > 0 {
+                // Its name is all that says where the log is.
+                let file = self.disk.open(&path, Access::Write);
+                file.and_then(|file| file.allocate(size).and_then(|()| file.sync_all()))
+                    .map_err(StoreError::io(&path, "giving an unfinished segment its size"))?;
+            } else if empty {
                 self.disk
                     .remove_file(&path)
                     .map_err(StoreError::io(&path, "removing an unfinished segment"))?;
@@ -520,7 +525,8 @@ impl Opening<'_> {
         while let Some(last) =
             self.bases.last().copied().filter(|last| *last > base || *last == end)
         {
-            if last == 0 && end == 0 {
+            if last == end && self.bases.len() == 1 {
+                // Retention has taken all before it: its name is all that says where the log is.
                 break;
             }
             self.set_aside(last)?;
