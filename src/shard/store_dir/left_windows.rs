@@ -2,7 +2,8 @@
 //!
 //! One is removed when its process is dead (it held a lock), its header says where its store was, and that directory is gone while the
 //! file system that held it is there: of a disk that is not mounted a window may have the only copy of acknowledged messages. So it
-//! stays, too, when one of the path's directories seems to have another name now.
+//! stays, too, when one of the path's directories seems to have another name now, and when it holds what was never written: a
+//! store that was moved far away would miss it. The operator is told.
 
 use buf::window::LeftWindow;
 use std::fs;
@@ -27,10 +28,19 @@ pub(super) fn remove(window_dir: &Path, own: u128) {
         if left.store_id == own || !is_gone(&left).unwrap_or(false) {
             continue;
         }
-        let lost = left.frontiers.appended.saturating_sub(left.frontiers.written);
+        let only_here = left.frontiers.appended.saturating_sub(left.frontiers.written);
+        if only_here > 0 {
+            tracing::warn!(
+                "{}: the log window of {}, which is gone, holds {only_here} bytes that are nowhere else; remove it when that store \
+                 is not needed any more",
+                path.display(),
+                left.dir.display()
+            );
+            continue;
+        }
         match fs::remove_file(&path) {
             Ok(()) => tracing::info!(
-                "{}: removed; it is the log window of {}, which is gone ({lost} bytes of its log were nowhere else)",
+                "{}: removed; it is the log window of {}, which is gone",
                 path.display(),
                 left.dir.display()
             ),
@@ -145,5 +155,10 @@ mod tests {
         window.note_place(&scene.path("a/b/store"), scene.device + 1);
         drop(window);
         assert!(scene.stays(1), "its disk is not mounted");
+        let window = Window::create(&scene.window(), 8192, identity, 0).unwrap();
+        window.note_place(&scene.path("a/b/store"), scene.device);
+        window.set_appended(100);
+        drop(window);
+        assert!(scene.stays(1), "it holds what was never written");
     }
 }
