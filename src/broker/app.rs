@@ -14,6 +14,7 @@ use crate::scatter::Scatters;
 use crate::settings::Settings;
 use crate::timer::{Timer, TimerBoot};
 use crate::topics::TopicTable;
+use crate::transactions::Transactions;
 use crate::wanted::SqlCache;
 use base::ids::{ConnId, ShardId};
 use shard::{App, Cx, Peer};
@@ -52,6 +53,8 @@ pub(crate) enum TimerKind {
     Delay = 7,
     /// The timer's next slot or message.
     Timer = 8,
+    /// Something of transactions.
+    Transactions = 9,
 }
 
 /// Key of a timer: kind in the top byte, 56 bits for the kind's own use.
@@ -79,6 +82,7 @@ pub struct Broker {
     pub(crate) timer: Option<Box<Timer>>,
     /// What the timer's files held at the start, on the shard that owns the timer.
     pub(crate) timer_boot: Option<TimerBoot>,
+    pub(crate) transactions: Transactions,
     /// How far each delay level was at the start.
     pub(crate) delay_offsets: BTreeMap<i32, i64>,
     /// The shard stops, and owes its last offsets.
@@ -137,6 +141,7 @@ impl Broker {
             delays: Delays::default(),
             timer: None,
             timer_boot: None,
+            transactions: Transactions::default(),
             delay_offsets: boot.meta.delays.offset_table.clone(),
             owes_offsets: false,
             stopping: false,
@@ -184,6 +189,7 @@ impl Broker {
         handlers::meta::start(self, cx);
         crate::delay::start(self, cx);
         crate::timer::start(self, cx);
+        crate::transactions::start(self, cx);
     }
 
     /// A frame arrived.
@@ -284,6 +290,9 @@ impl Broker {
             BrokerMail::Offsets { changed, delays, last } => {
                 handlers::meta::on_offsets(self, cx, changed, delays, last);
             }
+            BrokerMail::Transactions(mail) => {
+                crate::transactions::on_mail(self, cx, from, mail);
+            }
             BrokerMail::Put(mail) => crate::put::on_mail(self, cx, mail),
             BrokerMail::OwnRead(read) => crate::own_reads::on_mail(self, cx, read),
             BrokerMail::Query(mail) => handlers::query::on_mail(self, cx, from, mail),
@@ -327,6 +336,9 @@ impl Broker {
             k if k == TimerKind::Put as u64 => crate::put::on_timer(self, cx),
             k if k == TimerKind::Timer as u64 => crate::timer::on_timer(self, cx),
             k if k == TimerKind::Delay as u64 => crate::delay::on_timer(self, cx, value),
+            k if k == TimerKind::Transactions as u64 => {
+                crate::transactions::on_timer(self, cx, value);
+            }
             k if k == TimerKind::Meta as u64 => handlers::meta::on_timer(self, cx, value),
             other => unreachable!("a timer of unknown kind {other}"),
         }

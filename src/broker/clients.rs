@@ -144,6 +144,11 @@ impl Clients {
         self.groups.iter()
     }
 
+    /// Producer groups with members.
+    pub(crate) fn producer_groups(&self) -> impl Iterator<Item = &str> {
+        self.producers.keys().map(|name| &**name)
+    }
+
     /// Members of a producer group.
     pub(crate) fn producers(&self, group: &str) -> Option<&[Member]> {
         self.producers.get(group).map(Vec::as_slice)

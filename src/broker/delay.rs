@@ -15,7 +15,7 @@ use base::wheel::TimerId;
 use shard::Cx;
 use std::collections::VecDeque;
 use store::delay::SCHEDULE_TOPIC;
-use store::queues::QueueNo;
+use store::queues::{HALF_TOPIC, QueueNo};
 use wire::ids::QueueId;
 use wire::message::MessageView;
 use wire::props::{self, Props};
@@ -30,8 +30,6 @@ const PAUSE_MS: u64 = 100;
 const PAUSE_MS_MAX: u64 = 10_000;
 /// The clock may be set: nobody waits longer than this without a look at it.
 const LOOK_MS: i64 = 1000;
-/// Messages of transactions do not come this way.
-const HALF_TOPIC: &[u8] = b"RMQ_SYS_TRANS_HALF_TOPIC";
 
 /// A message that is not due, or not on its way yet.
 struct Ahead {
@@ -230,6 +228,7 @@ fn deliver<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, number: u32) {
         level.ahead_bytes -= ahead.bytes;
         let offset = ahead.offset;
         level.in_flight.push_back(Delivery { offset, is_stored: false, again: None });
+        // Halves do not come this way.
         if ahead.message.topic.is_empty() || ahead.message.topic == HALF_TOPIC {
             let topic = String::from_utf8_lossy(&ahead.message.topic).into_owned();
             tracing::error!(
@@ -314,7 +313,8 @@ pub(crate) fn settle<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
     let is_on_its_way = |delivery: &Delivery| !delivery.is_stored && delivery.again.is_none();
     let mut levels = broker.delays.levels.iter();
     let is_idle = !levels.any(|level| level.in_flight.iter().any(is_on_its_way));
-    if is_idle && crate::timer::is_idle(broker) && broker.owes_offsets {
+    let is_idle = is_idle && crate::timer::is_idle(broker) && broker.transactions.is_settled();
+    if is_idle && broker.owes_offsets {
         broker.owes_offsets = false;
         crate::timer::flush(broker, cx);
         crate::offsets::hand_over(broker, cx, true);

@@ -1,5 +1,5 @@
 //! Queues of the broker in which messages wait instead of their own: in the schedule topic for the delay of a level, in
-//! the timer topic for a time of their own.
+//! the timer topic for a time of their own, in the half topic for the end of a transaction.
 //!
 //! The message keeps the name of its topic and the number of its queue in two properties. Java: `HookUtils`,
 //! `TransactionalMessageBridge`.
@@ -8,11 +8,13 @@ use crate::look::Look;
 use crate::look::TimerWish;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
+use crate::transactions;
 use base::time::WallMs;
 use store::delay::SCHEDULE_TOPIC;
+use store::queues::HALF_TOPIC;
 use wire::codes::response;
 use wire::ids::QueueId;
-use wire::props;
+use wire::props::{self, Props};
 use wire::sys_flag::{TRANSACTION_COMMIT, TRANSACTION_MASK};
 
 /// Where a message waits.
@@ -22,6 +24,8 @@ pub(crate) enum Detour {
     Delay(i64),
     /// In the timer topic; until the end of the slot that begins at this time, ms since 1970.
     Timer(i64),
+    /// Until its transaction ends. Only what a client sends takes this one, see `Look::is_half`.
+    Half,
 }
 
 /// Topic of messages with a time of delivery; it has one queue.
@@ -50,6 +54,7 @@ impl Detour {
         match self {
             Detour::Delay(_) => SCHEDULE_TOPIC,
             Detour::Timer(_) => TIMER_TOPIC,
+            Detour::Half => HALF_TOPIC,
         }
     }
 
@@ -61,6 +66,7 @@ impl Detour {
                 QueueId(level.min(settings.delay_levels.count()) - 1)
             }
             Detour::Timer(_) => QueueId(0),
+            Detour::Half => transactions::QUEUE,
         }
     }
 
@@ -87,6 +93,11 @@ impl Detour {
             Detour::Timer(slot_ms) => {
                 props::remove(properties, props::TIMER_OUT_MS);
                 props::append_i64(properties, props::TIMER_OUT_MS, slot_ms);
+            }
+            Detour::Half => {
+                let key = Props::new(properties).get(props::UNIQ_KEY).unwrap_or_default();
+                let key = key.to_vec();
+                props::set(properties, props::TRANSACTION_ID, &key);
             }
         }
         for key in [props::REAL_TOPIC, props::REAL_QUEUE_ID] {

@@ -8,8 +8,10 @@ use crate::app::{Broker, Host};
 use crate::cold;
 use crate::handlers::query;
 use crate::handlers::send_back::{self, Wish};
+use crate::handlers::transaction::{self, Resume};
 use crate::mail::{BrokerMail, FoundRecord, QueryMail, QueryPart};
 use crate::timer::{self, TimerFetch};
+use crate::transactions::{check, check::Taken, end, end::End};
 use base::ids::{ConnId, ShardId};
 use shard::Cx;
 use store::Store;
@@ -33,6 +35,12 @@ pub(crate) enum Purpose {
     Timer(TimerFetch),
     /// A consumer could not consume it.
     SendBack(Wish),
+    /// A producer ends the transaction of this half.
+    End(End),
+    /// A round of checks takes up this half.
+    Half(Taken),
+    /// A half that was given up is to be checked again.
+    Resume(Resume),
     /// A shard collects the answer to a query.
     Query { to: ShardId, ticket: u64, part: QueryPart },
 }
@@ -64,6 +72,21 @@ impl Fetch {
     /// Records whose time has come; the last place is the first one.
     pub(crate) fn timer(fetch: TimerFetch, places: Vec<PhyOffset>) -> Fetch {
         Fetch::new(Purpose::Timer(fetch), None, places)
+    }
+
+    /// The half at one place, which its producer ends.
+    pub(crate) fn end(end: End, place: PhyOffset) -> Fetch {
+        Fetch::new(Purpose::End(end), None, vec![place])
+    }
+
+    /// The half at one place, which a round of checks takes up.
+    pub(crate) fn half(taken: Taken, place: PhyOffset) -> Fetch {
+        Fetch::new(Purpose::Half(taken), None, vec![place])
+    }
+
+    /// The half at one place, which was given up.
+    pub(crate) fn resume(resume: Resume, place: PhyOffset) -> Fetch {
+        Fetch::new(Purpose::Resume(resume), None, vec![place])
     }
 
     /// This shard's part of a query; `hits` are what is in memory.
@@ -181,6 +204,9 @@ pub(crate) fn refuse<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, fetch: Fe
     match fetch.purpose {
         Purpose::Timer(fetch) => timer::on_not_fetched(broker, cx, fetch, why),
         Purpose::SendBack(wish) => send_back::refuse(cx, &wish, why),
+        Purpose::End(end) => end::refuse(cx, &end, why),
+        Purpose::Half(taken) => check::refuse(broker, cx, &taken, why),
+        Purpose::Resume(resume) => transaction::refuse(cx, &resume, why),
         Purpose::View { conn, head, .. } => query::refuse(cx, conn, head, why),
         Purpose::Query { .. } => {
             tracing::warn!("a query by key misses messages: {why}");
@@ -193,6 +219,11 @@ fn finish<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, fetch: Fetch) {
     match fetch.purpose {
         Purpose::Timer(of) => timer::on_fetched(broker, cx, of, &fetch.found),
         Purpose::SendBack(wish) => send_back::on_found(broker, cx, wish, fetch.found.first()),
+        Purpose::End(end) => end::on_found(broker, cx, end, fetch.found.first()),
+        Purpose::Half(taken) => check::on_found(broker, cx, &taken, fetch.found.first()),
+        Purpose::Resume(resume) => {
+            transaction::on_found(broker, cx, &resume, fetch.found.first());
+        }
         Purpose::View { conn, head, offset } => {
             query::answer_view(cx, conn, head, offset, fetch.found.first());
         }

@@ -30,6 +30,7 @@ mod scatter;
 mod subscriptions;
 mod tables;
 mod timer;
+pub(crate) mod transactions;
 mod wanted;
 
 pub use app::{BootTables, Broker, Host};

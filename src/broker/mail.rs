@@ -65,6 +65,8 @@ pub enum BrokerMail {
     Query(QueryMail),
     /// A message of the broker's own.
     Put(crate::put::PutMail),
+    /// About transactions.
+    Transactions(crate::transactions::TransactionMail),
     /// What the broker has read of a queue.
     OwnRead(crate::own_reads::OwnRead),
     /// What the metadata families add.

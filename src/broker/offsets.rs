@@ -123,6 +123,7 @@ pub(crate) fn on_timer<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
 
 /// Mails changed offsets to the metadata shard; `last` also when there are none.
 pub(crate) fn hand_over<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, last: bool) {
+    crate::transactions::hand_over(broker, last);
     let changed = broker.offsets.take_changed();
     let delays = broker.delays.take_changed(last);
     if last || !changed.is_empty() || !delays.is_empty() {

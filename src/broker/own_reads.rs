@@ -26,6 +26,10 @@ pub enum ReadFor {
     Delay(u32),
     /// The timer.
     Timer,
+    /// Half messages.
+    Halves,
+    /// Records of which of them have ended.
+    Operations,
 }
 
 /// What a pull has brought.
@@ -120,5 +124,8 @@ pub(crate) fn on_mail<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, read: Ow
     match read.who {
         ReadFor::Timer => crate::timer::on_read(broker, cx, read.found),
         ReadFor::Delay(level) => crate::delay::on_read(broker, cx, level, read.found),
+        who @ (ReadFor::Halves | ReadFor::Operations) => {
+            crate::transactions::on_read(broker, cx, who, read.found);
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::mail::BrokerMail;
 use crate::refusal::Refusal;
 use crate::scatter::Then;
 use crate::settings::Settings;
+use crate::transactions::{self, HALF_TOPIC, Putting};
 use base::ids::{ConnId, ShardId};
 use base::time::WallMs;
 use shard::Cx;
@@ -82,7 +83,7 @@ impl OwnMessage {
         }
     }
 
-    fn as_new(&self, store_host: SocketAddr) -> NewMessage<'_> {
+    pub(crate) fn as_new(&self, store_host: SocketAddr) -> NewMessage<'_> {
         NewMessage {
             queue_id: self.queue_id,
             flag: self.flag,
@@ -153,6 +154,7 @@ pub enum PutMail {
 }
 
 /// What a client is told of a message that the broker stored for it.
+#[derive(Clone)]
 pub(crate) enum ClientAnswer {
     /// Success, without fields.
     Plain { conn: ConnId, opaque: i32 },
@@ -184,12 +186,22 @@ impl ClientAnswer {
         writer.finish();
     }
 
-    fn succeed<H: Host>(&self, settings: &Settings, cx: &mut Cx<'_, H>, stored: Stored) {
+    /// Success without fields.
+    pub(crate) fn succeed_plainly<H: Host>(&self, cx: &mut Cx<'_, H>) {
         match self {
-            ClientAnswer::Plain { conn, opaque } => {
+            ClientAnswer::Plain { conn, opaque }
+            | ClientAnswer::Sent { conn, opaque, .. }
+            | ClientAnswer::Recalled { conn, opaque, .. } => {
                 let head = reply_head(response::SUCCESS, *opaque);
                 FrameWriter::begin(cx.output(*conn), head).finish();
             }
+            ClientAnswer::Nothing => {}
+        }
+    }
+
+    fn succeed<H: Host>(&self, settings: &Settings, cx: &mut Cx<'_, H>, stored: Stored) {
+        match self {
+            ClientAnswer::Plain { .. } | ClientAnswer::Nothing => self.succeed_plainly(cx),
             ClientAnswer::Sent { conn, opaque, queue_id, key } => {
                 let (opaque, queue_id, phy) = (*opaque, *queue_id, stored.phy);
                 let queue_offset = stored.queue_offset;
@@ -203,7 +215,6 @@ impl ClientAnswer {
                 writer.field_str("MSG_REGION", settings.config.region_id.as_bytes());
                 writer.finish();
             }
-            ClientAnswer::Nothing => {}
         }
     }
 }
@@ -216,6 +227,8 @@ pub(crate) enum PutFor {
     Delay { level: u32, offset: i64 },
     /// The timer.
     Timer(crate::timer::Source),
+    /// Transactions.
+    Transaction(Putting),
 }
 
 struct Storing {
@@ -245,6 +258,17 @@ impl Puts {
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
+    }
+
+    /// The half that a message continues, as this shard has asked for it.
+    fn continued(&self, is_mine: bool, ticket: u64) -> Option<i64> {
+        match self.asked.get(&ticket).filter(|_| is_mine)? {
+            PutFor::Transaction(Putting::Again { half, .. }) => Some(*half),
+            PutFor::Transaction(_)
+            | PutFor::Client(_)
+            | PutFor::Delay { .. }
+            | PutFor::Timer(_) => None,
+        }
     }
 }
 
@@ -406,6 +430,10 @@ fn append<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, waiting: Waiting) ->
     let number = broker.puts.number();
     broker.puts.storing.insert(number, Storing { from, ticket, stored });
     cx.when_stored(appended, number);
+    if message.topic == HALF_TOPIC {
+        let half = broker.puts.continued(from == broker.me, ticket);
+        transactions::on_appended(broker, cx, stored, &message, half);
+    }
     None
 }
 
@@ -430,5 +458,6 @@ fn finish<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, ticket: u64, result:
         PutFor::Delay { level, offset } => {
             crate::delay::on_put(broker, cx, level, offset, result);
         }
+        PutFor::Transaction(what) => transactions::on_put(broker, cx, what, result),
     }
 }

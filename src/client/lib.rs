@@ -15,7 +15,9 @@ pub use admin::{ConsumerMember, NewTopic};
 pub use connection::{Connection, Options, Reply};
 pub use consumer::{Consumer, Pull, PullStatus, Pulled, Received};
 pub use error::Error;
-pub use producer::{Message, Producer, SendResult, SendStatus};
+pub use producer::{
+    HalfPlace, Message, Producer, SendResult, SendStatus, TransactionCheck, TransactionEnd,
+};
 
 #[cfg(test)]
 mod tests;

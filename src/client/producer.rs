@@ -2,12 +2,16 @@
 
 use crate::admin::wall_ms;
 use crate::connection::{Connection, Reply, text};
+use crate::consumer::Received;
 use crate::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use wire::batch::{BatchItem, encode_item};
 use wire::codes::{request, response};
 use wire::props;
+use wire::req::client::{CheckTransactionStateRequestHeader, EndTransactionRequestHeader};
 use wire::req::send::{SendMessageResponseHeader, SendRequest};
+use wire::sys_flag;
 
 /// A message to send.
 #[derive(Clone, Debug)]
@@ -58,6 +62,12 @@ impl Message {
         self.with(props::KEYS, keys)
     }
 
+    /// Makes it the half message of a transaction of a producer group.
+    pub fn half(mut self, group: &str) -> Message {
+        self.sys_flag |= sys_flag::TRANSACTION_PREPARED;
+        self.with(props::TRANSACTION_PREPARED, "true").with(props::PRODUCER_GROUP, group)
+    }
+
     /// The properties with a unique key, which every Java client adds.
     fn with_unique_key(&self) -> Vec<u8> {
         let mut properties = self.properties.clone();
@@ -94,6 +104,46 @@ pub struct SendResult {
     pub queue_offset: i64,
     /// Unique key, when the broker names it.
     pub transaction_id: Option<String>,
+}
+
+/// How a transaction ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TransactionEnd {
+    /// Its message goes to its topic.
+    Commit,
+    /// Its message is dropped.
+    Rollback,
+    /// Not known yet; brokers do not answer this.
+    Unknown,
+}
+
+/// Where the half message of a transaction lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HalfPlace {
+    /// Index in the half queue.
+    pub queue_offset: i64,
+    /// Place in the log.
+    pub physical_offset: i64,
+}
+
+impl HalfPlace {
+    /// The place that the answer to a send names. Errors: a message id that is none.
+    pub fn of(sent: &SendResult) -> Result<HalfPlace, Error> {
+        let id: wire::msg_id::MessageId = sent.msg_id.parse().map_err(Error::protocol)?;
+        let physical_offset = id.phy.to_wire();
+        Ok(HalfPlace { queue_offset: sent.queue_offset, physical_offset })
+    }
+}
+
+/// A broker's question about a transaction (code 39).
+#[derive(Clone, Debug)]
+pub struct TransactionCheck {
+    /// The half message.
+    pub half: HalfPlace,
+    /// The message under its own topic.
+    pub message: Received,
+    /// The request as it came.
+    pub request: Reply,
 }
 
 /// Sends over one connection.
@@ -139,6 +189,50 @@ impl Producer {
         let header = header(&self.group, message, queue_id, &properties, false)?;
         let code = request::SEND_MESSAGE_V2;
         self.connection.oneway(code, |w| header.encode_v2(w), &message.body)
+    }
+
+    /// Ends a transaction (code 37) and waits for the answer; `was_asked`: it answers a question of the broker.
+    pub fn end_transaction(
+        &mut self,
+        half: HalfPlace,
+        end: TransactionEnd,
+        was_asked: bool,
+    ) -> Result<(), Error> {
+        let header = end_header(&self.group, half, end, was_asked);
+        let code = request::END_TRANSACTION;
+        self.connection.call_ok(code, |w| header.encode(w), &[]).map(drop)
+    }
+
+    /// As `end_transaction`, without an answer, as Java clients do.
+    pub fn end_transaction_oneway(
+        &mut self,
+        half: HalfPlace,
+        end: TransactionEnd,
+        was_asked: bool,
+    ) -> Result<(), Error> {
+        let header = end_header(&self.group, half, end, was_asked);
+        self.connection.oneway(request::END_TRANSACTION, |w| header.encode(w), &[])
+    }
+
+    /// The broker's next question about a transaction; other requests of the broker are dropped.
+    pub fn take_check(&mut self, timeout: Duration) -> Result<TransactionCheck, Error> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let request = self.connection.take_request(left)?;
+            if request.code() != request::CHECK_TRANSACTION_STATE {
+                continue;
+            }
+            let fields = request.header().fields;
+            let header =
+                CheckTransactionStateRequestHeader::decode(&fields).map_err(Error::protocol)?;
+            let half = HalfPlace {
+                queue_offset: header.tran_state_table_offset,
+                physical_offset: header.commit_log_offset,
+            };
+            let (message, _) = Received::decode(request.body())?;
+            return Ok(TransactionCheck { half, message, request });
+        }
     }
 
     /// Sends messages of one topic as a batch (code 320); they get consecutive indexes.
@@ -189,6 +283,27 @@ fn header<'a>(
         batch: Some(is_batch),
         broker_name: None,
     })
+}
+
+fn end_header(
+    group: &str,
+    half: HalfPlace,
+    end: TransactionEnd,
+    was_asked: bool,
+) -> EndTransactionRequestHeader<'_> {
+    EndTransactionRequestHeader {
+        producer_group: text(group),
+        tran_state_table_offset: half.queue_offset,
+        commit_log_offset: half.physical_offset,
+        commit_or_rollback: match end {
+            TransactionEnd::Commit => sys_flag::TRANSACTION_COMMIT,
+            TransactionEnd::Rollback => sys_flag::TRANSACTION_ROLLBACK,
+            TransactionEnd::Unknown => 0,
+        },
+        from_transaction_check: was_asked,
+        msg_id: None,
+        transaction_id: None,
+    }
 }
 
 fn check_properties(properties: &[u8]) -> Result<(), Error> {

@@ -87,6 +87,19 @@ pub struct FilterDataConfig {
     pub clean_span_ms: i64,
 }
 
+/// Transactions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Transactions {
+    /// Age of a half message before its producer is asked.
+    pub time_out_ms: u64,
+    /// Questions before it is given up.
+    pub check_max: u32,
+    /// Period of asking.
+    pub check_interval_ms: u64,
+    /// Most bytes of an operation record.
+    pub operation_bytes_max: u32,
+}
+
 /// How much a pull reads, and from where.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reading {
@@ -167,6 +180,8 @@ pub struct BrokerConfig {
     pub channel_expired_timeout_ms: u64,
     /// Refuse half messages.
     pub reject_transaction_message: bool,
+    /// Transactions.
+    pub transactions: Transactions,
 
     /// Longest message body, bytes.
     pub max_message_size: u32,
@@ -442,6 +457,15 @@ fn reading(reader: &mut Reader<'_>) -> Reading {
     }
 }
 
+fn transactions(reader: &mut Reader<'_>) -> Transactions {
+    Transactions {
+        time_out_ms: reader.number("transactionTimeOut"),
+        check_max: reader.number("transactionCheckMax"),
+        check_interval_ms: reader.number("transactionCheckInterval"),
+        operation_bytes_max: reader.number("transactionOpMsgMaxSize"),
+    }
+}
+
 fn index(reader: &mut Reader<'_>) -> IndexConfig {
     IndexConfig {
         message_index_enable: reader.config.flag("messageIndexEnable"),
@@ -488,6 +512,7 @@ fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
         notify_consumer_ids_changed_enable: config.flag("notifyConsumerIdsChangedEnable"),
         channel_expired_timeout_ms: reader.number("channelExpiredTimeout"),
         reject_transaction_message: config.flag("rejectTransactionMessage"),
+        transactions: transactions(reader),
         max_message_size: reader.number("maxMessageSize"),
         long_polling_enable: config.flag("longPollingEnable"),
         short_polling_time_ms: reader.number("shortPollingTimeMills"),

@@ -50,8 +50,14 @@ pub struct StoppedQueues {
 /// Queue numbers of a topic are below this, whatever a client asks for.
 pub const QUEUE_ID_MAX: i32 = 65_535;
 
+/// Where half messages of transactions wait.
+pub const HALF_TOPIC: &[u8] = b"RMQ_SYS_TRANS_HALF_TOPIC";
+/// Which half messages have ended. It lies in the streams of the former, so that their order in the log tells which came first.
+pub const OPERATION_TOPIC: &[u8] = b"RMQ_SYS_TRANS_OP_HALF_TOPIC";
+
 /// The stream that new messages of a queue go to, in a store with `streams` of them. Part of the store's layout.
 pub fn stream_of(topic: &[u8], id: QueueId, streams: u16) -> StreamId {
+    let topic = if topic == OPERATION_TOPIC { HALF_TOPIC } else { topic };
     let start = u64::from(crc32fast::hash(topic));
     let number = start + u64::try_from(id.0).unwrap_or(0);
     let stream = number % u64::from(streams.max(1));

@@ -7,6 +7,7 @@ pub(crate) mod query;
 pub(crate) mod recall;
 pub(crate) mod send;
 pub(crate) mod send_back;
+pub(crate) mod transaction;
 
 use crate::app::{Broker, Host};
 use crate::refusal::Refusal;
@@ -132,6 +133,7 @@ impl<H: Host> Table<H> {
         row(request::SEND_MESSAGE, Home::Any, send::on_send),
         row(request::UPDATE_CONSUMER_OFFSET, Home::Any, offset::on_update),
         row(request::CONSUMER_SEND_MSG_BACK, Home::Any, send_back::on_send_back),
+        row(request::END_TRANSACTION, Home::Any, transaction::on_end),
         row(request::QUERY_CONSUMER_OFFSET, Home::Any, offset::on_query),
         row(request::GET_MAX_OFFSET, Home::Any, offset::on_max),
         row(request::GET_MIN_OFFSET, Home::Any, offset::on_min),
@@ -140,6 +142,7 @@ impl<H: Host> Table<H> {
         row(request::QUERY_MESSAGE, Home::Any, query::on_query),
         row(request::RECALL_MESSAGE, Home::Any, recall::on_recall),
         row(request::VIEW_MESSAGE_BY_ID, Home::Any, query::on_view),
+        row(request::RESUME_CHECK_HALF_MESSAGE, Home::Any, transaction::on_resume),
     ];
 }
 

@@ -7,9 +7,11 @@ use crate::detour::Detour;
 use crate::handlers::{Outcome, Request, recall, send_back};
 use crate::look::Look;
 use crate::mail::BrokerMail;
+use crate::put::Stored;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
 use crate::topics::{PERM_WRITE, Topic};
+use crate::transactions::Transactions;
 use base::ids::ShardId;
 use shard::Cx;
 use std::borrow::Cow;
@@ -26,6 +28,7 @@ use wire::props::{self, PROPERTIES_BYTES_MAX};
 use wire::reply::FrameWriter;
 use wire::req::send::{SendReply, SendRequest};
 use wire::req::send_form::SentMessage;
+use wire::sys_flag::TRANSACTION_MASK;
 
 /// Longest name of a topic that clients send to.
 pub(crate) const TOPIC_BYTES_MAX: usize = 127;
@@ -110,7 +113,10 @@ fn send_one<H: Host>(
         let place = (&*topic, queue_id);
         return send_back::on_retry_send(broker, cx, request, send, place, properties);
     }
-    let detour = Detour::of(&found, send.sys_flag, &broker.settings, cx.now.wall)?;
+    let detour = match is_half(request, send, &found) {
+        true => Some(Detour::Half),
+        false => Detour::of(&found, send.sys_flag, &broker.settings, cx.now.wall)?,
+    };
     let noted = if detour.is_none() { entry.queue(queue_id) } else { None };
     let (waits_in, waits_at) = match detour {
         None => (&*topic, queue_id),
@@ -129,6 +135,12 @@ fn send_one<H: Host>(
     let sending =
         Sending { request, send, topic: &topic, queue, queue_id, detour, waits_in, waits_at };
     store(broker, cx, &sending, properties, found)
+}
+
+/// A message that was delayed before is none, whatever old clients leave in it. A batch is refused.
+fn is_half(request: &Request<'_>, send: &SendRequest<'_>, found: &Look) -> bool {
+    let is_retry = send.reconsume_times.unwrap_or(0) > 0 && found.delay_level.is_some();
+    found.is_half && !is_retry && !is_batch(request, send)
 }
 
 fn text<'a>(text: &wire::text::Text<'a>) -> Cow<'a, [u8]> {
@@ -274,17 +286,31 @@ fn store<H: Host>(
     properties: &mut Vec<u8>,
     found: Look,
 ) -> Result<Outcome, Refusal> {
-    let Broker { settings, batch: scratch, .. } = broker;
+    let Broker { settings, batch: scratch, transactions, .. } = broker;
     let settings = &**settings;
     check_message(settings, sending.request, sending.topic, properties)?;
-    if found.is_half {
-        let remark = "this broker does not support the property TRAN_MSG (transactions) yet";
-        return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
+    if sending.detour == Some(Detour::Half) {
+        check_half(settings, transactions)?;
     }
     if is_batch(sending.request, sending.send) {
+        if found.is_half {
+            let remark = "a batch cannot carry the property TRAN_MSG";
+            return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
+        }
         return store_batch(settings, cx, sending, properties, &found, scratch);
     }
-    store_one(settings, cx, sending, properties, found)
+    store_one(settings, cx, transactions, sending, properties, found)
+}
+
+/// Refuses a half where none is wanted, or too many are there.
+fn check_half(settings: &Settings, transactions: &Transactions) -> Result<(), Refusal> {
+    let config = &settings.config;
+    if config.reject_transaction_message {
+        let ip = &config.broker_ip1;
+        let remark = format!("the broker[{ip}] sending transaction message is forbidden");
+        return Err(Refusal::new(response::NO_PERMISSION, remark));
+    }
+    transactions.refusal().map_or(Ok(()), Err)
 }
 
 fn is_batch(request: &Request<'_>, send: &SendRequest<'_>) -> bool {
@@ -341,7 +367,10 @@ fn message<'m>(
     NewMessage {
         queue_id: sending.waits_at,
         flag: sending.send.flag,
-        sys_flag: sending.send.sys_flag,
+        sys_flag: match sending.detour {
+            Some(Detour::Half) => sending.send.sys_flag & !TRANSACTION_MASK,
+            Some(Detour::Delay(_) | Detour::Timer(_)) | None => sending.send.sys_flag,
+        },
         born_timestamp: sending.send.born_timestamp,
         born_host: sending.request.peer.address,
         store_host: settings.store_host,
@@ -399,6 +428,7 @@ fn disk_full(why: Option<DiskFull>) -> Refusal {
 fn store_one<H: Host>(
     settings: &Settings,
     cx: &mut Cx<'_, H>,
+    transactions: &mut Transactions,
     sending: &Sending<'_, '_>,
     properties: &mut Vec<u8>,
     found: Look,
@@ -422,6 +452,11 @@ fn store_one<H: Host>(
     let tags_code = found.tags_code(settings, sending.waits_in, now.wall);
     let phy = batch.push_indexed(&message, tags_code, &keys);
     let appended = batch.finish();
+    if sending.detour == Some(Detour::Half) {
+        let at = Stored { phy, queue_offset: appended.first.0 };
+        let times = (sending.send.born_timestamp, now.wall.0);
+        transactions.note(at, times, properties, settings.config.transactions.time_out_ms);
+    }
     if sending.request.header.is_oneway() {
         return Ok(Outcome::Done);
     }

@@ -366,11 +366,11 @@ const SCHEDULE: &[Row] = &[
 
 /// Transactions.
 const TRANSACTION: &[Row] = &[
-    Row::new("transactionTimeOut", I64, "6000", "age of a half message before its producer is asked").unit("ms").between(1, i64::MAX).important(),
-    Row::new("transactionCheckMax", I32, "15", "questions before it is given up").unit("times").between(1, i32::MAX as i64).important(),
-    Row::new("transactionCheckInterval", I64, "30000", "period of asking").unit("ms").between(1, i64::MAX).important(),
-    Row::new("transactionOpMsgMaxSize", I32, "4096", "size of a batch of decisions").since(Since::Java5).unit("bytes").between(1, i32::MAX as i64),
-    Row::new("transactionOpBatchInterval", I32, "3000", "age of a batch of decisions").since(Since::Java5).unit("ms").between(1, i32::MAX as i64),
+    Row::new("transactionTimeOut", I64, "6000", "age of a half message before its producer is asked").unit("ms").between(1, i64::MAX).live().important(),
+    Row::new("transactionCheckMax", I32, "15", "questions before it is given up").unit("times").between(1, i32::MAX as i64).live().important(),
+    Row::new("transactionCheckInterval", I64, "30000", "period of asking").unit("ms").between(1, i64::MAX).live().important(),
+    Row::new("transactionOpMsgMaxSize", I32, "4096", "size of a batch of decisions").since(Since::Java5).unit("bytes").between(1, i32::MAX as i64).live(),
+    Row::new("transactionOpBatchInterval", I32, "3000", "age of a batch of decisions").since(Since::Java5).unit("ms").accepted(why::OPERATIONS),
     Row::new("transactionMetricFlushInterval", I64, "10000", "period of storing transaction counters").since(Since::Java5).unit("ms").between(1, i64::MAX),
     Row::new("transRocksDBEnable", Kind::Bool, "false", "keep half messages in RocksDB").since(Since::Java5).refused(why::ROCKSSTORE),
     Row::new("transWriteOriginTransHalfEnable", Kind::Bool, "true", "also write them as messages then").since(Since::Java5).accepted(why::ROCKS),

@@ -170,6 +170,48 @@ headers! {
         broker_name: Option<Text<'a>> => b"bname";
     }
 
+    /// Code 37.
+    EndTransactionRequestHeader<'a> {
+        /// Producer group.
+        producer_group: Text<'a> => b"producerGroup";
+        /// Index of the half message in its queue.
+        tran_state_table_offset: i64 => b"tranStateTableOffset";
+        /// Physical offset of the half message.
+        commit_log_offset: i64 => b"commitLogOffset";
+        /// 0 unknown, 8 commit, 12 rollback.
+        commit_or_rollback: i32 => b"commitOrRollback";
+        /// The broker has asked for it.
+        from_transaction_check: bool = false => b"fromTransactionCheck";
+        /// Unique key of the message.
+        msg_id: Option<Text<'a>> => b"msgId";
+        /// Transaction id, which is the unique key.
+        transaction_id: Option<Text<'a>> => b"transactionId";
+    }
+
+    /// Code 39, sent by the broker.
+    CheckTransactionStateRequestHeader<'a> {
+        /// Topic of half messages (5.x).
+        topic: Option<Text<'a>> => b"topic";
+        /// Index of the half message in its queue.
+        tran_state_table_offset: i64 => b"tranStateTableOffset";
+        /// Physical offset of the half message.
+        commit_log_offset: i64 => b"commitLogOffset";
+        /// Unique key of the message.
+        msg_id: Option<Text<'a>> => b"msgId";
+        /// Transaction id, which is the unique key.
+        transaction_id: Option<Text<'a>> => b"transactionId";
+        /// `offsetMsgId` of the half message.
+        offset_msg_id: Option<Text<'a>> => b"offsetMsgId";
+        /// Broker name (5.x).
+        broker_name: Option<Text<'a>> => b"bname";
+    }
+
+    /// Code 323.
+    ResumeCheckHalfMessageRequestHeader<'a> {
+        /// `offsetMsgId` of the message that was given up.
+        msg_id: Text<'a> => b"msgId";
+    }
+
     /// Code 33.
     ViewMessageRequestHeader {
         /// Physical offset of the message.
