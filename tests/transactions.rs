@@ -390,6 +390,7 @@ fn a_kill_at_any_point_loses_no_commit_and_shows_no_rollback() {
         asked.take_check(TIMEOUT).unwrap();
         server.kill();
         let server = start(&data, shards, FAST);
+        let topic = server.topic();
         let mut producer = member(&server, "a");
         let asked = answer_all(&mut producer, |_| TransactionEnd::Commit);
         let open: BTreeSet<String> = (0..300)
@@ -428,6 +429,8 @@ fn ends_right_after_a_start_find_their_halves() {
     }
     server.kill();
     let server = start(&data, 2, NEVER);
+    // The kill may have come before the table of topics was written.
+    let topic = server.topic();
     let mut producer = silent(&server);
     for place in &places {
         producer.end_transaction(*place, TransactionEnd::Commit, false).unwrap();
@@ -534,6 +537,7 @@ fn a_half_that_waits_moves_on_when_many_have_come_since() {
     // A kill does not make two of it, and its producer, which knows the first place only, still ends it.
     server.kill();
     let server = start(&data, 1, FAST);
+    let topic = server.topic();
     let mut producer = silent(&server);
     producer.end_transaction(first, TransactionEnd::Commit, false).unwrap();
     producer.end_transaction(first, TransactionEnd::Commit, false).unwrap();

@@ -135,7 +135,7 @@ start_broker() {
     if [ "$broker" = ringmq ]; then
         : >"$work/ringmq.out"
         # shellcheck disable=SC2086
-        "$executable" standalone --data "$work/data" --port "$port" --namesrv-port "$nsport" ${RINGMQ_ARGS:-} >"$work/ringmq.out" 2>&1 &
+        "$executable" standalone -c "$work/ringmq.conf" --data "$work/data" --port "$port" --namesrv-port "$nsport" ${RINGMQ_ARGS:-} >"$work/ringmq.out" 2>&1 &
         pids+=($!)
         wait_for "${pids[0]}" "$work/ringmq.out" "The Name Server boot success"
         wait_for "${pids[0]}" "$work/ringmq.out" "The broker\[.*boot success"
@@ -226,7 +226,11 @@ maxIndexNum=40000
 maxHashSlotNum=10000
 diskMaxUsedSpaceRatio=95
 waitTimeMillsInSendQueue=10000
+transactionOpBatchInterval=500
 CONF
+# Producers are asked soon; not so soon that Java asks about what its batch of operations still holds.
+echo "transactionTimeOut=3000
+transactionCheckInterval=2000" | tee "$work/ringmq.conf" >>"$work/broker.conf"
 printf '%s\n' "${settings[@]+"${settings[@]}"}" >>"$work/broker.conf"
 
 restart=no
