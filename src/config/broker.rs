@@ -386,6 +386,11 @@ fn clamp_period(period_ms: i64) -> i64 {
     period_ms.clamp(10_000, 60_000)
 }
 
+fn register_period_ms(config: &Config) -> u64 {
+    let period = clamp_period(config.int("registerNameServerPeriod"));
+    u64::try_from(period).expect("clamped to positive values")
+}
+
 /// The directory of `logPath`; when that is empty, `logs` beside the directory given.
 pub(crate) fn log_path(reader: &Reader<'_>, beside: &Path) -> PathBuf {
     let text = reader.config.text("logPath");
@@ -482,7 +487,6 @@ fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
     let log = config.text("storePathCommitLog");
     let log = if log.is_empty() { root.join("commitlog") } else { PathBuf::from(log) };
     let queue_bytes: u64 = reader.number("mappedFileSizeConsumeQueue");
-    let period = clamp_period(config.int("registerNameServerPeriod"));
     BrokerConfig {
         broker_cluster_name: reader.name("brokerClusterName"),
         broker_name: reader.name("brokerName"),
@@ -497,7 +501,7 @@ fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
         broker_permission: reader.number("brokerPermission"),
         region_id: reader.text("regionId"),
         rocketmq_home: PathBuf::from(config.text("rocketmqHome")),
-        register_name_server_period_ms: u64::try_from(period).expect("clamped to positive values"),
+        register_name_server_period_ms: register_period_ms(config),
         register_broker_timeout_ms: reader.number("registerBrokerTimeoutMills"),
         force_register: config.flag("forceRegister"),
         compressed_register: config.flag("compressedRegister"),
