@@ -4,8 +4,7 @@
 mod support;
 
 use client::{
-    Consumer, Error, HalfPlace, Message, Producer, Pull, Received, SendResult, TransactionCheck,
-    TransactionEnd,
+    Consumer, Error, HalfPlace, Message, Producer, Pull, Received, TransactionCheck, TransactionEnd,
 };
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
@@ -227,7 +226,7 @@ fn expect_check(producer: &mut Producer, body: &str, times: &str) -> Transaction
 }
 
 #[test]
-fn a_producer_that_does_not_know_is_asked_until_it_does() {
+fn upstream_3440_a_producer_that_does_not_know_is_asked_until_it_does() {
     for shards in [1, 2] {
         let data = Data::new();
         let server = start(&data, shards, FAST);
@@ -370,6 +369,23 @@ fn answer_all(
     asked
 }
 
+/// Waits until the stored offsets of both queues are their ends.
+fn offsets_are_at_the_ends(server: &Server) {
+    let mut connection = server.connect(TIMEOUT).unwrap();
+    let until = Instant::now() + TIMEOUT;
+    for topic in [HALVES, OPERATIONS] {
+        let end = connection.max_offset(topic, 0).unwrap();
+        loop {
+            let known = connection.consumer_offset("CID_RMQ_SYS_TRANS", topic, 0).unwrap();
+            if known == Some(end) {
+                break;
+            }
+            assert!(Instant::now() < until, "{topic} is at {known:?}, its end is {end}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
 #[test]
 fn a_kill_at_any_point_loses_no_commit_and_shows_no_rollback() {
     for shards in [1, 2] {
@@ -412,6 +428,8 @@ fn a_kill_at_any_point_loses_no_commit_and_shows_no_rollback() {
         send(&mut producer, topic, "last", 1);
         let asked = answer_all(&mut producer, |_| TransactionEnd::Rollback);
         assert_eq!(asked.keys().map(String::as_str).collect::<Vec<_>>(), ["last"]);
+        // Nothing of it is read at the next start.
+        offsets_are_at_the_ends(&server);
         assert!(server.stop().success());
     }
 }
@@ -516,6 +534,22 @@ fn upstream_9500_odd_halves_do_not_hold_up_the_others() {
     }
     assert_eq!(asked.into_iter().collect::<Vec<_>>(), ["good", "odd numbers"]);
     wait(&server, topic, 0, 2);
+    // A client cannot say that its half continues another one.
+    let place = send(&mut producer, topic, "victim", 1);
+    let claim = place.queue_offset.to_string();
+    let claims = half(topic, "claims").with("TRAN_PREPARED_QUEUE_OFFSET", &claim);
+    let claims = HalfPlace::of(&producer.send(&claims, 2).unwrap()).unwrap();
+    producer.end_transaction(claims, TransactionEnd::Rollback, false).unwrap();
+    server.kill();
+    let server = start(&data, 2, FAST);
+    let topic = server.topic();
+    let mut producer = member(&server, "a");
+    let mut check = producer.take_check(TIMEOUT).unwrap();
+    while check.message.body != b"victim" {
+        check = producer.take_check(TIMEOUT).unwrap();
+    }
+    producer.end_transaction(check.half, TransactionEnd::Commit, true).unwrap();
+    wait(&server, topic, 1, 1);
     assert!(server.stop().success());
 }
 

@@ -95,6 +95,8 @@ impl Detour {
                 props::append_i64(properties, props::TIMER_OUT_MS, slot_ms);
             }
             Detour::Half => {
+                // Only the broker says that a half continues another one.
+                props::remove(properties, props::TRANSACTION_PREPARED_QUEUE_OFFSET);
                 let key = Props::new(properties).get(props::UNIQ_KEY).unwrap_or_default();
                 let key = key.to_vec();
                 props::set(properties, props::TRANSACTION_ID, &key);
