@@ -55,7 +55,7 @@ pub enum TransactionMail {
     Ask(Box<check::Question>),
 }
 
-/// What a message that the service stores is.
+/// What a message is that is stored for a transaction.
 pub(crate) enum Putting {
     /// A committed one; its half, and who wants to know.
     Commit { half: i64, answer: put::ClientAnswer },
@@ -78,8 +78,8 @@ enum Phase {
     Done,
 }
 
-/// The service, on the shard that owns the half queue.
-pub(crate) struct Service {
+/// The state of the shard that owns the half queue.
+pub(crate) struct Home {
     table: Table,
     halves: QueueNo,
     operations: QueueNo,
@@ -102,17 +102,17 @@ pub(crate) struct Service {
 /// Transactions on one shard.
 #[derive(Default)]
 pub(crate) struct Transactions {
-    service: Option<Box<Service>>,
+    home: Option<Box<Home>>,
 }
 
 impl Transactions {
-    fn service(&mut self) -> &mut Service {
-        self.service.as_mut().expect("transactions are handled where the half queue is")
+    fn home(&mut self) -> &mut Home {
+        self.home.as_mut().expect("transactions are handled where the half queue is")
     }
 
     /// Why no half can be taken now, if so.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
-        let open = self.service.as_ref().map_or(0, |service| service.table.len());
+        let open = self.home.as_ref().map_or(0, |home| home.table.len());
         (open >= OPEN_MAX).then(|| {
             let remark = format!(
                 "stage received: {open} transactions are open, neither committed nor rolled back; the limit is {OPEN_MAX}"
@@ -123,7 +123,7 @@ impl Transactions {
 
     /// A half was stored.
     pub(crate) fn note(&mut self, at: Stored, times: (i64, i64), properties: &[u8], time_out: u64) {
-        let table = &mut self.service().table;
+        let table = &mut self.home().table;
         let time_out = i64::try_from(time_out).unwrap_or(i64::MAX);
         let half = table.half(at.queue_offset, at.phy, times, properties, time_out);
         table.note(at.queue_offset, half);
@@ -131,9 +131,9 @@ impl Transactions {
 
     /// Whether nothing is on its way that the last offsets should know of.
     pub(crate) fn is_settled(&self) -> bool {
-        self.service
+        self.home
             .as_ref()
-            .is_none_or(|service| service.ending == 0 && service.naming == 0 && !service.is_naming)
+            .is_none_or(|home| home.ending == 0 && home.naming == 0 && !home.is_naming)
     }
 }
 
@@ -163,7 +163,7 @@ pub(crate) fn start<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
             "transactions: reading halves {half}..{halves_end} and operations {operation}..{operations_end}"
         );
     }
-    broker.transactions.service = Some(Box::new(Service {
+    broker.transactions.home = Some(Box::new(Home {
         table,
         halves,
         operations,
@@ -182,30 +182,30 @@ pub(crate) fn start<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
 
 /// Reads what a start needs; whatever is stored from now on is noted as it is stored.
 fn read_on<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
-    let service = broker.transactions.service();
-    let operations_end = match service.phase {
+    let home = broker.transactions.home();
+    let operations_end = match home.phase {
         // No operation record is written before all of them are read.
-        Phase::Operations(_) => cx.store().queue(service.operations).visible(),
+        Phase::Operations(_) => cx.store().queue(home.operations).visible(),
         Phase::Halves | Phase::Done => 0,
     };
-    match service.phase {
+    match home.phase {
         Phase::Operations(next) if next < operations_end => {
-            let queue = service.operations;
+            let queue = home.operations;
             own_reads::read(broker, cx, queue, next, ReadFor::Operations);
         }
         Phase::Operations(_) => {
-            service.phase = Phase::Halves;
+            home.phase = Phase::Halves;
             read_on(broker, cx);
             end::go_on(broker, cx);
         }
-        Phase::Halves if service.table.is_reading() => {
-            let (queue, next) = (service.halves, service.table.unread().0);
+        Phase::Halves if home.table.is_reading() => {
+            let (queue, next) = (home.halves, home.table.unread().0);
             own_reads::read(broker, cx, queue, next, ReadFor::Halves);
         }
         Phase::Halves => {
-            service.phase = Phase::Done;
-            service.table.read_to(i64::MAX);
-            let open = service.table.len();
+            home.phase = Phase::Done;
+            home.table.read_to(i64::MAX);
+            let open = home.table.len();
             if open > 0 {
                 tracing::info!("transactions: {open} are open");
             }
@@ -231,28 +231,28 @@ pub(crate) fn on_read<H: Host>(
         }
     };
     let time_out = time_out_ms(broker);
-    let service = broker.transactions.service();
+    let home = broker.transactions.home();
     let next = found.next.max(found.min);
-    match service.phase {
+    match home.phase {
         Phase::Operations(_) => {
             for view in found.views() {
-                service.table.read_operation(view.queue_offset().0, view.body());
+                home.table.read_operation(view.queue_offset().0, view.body());
             }
-            service.phase = Phase::Operations(next);
+            home.phase = Phase::Operations(next);
         }
         Phase::Halves => {
-            let end = service.table.unread().1;
+            let end = home.table.unread().1;
             for view in found.views().filter(|view| view.queue_offset().0 < end) {
-                service.take(&view, time_out);
+                home.take(&view, time_out);
             }
-            service.table.read_to(next);
+            home.table.read_to(next);
         }
         Phase::Done => unreachable!("{who:?} is read by a start only"),
     }
     read_on(broker, cx);
 }
 
-impl Service {
+impl Home {
     /// Notes a half that was read.
     fn take(&mut self, view: &MessageView<'_>, time_out_ms: i64) {
         let offset = view.queue_offset().0;
@@ -267,19 +267,19 @@ impl Service {
 
 /// What ends in a turn is named together, at its end.
 pub(crate) fn name_soon<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
-    let service = broker.transactions.service();
+    let home = broker.transactions.home();
     // While records are read, none are written: those that are read end where they ended at the start.
-    let may_write = !matches!(service.phase, Phase::Operations(_));
-    if may_write && service.table.has_unnamed() && !service.is_naming {
-        service.is_naming = true;
+    let may_write = !matches!(home.phase, Phase::Operations(_));
+    if may_write && home.table.has_unnamed() && !home.is_naming {
+        home.is_naming = true;
         cx.mail(cx.me(), BrokerMail::Transactions(TransactionMail::Name));
     }
 }
 
 fn name<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
     let bytes_max = broker.settings.config.transactions.operation_bytes_max as usize;
-    broker.transactions.service().is_naming = false;
-    while let Some((body, newest)) = broker.transactions.service().table.take_operation(bytes_max) {
+    broker.transactions.home().is_naming = false;
+    while let Some((body, newest)) = broker.transactions.home().table.take_operation(bytes_max) {
         let mut properties = Vec::new();
         props::append(&mut properties, props::TAGS, OPERATION_TAG);
         props::append(&mut properties, props::WAIT, b"true");
@@ -307,17 +307,17 @@ fn put_operation<H: Host>(
     message: Box<OwnMessage>,
     newest: i64,
 ) {
-    broker.transactions.service().naming += 1;
+    broker.transactions.home().naming += 1;
     put::put(broker, cx, message, PutFor::Transaction(Putting::Operation { newest }));
 }
 
 fn on_named<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, newest: i64, result: PutResult) {
-    let service = broker.transactions.service();
-    service.naming -= 1;
+    let home = broker.transactions.home();
+    home.naming -= 1;
     match result {
-        Ok(stored) => service.table.named_in(stored.queue_offset, newest),
+        Ok(stored) => home.table.named_in(stored.queue_offset, newest),
         Err(failed) => {
-            if service.failed.is_empty() {
+            if home.failed.is_empty() {
                 tracing::warn!(
                     "transactions: an operation record cannot be stored now: {}; trying again",
                     failed.refusal.remark
@@ -325,19 +325,19 @@ fn on_named<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, newest: i64, resul
                 let key = timer_key(TimerKind::Transactions, NAME);
                 cx.set_timer(cx.now.mono.plus_ms(PAUSE_MS), key);
             }
-            service.failed.push((failed.message, newest));
+            home.failed.push((failed.message, newest));
         }
     }
 }
 
 // ---- calls of the broker ----
 
-/// What a timer of the service is for.
+/// What a timer is for.
 const CHECK: u64 = 0;
 const READ: u64 = 1;
 const NAME: u64 = 2;
 
-/// A timer of the service.
+/// A timer of transactions.
 pub(crate) fn on_timer<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, value: u64) {
     if broker.stopping {
         return;
@@ -345,7 +345,7 @@ pub(crate) fn on_timer<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, value: 
     match value {
         READ => read_on(broker, cx),
         NAME => {
-            for (message, newest) in std::mem::take(&mut broker.transactions.service().failed) {
+            for (message, newest) in std::mem::take(&mut broker.transactions.home().failed) {
                 put_operation(broker, cx, message, newest);
             }
         }
@@ -392,12 +392,12 @@ pub(crate) fn on_appended<H: Host>(
     broker.transactions.note(stored, times, &message.properties, time_out);
     if let Some(half) = half {
         // The record behind it in the log, which names the old index, is never there without it.
-        broker.transactions.service().table.superseded(half, stored.queue_offset);
+        broker.transactions.home().table.superseded(half, stored.queue_offset);
         name_soon(broker, cx);
     }
 }
 
-/// A message of the service is stored, or is not.
+/// A message was stored for a transaction, or was not.
 pub(crate) fn on_put<H: Host>(
     broker: &mut Broker,
     cx: &mut Cx<'_, H>,
@@ -421,10 +421,10 @@ fn settle<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
 
 /// Hands the offsets to the table of consumer offsets: those of the last period, or with `last` those of this moment.
 pub(crate) fn hand_over(broker: &mut Broker, last: bool) {
-    let Some(service) = &mut broker.transactions.service else { return };
-    let now = service.table.offsets();
-    let (half, operation) = if last { now } else { service.last };
-    service.last = now;
+    let Some(home) = &mut broker.transactions.home else { return };
+    let now = home.table.offsets();
+    let (half, operation) = if last { now } else { home.last };
+    home.last = now;
     broker.offsets.commit(HALF_TOPIC, GROUP, QUEUE, half);
     broker.offsets.commit(OPERATION_TOPIC, GROUP, QUEUE, operation);
 }

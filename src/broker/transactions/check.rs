@@ -82,14 +82,14 @@ pub(super) fn arm<H: Host>(broker: &Broker, cx: &mut Cx<'_, H>) {
 /// A round begins, unless the last one is still under way, a start is, or there is nothing to look at.
 pub(super) fn begin<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
     arm(broker, cx);
-    let service = broker.transactions.service();
-    if service.phase != Phase::Done || service.round.is_some() || service.table.len() == 0 {
+    let home = broker.transactions.home();
+    if home.phase != Phase::Done || home.round.is_some() || home.table.len() == 0 {
         return;
     }
-    service.round = Some(Round {
+    home.round = Some(Round {
         began: cx.now.wall.0,
         next: 0,
-        end: service.table.end(),
+        end: home.table.end(),
         on_line: HashSet::new(),
         in_flight: 0,
         has_failed: false,
@@ -101,7 +101,7 @@ pub(super) fn begin<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
 
 /// It is known who is on line.
 pub(super) fn walk<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, groups: HashSet<Arc<[u8]>>) {
-    if let Some(round) = &mut broker.transactions.service().round {
+    if let Some(round) = &mut broker.transactions.home().round {
         round.on_line = groups;
         go_on(broker, cx);
     }
@@ -109,7 +109,7 @@ pub(super) fn walk<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, groups: Has
 
 /// The round goes on with its next slice.
 pub(super) fn go_on<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
-    if let Some(round) = &mut broker.transactions.service().round {
+    if let Some(round) = &mut broker.transactions.home().round {
         round.is_going = false;
     }
     if broker.stopping {
@@ -119,12 +119,12 @@ pub(super) fn go_on<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
     let (time_out_ms, checks_max) = (time_out_ms(broker), config.transactions.check_max);
     let reserved_ms = i64::from(config.retention.file_reserved_time_h).saturating_mul(HOUR_MS);
     for _ in 0..SLICE {
-        let service = broker.transactions.service();
-        let Some(round) = &mut service.round else { return };
+        let home = broker.transactions.home();
+        let Some(round) = &mut home.round else { return };
         if round.in_flight >= IN_FLIGHT_MAX {
             return;
         }
-        let next = service.table.next_open(round.next).filter(|(half, _)| *half < round.end);
+        let next = home.table.next_open(round.next).filter(|(half, _)| *half < round.end);
         let Some((half, found)) = next else {
             end(broker);
             return;
@@ -136,10 +136,10 @@ pub(super) fn go_on<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
         if !is_on_line {
             tracing::debug!("transactions: nobody to ask about half {half}");
         }
-        let (place, verdict) = (found.place, service.table.judge(half, &rules, is_on_line));
+        let (place, verdict) = (found.place, home.table.judge(half, &rules, is_on_line));
         if verdict != Verdict::Rest {
             round.in_flight += 1;
-            service.table.set_step(half, Step::Moves);
+            home.table.set_step(half, Step::Moves);
             cold::begin_fetch(broker, cx, Fetch::half(Taken { half, verdict }, place));
         }
     }
@@ -148,7 +148,7 @@ pub(super) fn go_on<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
 
 /// In a later call, and once.
 fn go_on_soon<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
-    let round = broker.transactions.service().round.as_mut();
+    let round = broker.transactions.home().round.as_mut();
     if let Some(round) = round.filter(|round| !round.is_going) {
         round.is_going = true;
         cx.mail(cx.me(), BrokerMail::Transactions(TransactionMail::GoOn));
@@ -157,17 +157,17 @@ fn go_on_soon<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
 
 /// All halves were looked at.
 fn end(broker: &mut Broker) {
-    let service = broker.transactions.service();
-    if service.round.as_ref().is_some_and(|round| round.in_flight == 0) {
-        let asked = service.round.take().map_or(0, |round| round.asked);
-        service.table.forget_groups();
-        tracing::debug!("transactions: {asked} questions, {} open", service.table.len());
+    let home = broker.transactions.home();
+    if home.round.as_ref().is_some_and(|round| round.in_flight == 0) {
+        let asked = home.round.take().map_or(0, |round| round.asked);
+        home.table.forget_groups();
+        tracing::debug!("transactions: {asked} questions, {} open", home.table.len());
     }
 }
 
 /// One half less is on its way.
 fn arrived<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
-    if let Some(round) = &mut broker.transactions.service().round {
+    if let Some(round) = &mut broker.transactions.home().round {
         round.in_flight -= 1;
     }
     name_soon(broker, cx);
@@ -176,11 +176,11 @@ fn arrived<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
 
 /// The half waits again; the next round will come to it.
 fn leave<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, half: i64, why: &str) {
-    let service = broker.transactions.service();
-    if service.table.get(half).is_some_and(|found| found.step == Step::Moves) {
-        service.table.set_step(half, Step::Waits);
+    let home = broker.transactions.home();
+    if home.table.get(half).is_some_and(|found| found.step == Step::Moves) {
+        home.table.set_step(half, Step::Waits);
     }
-    if let Some(round) = service.round.as_mut().filter(|round| !round.has_failed) {
+    if let Some(round) = home.round.as_mut().filter(|round| !round.has_failed) {
         round.has_failed = true;
         tracing::warn!(
             "transactions: half {half} cannot be checked now: {why}; the next round does"
@@ -197,8 +197,8 @@ pub(crate) fn on_found<H: Host>(
     record: Option<&FoundRecord>,
 ) {
     let Taken { half, verdict } = *taken;
-    let service = broker.transactions.service();
-    let known = service.table.get(half);
+    let home = broker.transactions.home();
+    let known = home.table.get(half);
     let Some(known) = known.filter(|known| known.step == Step::Moves) else {
         // It has ended, or is ending.
         arrived(broker, cx);
@@ -207,7 +207,7 @@ pub(crate) fn on_found<H: Host>(
     let view = record.and_then(|record| MessageView::parse(&record.bytes).ok());
     let Some((view, _)) = view.filter(|(view, _)| is_half(view, known.place)) else {
         tracing::error!("transactions: half {half} is not in the log any more, and is dropped");
-        service.table.finish(half);
+        home.table.finish(half);
         arrived(broker, cx);
         return;
     };
@@ -269,14 +269,14 @@ pub(super) fn on_again<H: Host>(
         Ok(stored) => stored,
         Err(failed) => return leave(broker, cx, half, &failed.refusal.remark),
     };
-    let service = broker.transactions.service();
-    let again = service.table.get(stored.queue_offset);
+    let home = broker.transactions.home();
+    let again = home.table.get(stored.queue_offset);
     if let (Some(again), Some(ask)) = (again, ask) {
         let question = Question {
             group: again.group.to_vec(),
             ..made(&ask, stored, again.stored, broker.settings.store_host)
         };
-        if let Some(round) = &mut service.round {
+        if let Some(round) = &mut home.round {
             round.asked += 1;
         }
         let question = Box::new(Question { random: cx.now.mono.0 >> 7, ..question });
@@ -318,15 +318,15 @@ pub(super) fn on_given_up<H: Host>(
     half: i64,
     result: PutResult,
 ) {
-    let service = broker.transactions.service();
-    let checks = service.table.get(half).map_or(0, |known| known.checks);
+    let home = broker.transactions.home();
+    let checks = home.table.get(half).map_or(0, |known| known.checks);
     match result {
         Ok(stored) => {
             tracing::warn!(
                 "transactions: half {half} is given up after {checks} questions; it is message {} of {GIVEN_UP_TOPIC}",
                 stored.queue_offset
             );
-            service.table.finish(half);
+            home.table.finish(half);
             arrived(broker, cx);
         }
         Err(failed) => leave(broker, cx, half, &failed.refusal.remark),

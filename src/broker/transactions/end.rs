@@ -46,13 +46,13 @@ pub(crate) fn not_found() -> Refusal {
 
 /// An end has arrived.
 pub(crate) fn begin<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, end: End) {
-    let service = broker.transactions.service();
-    let is_early = matches!(service.phase, Phase::Operations(_));
-    if !is_early || !service.table.is_unread(end.half) {
+    let home = broker.transactions.home();
+    let is_early = matches!(home.phase, Phase::Operations(_));
+    if !is_early || !home.table.is_unread(end.half) {
         let place = end.place;
         cold::begin_fetch(broker, cx, Fetch::end(end, place));
-    } else if service.waiting.len() < WAITING_MAX {
-        service.waiting.push(end);
+    } else if home.waiting.len() < WAITING_MAX {
+        home.waiting.push(end);
     } else {
         let remark = format!(
             "stage received: {WAITING_MAX} ends of transactions wait for the start of the broker, the limit is \
@@ -64,7 +64,7 @@ pub(crate) fn begin<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, end: End) 
 
 /// The operation records are read.
 pub(super) fn go_on<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
-    for end in std::mem::take(&mut broker.transactions.service().waiting) {
+    for end in std::mem::take(&mut broker.transactions.home().waiting) {
         begin(broker, cx, end);
     }
 }
@@ -86,11 +86,11 @@ pub(crate) fn on_found<H: Host>(
         end.answer.refuse(cx, &refusal);
         return;
     }
-    let service = broker.transactions.service();
-    if service.table.is_unread(end.half) {
-        service.take(&view, time_out);
+    let home = broker.transactions.home();
+    if home.table.is_unread(end.half) {
+        home.take(&view, time_out);
     }
-    let half = match service.table.find(end.half) {
+    let half = match home.table.find(end.half) {
         Target::Open(half) => half,
         Target::Ending | Target::Gone => {
             end.answer.succeed_plainly(cx);
@@ -98,15 +98,15 @@ pub(crate) fn on_found<H: Host>(
         }
     };
     if !end.is_commit {
-        service.table.finish(half);
+        home.table.finish(half);
         end.answer.succeed_plainly(cx);
         name_soon(broker, cx);
         return;
     }
     match committed(&view) {
         Ok(message) => {
-            service.table.set_step(half, Step::Ends);
-            service.ending += 1;
+            home.table.set_step(half, Step::Ends);
+            home.ending += 1;
             let what = Putting::Commit { half, answer: end.answer };
             put::put(broker, cx, Box::new(message), PutFor::Transaction(what));
         }
@@ -171,15 +171,15 @@ pub(super) fn on_put<H: Host>(
     answer: &ClientAnswer,
     result: PutResult,
 ) {
-    let service = broker.transactions.service();
-    service.ending -= 1;
+    let home = broker.transactions.home();
+    home.ending -= 1;
     match result {
         Ok(_) => {
-            service.table.finish(half);
+            home.table.finish(half);
             answer.succeed_plainly(cx);
         }
         Err(failed) => {
-            service.table.reopen(half);
+            home.table.reopen(half);
             let refusal = failed.refusal;
             tracing::warn!("transactions: half {half} is not committed: {}", refusal.remark);
             answer.refuse(cx, &refusal);
