@@ -113,7 +113,7 @@ pub enum TransactionEnd {
     Commit,
     /// Its message is dropped.
     Rollback,
-    /// Not known yet; brokers do not answer this.
+    /// Not known yet; Java brokers do not answer this.
     Unknown,
 }
 

@@ -20,7 +20,8 @@ use wire::props;
 use wire::req::client::{EndTransactionRequestHeader, ResumeCheckHalfMessageRequestHeader};
 use wire::sys_flag::{TRANSACTION_COMMIT, TRANSACTION_ROLLBACK};
 
-/// 37: a producer ends a transaction. Java does not answer one who does not know.
+/// 37: a producer ends a transaction. One who does not know changes nothing. Java lets a request wait for ever that asks for
+/// an answer to this; clients do not ask.
 pub(crate) fn on_end<H: Host>(
     broker: &mut Broker,
     cx: &mut Cx<'_, H>,
@@ -33,7 +34,14 @@ pub(crate) fn on_end<H: Host>(
     let is_commit = match header.commit_or_rollback {
         TRANSACTION_COMMIT => true,
         TRANSACTION_ROLLBACK => false,
-        _ => return Outcome::Done,
+        0 => {
+            request.succeed(cx);
+            return Outcome::Done;
+        }
+        other => {
+            let remark = format!("commitOrRollback is {other}; 0, 8 and 12 are possible");
+            return Refusal::new(response::SYSTEM_ERROR, remark).into();
+        }
     };
     let owner = broker.owner(HALF_TOPIC, QUEUE);
     if owner != broker.me {
