@@ -4,6 +4,7 @@ use crate::cold::ColdPulls;
 use crate::delay::Delays;
 use crate::detour::TIMER_TOPIC;
 use crate::handlers::meta::Meta;
+use crate::handlers::meta::times::Times;
 use crate::handlers::{self, Outcome, Request};
 use crate::mail::{BrokerDone, BrokerMail};
 use crate::offsets::ConsumerOffsets;
@@ -14,6 +15,7 @@ use crate::scatter::Scatters;
 use crate::settings::Settings;
 use crate::timer::{Timer, TimerBoot};
 use crate::topics::TopicTable;
+use crate::traffic::Traffic;
 use crate::transactions::Transactions;
 use crate::wanted::SqlCache;
 use base::ids::{ConnId, ShardId};
@@ -55,6 +57,8 @@ pub(crate) enum TimerKind {
     Timer = 8,
     /// Something of transactions.
     Transactions = 9,
+    /// A sample of the traffic.
+    Traffic = 10,
 }
 
 /// Key of a timer: kind in the top byte, 56 bits for the kind's own use.
@@ -83,6 +87,8 @@ pub struct Broker {
     /// What the timer's files held at the start, on the shard that owns the timer.
     pub(crate) timer_boot: Option<TimerBoot>,
     pub(crate) transactions: Transactions,
+    pub(crate) traffic: Traffic,
+    pub(crate) times: Times,
     /// How far each delay level was at the start.
     pub(crate) delay_offsets: BTreeMap<i32, i64>,
     /// The shard stops, and owes its last offsets.
@@ -125,6 +131,8 @@ impl Broker {
             topics.set(Arc::clone(config));
         }
         let mut broker = Broker {
+            traffic: Traffic::new(&settings),
+            times: Times::default(),
             meta: Meta::new(&settings, me, &boot.meta),
             settings,
             me,
@@ -190,6 +198,7 @@ impl Broker {
         crate::delay::start(self, cx);
         crate::timer::start(self, cx);
         crate::transactions::start(self, cx);
+        crate::traffic::start(self, cx);
     }
 
     /// A frame arrived.
@@ -221,7 +230,12 @@ impl Broker {
             }
         };
         if header.is_response() {
-            handlers::meta::on_response(self, cx, conn, &header, frame);
+            if self.is_meta() {
+                handlers::meta::on_response(self, cx, conn, &header, frame);
+            } else {
+                let request = Request { conn, peer, header, frame };
+                self.conclude(cx, &request, Outcome::Forward(ShardId::META));
+            }
             return;
         }
         let request = Request { conn, peer, header, frame };
@@ -305,6 +319,7 @@ impl Broker {
         handlers::meta::clean::remove_topic(self, cx, topic);
         self.topics.remove(topic);
         self.offsets.remove_topic(topic);
+        self.traffic.remove_topic(topic);
     }
 
     /// A connection has ended.
@@ -339,6 +354,7 @@ impl Broker {
             k if k == TimerKind::Transactions as u64 => {
                 crate::transactions::on_timer(self, cx, value);
             }
+            k if k == TimerKind::Traffic as u64 => crate::traffic::on_timer(self, cx),
             k if k == TimerKind::Meta as u64 => handlers::meta::on_timer(self, cx, value),
             other => unreachable!("a timer of unknown kind {other}"),
         }

@@ -42,7 +42,8 @@ pub(crate) struct Client {
 pub(crate) struct Member {
     pub(crate) conn: ConnId,
     pub(crate) client: Client,
-    last: MonoNs,
+    /// Last sign of life.
+    pub(crate) last: MonoNs,
     /// Hash over the subscriptions of the last full heartbeat; 0 when the client sends none.
     fingerprint: i32,
 }
@@ -88,6 +89,8 @@ pub(crate) struct Clients {
     groups: HashMap<Arc<str>, ConsumerGroup>,
     producers: HashMap<Arc<str>, Vec<Member>>,
     conns: HashMap<ConnId, ConnGroups>,
+    /// Connections of producers by client id, the newest of each.
+    producers_by_id: HashMap<Arc<str>, ConnId>,
 }
 
 /// What silence ended.
@@ -144,14 +147,19 @@ impl Clients {
         self.groups.iter()
     }
 
-    /// Producer groups with members.
-    pub(crate) fn producer_groups(&self) -> impl Iterator<Item = &str> {
-        self.producers.keys().map(|name| &**name)
-    }
-
     /// Members of a producer group.
     pub(crate) fn producers(&self, group: &str) -> Option<&[Member]> {
         self.producers.get(group).map(Vec::as_slice)
+    }
+
+    /// Producer groups with members.
+    pub(crate) fn producer_groups(&self) -> impl Iterator<Item = (&Arc<str>, &[Member])> {
+        self.producers.iter().map(|(name, members)| (name, members.as_slice()))
+    }
+
+    /// The connection of the client with this id, if it is a producer.
+    pub(crate) fn find_producer(&self, client_id: &str) -> Option<ConnId> {
+        self.producers_by_id.get(client_id).copied()
     }
 
     /// A heartbeat's word on one consumer group. Errors: a limit is reached.
@@ -232,6 +240,7 @@ impl Clients {
             return Err(too_many("producer groups", &client.id, GROUPS_PER_CONN_MAX));
         }
         of_conn.producers.insert(Arc::clone(&name));
+        self.producers_by_id.insert(Arc::clone(&client.id), conn);
         let members = self.producers.entry(name).or_default();
         match members.iter_mut().find(|member| member.conn == conn) {
             Some(member) => member.last = now,
@@ -273,9 +282,18 @@ impl Clients {
 
     fn remove_producer(&mut self, conn: ConnId, group: &str) {
         let Some(members) = self.producers.get_mut(group) else { return };
+        let left = members.iter().find(|member| member.conn == conn);
+        let left = left.map(|member| Arc::clone(&member.client.id));
         members.retain(|member| member.conn != conn);
         if members.is_empty() {
             self.producers.remove(group);
+        }
+        let stays = self.conns.get(&conn).is_some_and(|of_conn| !of_conn.producers.is_empty());
+        if let Some(id) = left
+            && !stays
+            && self.producers_by_id.get(&id) == Some(&conn)
+        {
+            self.producers_by_id.remove(&id);
         }
     }
 

@@ -12,7 +12,9 @@ mod runs;
 use crate::app::{Broker, Host, TimerKind, timer_key};
 use crate::fetch::{self, Fetch};
 use crate::handlers::offset::Search;
-use crate::handlers::pull::{Pull, answer, come_again, from_memory, limits, refuse_pull};
+use crate::handlers::pull::{
+    Pull, answer, come_again, from_memory, limits, note_sent, refuse_pull,
+};
 use crate::wanted::Scan;
 use base::time::MonoNs;
 use blocks::{BLOCK_BYTES, BlockAt, Blocks};
@@ -196,7 +198,7 @@ fn enqueue<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, job: Job) {
     match broker.cold.line.push_within(group, job, WAITING_MAX) {
         Ok(()) => {}
         Err(Job::Pull(pull)) => come_again(cx, &pull),
-        Err(Job::Search(search)) => search.refuse(cx, &too_many()),
+        Err(Job::Search(search)) => search.refuse(broker, cx, &too_many()),
         Err(Job::Fetch(fetch)) => fetch::refuse(broker, cx, fetch, &too_many()),
     }
 }
@@ -395,6 +397,7 @@ fn finish_pull<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64) {
             selection = sift(&pull, &mut choice.pieces, selection, limits, found);
         }
         let pieces = choice.pieces.as_slice();
+        note_sent(&mut broker.traffic, &pull, pieces);
         answer(cx, &pull, selection, pieces, |store, piece, out| {
             let record = record(store, blocks, scratch, piece);
             out.extend_from_slice(record.expect("checked in this turn"));
@@ -493,10 +496,16 @@ fn check(
 // ---- searches ----
 
 fn run_search<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, mut search: Search) {
+    if let Some(entry) = search.place()
+        && !look_at(cx, &mut search, entry)
+    {
+        read_head(broker, cx, search, entry);
+        return;
+    }
     loop {
         let queue = cx.store().queue(search.queue);
         let Some(offset) = search.probe(queue.min(), queue.visible()) else {
-            search.finish(cx);
+            search.finish(broker, cx);
             return;
         };
         let Some(entry) = queue.entry(offset) else {
@@ -507,13 +516,16 @@ fn run_search<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, mut search: Sear
             return;
         };
         if !look_at(cx, &mut search, entry) {
-            let phy = entry.phy;
-            let cold = Cold::new(Job::Search(search), Stage::Head);
-            let token = broker.cold.insert(cold);
-            cx.read_log(phy, vec![0; HEAD_BYTES], token);
+            read_head(broker, cx, search, entry);
             return;
         }
     }
+}
+
+fn read_head<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, search: Search, entry: CqEntry) {
+    let cold = Cold::new(Job::Search(search), Stage::Head);
+    let token = broker.cold.insert(cold);
+    cx.read_log(entry.phy, vec![0; HEAD_BYTES], token);
 }
 
 /// Tells the search the store time of a record in memory; false when it is not there.
@@ -573,7 +585,7 @@ pub(crate) fn on_read<H: Host>(
 fn on_job_failed<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64) {
     match broker.cold.take(token).job {
         Job::Pull(pull) => fail_pull(cx, &pull),
-        Job::Search(search) => search.refuse(cx, READ_FAILED),
+        Job::Search(search) => search.refuse(broker, cx, READ_FAILED),
         Job::Fetch(fetch) => fetch::refuse(broker, cx, fetch, READ_FAILED),
     }
 }
@@ -625,7 +637,7 @@ fn on_job_read<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64, byt
                 let token = broker.cold.insert(cold);
                 cx.read_log(entry.phy, vec![0; HEAD_BYTES], token);
             }
-            None => search.refuse(cx, "the queue's index cannot be read"),
+            None => search.refuse(broker, cx, "the queue's index cannot be read"),
         },
         (Job::Search(mut search), Stage::Head) => {
             search.tell(store_time(bytes));

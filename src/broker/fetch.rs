@@ -6,6 +6,7 @@
 
 use crate::app::{Broker, Host};
 use crate::cold;
+use crate::handlers::meta::ask_client::{self, ConsumeWish};
 use crate::handlers::query;
 use crate::handlers::send_back::{self, Wish};
 use crate::handlers::transaction::{self, Resume};
@@ -41,6 +42,8 @@ pub(crate) enum Purpose {
     Half(Taken),
     /// A half that was given up is to be checked again.
     Resume(Resume),
+    /// A consumer is to consume it.
+    Consume(ConsumeWish),
     /// A shard collects the answer to a query.
     Query { to: ShardId, ticket: u64, part: QueryPart },
 }
@@ -87,6 +90,11 @@ impl Fetch {
     /// The half at one place, which was given up.
     pub(crate) fn resume(resume: Resume, place: PhyOffset) -> Fetch {
         Fetch::new(Purpose::Resume(resume), None, vec![place])
+    }
+
+    /// The record at one place, which a tool wants a consumer to consume.
+    pub(crate) fn consume(wish: ConsumeWish, place: PhyOffset) -> Fetch {
+        Fetch::new(Purpose::Consume(wish), None, vec![place])
     }
 
     /// This shard's part of a query; `hits` are what is in memory.
@@ -207,6 +215,7 @@ pub(crate) fn refuse<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, fetch: Fe
         Purpose::End(end) => end::refuse(cx, &end, why),
         Purpose::Half(taken) => check::refuse(broker, cx, &taken, why),
         Purpose::Resume(resume) => transaction::refuse(cx, &resume, why),
+        Purpose::Consume(wish) => ask_client::on_read(cx, wish, Err(why.to_owned())),
         Purpose::View { conn, head, .. } => query::refuse(cx, conn, head, why),
         Purpose::Query { .. } => {
             tracing::warn!("a query by key misses messages: {why}");
@@ -223,6 +232,10 @@ fn finish<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, fetch: Fetch) {
         Purpose::Half(taken) => check::on_found(broker, cx, &taken, fetch.found.first()),
         Purpose::Resume(resume) => {
             transaction::on_found(broker, cx, &resume, fetch.found.first());
+        }
+        Purpose::Consume(wish) => {
+            let record = fetch.found.into_iter().next().map(|found| found.bytes);
+            ask_client::on_read(cx, wish, Ok(record));
         }
         Purpose::View { conn, head, offset } => {
             query::answer_view(cx, conn, head, offset, fetch.found.first());

@@ -30,6 +30,7 @@ mod scatter;
 mod subscriptions;
 mod tables;
 mod timer;
+pub mod traffic;
 pub(crate) mod transactions;
 mod wanted;
 

@@ -17,6 +17,8 @@ struct Offset {
     queue: i32,
     offset: i64,
     changed: bool,
+    /// An operator has set it, and no pull has been told yet.
+    is_reset: bool,
 }
 
 /// Offsets by `topic@group`.
@@ -25,6 +27,8 @@ pub(crate) struct ConsumerOffsets {
     table: HashMap<Arc<[u8]>, Vec<Offset>, foldhash::fast::RandomState>,
     changed: Vec<(Arc<[u8]>, i32)>,
     key: Vec<u8>,
+    /// So many are reset, or more: while there are none, nobody has to look.
+    resets: usize,
 }
 
 /// The topic in a `topic@group` key.
@@ -43,7 +47,7 @@ impl ConsumerOffsets {
     /// An offset read from the file.
     pub(crate) fn load(&mut self, key: &Arc<[u8]>, queue: i32, offset: i64) {
         let list = self.table.entry(Arc::clone(key)).or_default();
-        list.push(Offset { queue, offset, changed: false });
+        list.push(Offset { queue, offset, changed: false, is_reset: false });
     }
 
     /// Stores the next offset to consume.
@@ -63,7 +67,7 @@ impl ConsumerOffsets {
         let found = match list.iter_mut().position(|o| o.queue == queue.0) {
             Some(at) => &mut list[at],
             None => {
-                list.push(Offset { queue: queue.0, offset: -1, changed: false });
+                list.push(Offset { queue: queue.0, offset: -1, changed: false, is_reset: false });
                 list.last_mut().expect("just pushed")
             }
         };
@@ -82,6 +86,39 @@ impl ConsumerOffsets {
         self.set_key(topic, group);
         let list = self.table.get(self.key.as_slice())?;
         list.iter().find(|o| o.queue == queue.0).map(|o| o.offset)
+    }
+
+    /// Stores the offset that an operator wants; the next pull is told to go there.
+    pub(crate) fn reset(&mut self, topic: &[u8], group: &[u8], queue: QueueId, offset: i64) {
+        self.commit(topic, group, queue, offset);
+        let found = self.find(topic, group, queue).filter(|found| !found.is_reset);
+        if let Some(found) = found {
+            found.is_reset = true;
+            self.resets += 1;
+        }
+    }
+
+    fn find(&mut self, topic: &[u8], group: &[u8], queue: QueueId) -> Option<&mut Offset> {
+        self.set_key(topic, group);
+        let list = self.table.get_mut(self.key.as_slice())?;
+        list.iter_mut().find(|o| o.queue == queue.0)
+    }
+
+    /// Whether an operator has set the offset, and no pull has been told yet.
+    pub(crate) fn is_reset(&mut self, topic: &[u8], group: &[u8], queue: QueueId) -> bool {
+        self.resets > 0 && self.find(topic, group, queue).is_some_and(|found| found.is_reset)
+    }
+
+    /// The offset that an operator has set, for the one pull that is told.
+    pub(crate) fn take_reset(&mut self, topic: &[u8], group: &[u8], queue: QueueId) -> Option<i64> {
+        if self.resets == 0 {
+            return None;
+        }
+        let found = self.find(topic, group, queue).filter(|found| found.is_reset)?;
+        found.is_reset = false;
+        let offset = found.offset;
+        self.resets = self.resets.saturating_sub(1);
+        Some(offset)
     }
 
     /// Forgets a deleted topic's offsets.

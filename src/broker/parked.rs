@@ -3,7 +3,8 @@
 //! Limits: per shard and per connection; beyond them a pull is answered at once, as if it had not asked to wait.
 
 use crate::app::{Broker, Host, TimerKind, timer_key};
-use crate::handlers::pull::{Pull, answer_timeout, wake};
+use crate::cold::GroupKey;
+use crate::handlers::pull::{Pull, answer_timeout, come_again, wake};
 use base::ids::ConnId;
 use base::wheel::TimerId;
 use hashbrown::HashMap;
@@ -142,6 +143,29 @@ pub(crate) fn on_news<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, queues: 
             }
         }
         broker.parked.scratch = waiting;
+    }
+}
+
+/// A group goes on elsewhere in a queue: its pulls that wait there are told to come again.
+pub(crate) fn send_away<H: Host>(
+    broker: &mut Broker,
+    cx: &mut Cx<'_, H>,
+    queue: QueueNo,
+    group: GroupKey,
+) {
+    let Some(list) = broker.parked.by_queue.get(queue.0 as usize) else { return };
+    let is_it = |at: &u32| {
+        let pull = broker.parked.slots[*at as usize].pull.as_ref();
+        pull.is_some_and(|pull| pull.group == group && pull.conn().is_some())
+    };
+    for at in list.iter().copied().filter(is_it).collect::<Vec<u32>>() {
+        if let Some((pull, timer)) = broker.parked.take(at) {
+            broker.parked.unlink(at, pull.queue);
+            if let Some(timer) = timer {
+                cx.cancel_timer(timer);
+            }
+            come_again(cx, &pull);
+        }
     }
 }
 

@@ -27,6 +27,7 @@ use wire::body::register::TopicConfig;
 use wire::codes::response;
 use wire::ids::{PhyOffset, QueueId};
 use wire::message::{MessageView, NewMessage};
+use wire::msg_id::MessageId;
 use wire::props::PROPERTIES_BYTES_MAX;
 use wire::reply::FrameWriter;
 use wire::req::send_form::SentMessage;
@@ -162,8 +163,56 @@ pub(crate) enum ClientAnswer {
     Sent { conn: ConnId, opaque: i32, queue_id: i32, key: Vec<u8> },
     /// As to a recall: the unique key of the message that was taken back.
     Recalled { conn: ConnId, opaque: i32, unique_key: String },
+    /// To a reply: whether the requester took it.
+    Replied(Replied),
     /// Nothing.
     Nothing,
+}
+
+/// The answer to a reply of request-reply.
+#[derive(Clone)]
+pub(crate) struct Replied {
+    pub(crate) conn: ConnId,
+    pub(crate) opaque: i32,
+    pub(crate) is_oneway: bool,
+    pub(crate) queue_id: i32,
+    /// Why the requester did not take it.
+    pub(crate) problem: Option<String>,
+}
+
+impl Replied {
+    /// Writes the answer; with the place of the reply when it was stored.
+    pub(crate) fn write<H: Host>(
+        &self,
+        settings: &Settings,
+        cx: &mut Cx<'_, H>,
+        stored: Option<Stored>,
+    ) {
+        if self.is_oneway {
+            return;
+        }
+        let code = match self.problem {
+            None => response::SUCCESS,
+            Some(_) => response::SYSTEM_ERROR,
+        };
+        let mut writer = FrameWriter::begin(cx.output(self.conn), reply_head(code, self.opaque));
+        writer.field_i32("queueId", self.queue_id);
+        match stored {
+            Some(stored) => {
+                let id = MessageId { host: settings.store_host, phy: stored.phy };
+                writer.field_msg_ids("msgId", std::iter::once(id));
+            }
+            // Clients cannot do without one.
+            None => writer.field_str("msgId", b"0"),
+        }
+        writer.field_bool("TRACE_ON", settings.config.trace_on);
+        writer.field_str("MSG_REGION", settings.config.region_id.as_bytes());
+        writer.field_i64("queueOffset", stored.map_or(0, |stored| stored.queue_offset));
+        if let Some(problem) = &self.problem {
+            writer.remark(problem);
+        }
+        writer.finish();
+    }
 }
 
 impl ClientAnswer {
@@ -178,6 +227,8 @@ impl ClientAnswer {
             ClientAnswer::Plain { conn, opaque }
             | ClientAnswer::Sent { conn, opaque, .. }
             | ClientAnswer::Recalled { conn, opaque, .. } => (*conn, *opaque),
+            ClientAnswer::Replied(replied) if replied.is_oneway => return,
+            ClientAnswer::Replied(replied) => (replied.conn, replied.opaque),
             ClientAnswer::Nothing => return,
         };
         let head = reply_head(refusal.code, opaque);
@@ -194,6 +245,11 @@ impl ClientAnswer {
             | ClientAnswer::Recalled { conn, opaque, .. } => {
                 let head = reply_head(response::SUCCESS, *opaque);
                 FrameWriter::begin(cx.output(*conn), head).finish();
+            }
+            ClientAnswer::Replied(replied) if replied.is_oneway => {}
+            ClientAnswer::Replied(replied) => {
+                let head = reply_head(response::SUCCESS, replied.opaque);
+                FrameWriter::begin(cx.output(replied.conn), head).finish();
             }
             ClientAnswer::Nothing => {}
         }
@@ -215,6 +271,7 @@ impl ClientAnswer {
                 writer.field_str("MSG_REGION", settings.config.region_id.as_bytes());
                 writer.finish();
             }
+            ClientAnswer::Replied(replied) => replied.write(settings, cx, Some(stored)),
         }
     }
 }
@@ -452,6 +509,11 @@ fn finish<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, ticket: u64, result:
     match broker.puts.asked.remove(&ticket).expect("a message is asked for once, and ends once") {
         PutFor::Client(answer) => match result {
             Ok(stored) => answer.succeed(&broker.settings, cx, stored),
+            // What counts is that the requester has it.
+            Err(failed) if let ClientAnswer::Replied(replied) = &answer => {
+                tracing::warn!("a reply is not stored: {}", failed.refusal.remark);
+                replied.write(&broker.settings, cx, None);
+            }
             Err(failed) => answer.refuse(cx, &failed.refusal),
         },
         PutFor::Timer(source) => crate::timer::on_put(broker, cx, source, result),

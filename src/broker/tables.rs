@@ -230,6 +230,26 @@ impl OffsetTable {
         })
     }
 
+    /// Every group and topic with offsets.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (String, String)> {
+        self.by_key.keys().filter_map(|key| {
+            let (topic, group) = split_key(key)?;
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            Some((text(group), text(topic)))
+        })
+    }
+
+    /// Queues and offsets of a group in a topic.
+    pub(crate) fn queues_of(
+        &self,
+        topic: &[u8],
+        group: &[u8],
+    ) -> Option<impl Iterator<Item = (i32, i64)> + use<>> {
+        let queues = self.by_key.get([topic, b"@", group].concat().as_slice())?;
+        let list: Vec<(i32, i64)> = queues.iter().map(|(queue, at)| (*queue, *at)).collect();
+        Some(list.into_iter())
+    }
+
     /// What a job writes; cheap to take.
     pub(crate) fn snapshot(&self) -> Vec<(Arc<[u8]>, QueueOffsets)> {
         let pair =

@@ -370,7 +370,8 @@ pub(crate) fn on_mail<H: Host>(
         }
         TransactionMail::GoOn => check::go_on(broker, cx),
         TransactionMail::WhoIsThere => {
-            let groups = broker.meta.home().clients.producer_groups();
+            let clients = &mut broker.meta.home().clients;
+            let groups = clients.producer_groups().map(|(name, _)| &**name);
             let groups = groups.map(|name| Arc::from(name.as_bytes())).collect();
             cx.mail(from, BrokerMail::Transactions(TransactionMail::OnLine(groups)));
         }

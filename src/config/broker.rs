@@ -174,6 +174,10 @@ pub struct BrokerConfig {
     pub msg_trace_topic_name: String,
     /// TRACE_ON of send replies.
     pub trace_on: bool,
+    /// Store the replies of request-reply calls.
+    pub store_reply_message_enable: bool,
+    /// Reset offsets on the broker, and let pulls tell the clients; otherwise the clients reset.
+    pub use_server_side_reset_offset: bool,
     /// Tell a group's members about each other.
     pub notify_consumer_ids_changed_enable: bool,
     /// Silence after which a client is forgotten.
@@ -513,6 +517,8 @@ fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
         trace_topic_enable: config.flag("traceTopicEnable"),
         msg_trace_topic_name: reader.name("msgTraceTopicName"),
         trace_on: config.flag("traceOn"),
+        store_reply_message_enable: config.flag("storeReplyMessageEnable"),
+        use_server_side_reset_offset: config.flag("useServerSideResetOffset"),
         notify_consumer_ids_changed_enable: config.flag("notifyConsumerIdsChangedEnable"),
         channel_expired_timeout_ms: reader.number("channelExpiredTimeout"),
         reject_transaction_message: config.flag("rejectTransactionMessage"),

@@ -88,6 +88,11 @@ impl Stages {
         }
     }
 
+    /// The histogram of a stage, in us.
+    pub fn histogram(&self, stage: Stage) -> &Histogram {
+        &self.histograms[stage as usize]
+    }
+
     /// The figures of a stage.
     pub fn summary(&self, stage: Stage) -> Summary {
         let histogram = &self.histograms[stage as usize];

@@ -12,6 +12,17 @@ use wire::ids::{PhyOffset, QueueId, StreamId};
 /// Persisted entries kept in memory for consumers that are a little behind.
 pub const TAIL_ENTRIES_KEPT: usize = 4096;
 
+/// What was appended to a queue since the process began, for statistics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Appends {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes of their records.
+    pub bytes: u64,
+    /// Appends, each of one message or a batch.
+    pub calls: u64,
+}
+
 /// A queue of a topic.
 pub struct ConsumeQueue {
     /// Topic name.
@@ -31,6 +42,7 @@ pub struct ConsumeQueue {
     times: Option<VecDeque<i64>>,
     /// Where the record of `min` lies, when known.
     min_phy: Option<PhyOffset>,
+    pub(crate) appends: Appends,
     /// Set while the queue is in the engine's list of queues with unpersisted entries.
     pub(crate) dirty: bool,
     /// Set while the queue is in the engine's list of queues with news for readers.
@@ -59,9 +71,15 @@ impl ConsumeQueue {
             tail: VecDeque::new(),
             times: None,
             min_phy: None,
+            appends: Appends::default(),
             dirty: false,
             announced: false,
         }
+    }
+
+    /// What was appended since the process began; begins anew when the queue is removed.
+    pub fn appends(&self) -> Appends {
+        self.appends
     }
 
     /// First offset that can be read.

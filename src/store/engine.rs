@@ -764,14 +764,19 @@ impl Batch<'_> {
         self.cursor += len as u64;
         let size = u32::try_from(len).expect("bounded by the segment");
         let entry = CqEntry { phy, size, tags_code };
-        self.store.queues.get_mut(self.queue).push_at(entry, self.now.wall.0);
+        let queue = self.store.queues.get_mut(self.queue);
+        queue.push_at(entry, self.now.wall.0);
+        queue.appends.messages += 1;
+        queue.appends.bytes += len as u64;
         phy
     }
 
     /// Makes the records part of the log.
     pub fn finish(self) -> Appended {
         assert_eq!(self.cursor, self.end, "a batch is as long as announced");
-        let next = self.store.queues.get(self.queue).next();
+        let queue = self.store.queues.get_mut(self.queue);
+        queue.appends.calls += 1;
+        let next = queue.next();
         let timestamp = self.now.wall.0;
         let count = (next - self.first).unsigned_abs();
         let state = self.store.state_mut(self.stream);

@@ -25,6 +25,8 @@ pub enum ReadStatus {
     NoMatchedLogicQueue,
     /// The queue is empty.
     NoMessageInQueue,
+    /// An operator wants the group to go on elsewhere.
+    OffsetReset,
 }
 
 impl ReadStatus {
@@ -40,6 +42,7 @@ impl ReadStatus {
             ReadStatus::OffsetTooSmall => "OFFSET_TOO_SMALL",
             ReadStatus::NoMatchedLogicQueue => "NO_MATCHED_LOGIC_QUEUE",
             ReadStatus::NoMessageInQueue => "NO_MESSAGE_IN_QUEUE",
+            ReadStatus::OffsetReset => "OFFSET_RESET",
         }
     }
 }

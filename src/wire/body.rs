@@ -56,6 +56,7 @@ macro_rules! java_enum {
 
 pub mod broker;
 pub mod client;
+pub mod control;
 pub mod register;
 pub mod route;
 

@@ -86,6 +86,7 @@ macro_rules! headers {
 }
 
 pub mod client;
+pub mod control;
 pub mod namesrv;
 pub mod send;
 pub mod send_form;

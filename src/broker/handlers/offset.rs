@@ -2,12 +2,18 @@
 
 use crate::app::{Broker, Host};
 use crate::cold;
+use crate::handlers::meta::MetaMail;
+use crate::handlers::meta::reset::Sought;
 use crate::handlers::{Outcome, Request};
+use crate::mail::BrokerMail;
 use crate::refusal::Refusal;
+use base::ids::ShardId;
 use shard::Cx;
+use store::Store;
+use store::layout::consume_queue::CqEntry;
 use store::queues::QueueNo;
 use wire::codes::response;
-use wire::ids::QueueId;
+use wire::ids::{PhyOffset, QueueId};
 use wire::reply::{FrameHead, FrameWriter};
 use wire::req::client::{
     BoundaryType, GetEarliestMsgStoretimeRequestHeader, GetEarliestMsgStoretimeResponseHeader,
@@ -55,6 +61,12 @@ pub(crate) fn on_update<H: Host>(
     if !entry.has_queue(queue) {
         let remark = format!("queueId {} of topic {topic} does not exist", queue.0);
         return Refusal::new(response::INVALID_PARAMETER, remark).into();
+    }
+    let keeps_resets = broker.settings.config.use_server_side_reset_offset;
+    if keeps_resets && broker.offsets.is_reset(topic.as_bytes(), group.as_bytes(), queue) {
+        // The client does not know yet where it is to go on.
+        request.reply(cx, |writer| writer.remark("Offset has been previously reset"), &[]);
+        return Outcome::Done;
     }
     broker.offsets.commit(topic.as_bytes(), group.as_bytes(), queue, header.commit_offset);
     request.reply(cx, |writer| writer.fields(), &[]);
@@ -196,21 +208,32 @@ fn start<H: Host>(
             Goal::Offset { .. } => {
                 reply_offset(cx, request.conn, request.head(response::SUCCESS), 0);
             }
+            Goal::At(_) | Goal::Place(_) => unreachable!("clients do not ask for it"),
         }
         return;
     };
     let (min, end) = (cx.store().queue(queue).min(), cx.store().queue(queue).visible());
-    let search = Search {
-        conn: request.conn,
-        head: request.head(response::SUCCESS),
-        queue,
-        goal,
-        low: min,
-        high: end,
-        probed: None,
-        found: None,
-    };
+    let who = Searcher::Client { conn: request.conn, head: request.head(response::SUCCESS) };
+    let search = Search { who, queue, goal, low: min, high: end, probed: None, found: None };
     cold::begin_search(broker, cx, search);
+}
+
+/// A search for the sake of a reset: its number, the queue's, and how far the group is.
+pub(crate) fn search_for_reset(
+    store: &Store,
+    queue: QueueNo,
+    goal: Goal,
+    (ticket, id, consumed): (u64, i32, Option<i64>),
+) -> Search {
+    let (low, high) = (store.queue(queue).min(), store.queue(queue).visible());
+    let who = Searcher::Reset { ticket, id, consumed };
+    Search { who, queue, goal, low, high, probed: None, found: None }
+}
+
+/// A search for the sake of a table of store times, which knows it by these numbers.
+pub(crate) fn search_for_time(queue: QueueNo, goal: Goal, ticket: u64, row: usize) -> Search {
+    let who = Searcher::Times { ticket, row };
+    Search { who, queue, goal, low: 0, high: 0, probed: None, found: None }
 }
 
 fn reply_offset<H: Host>(
@@ -242,12 +265,26 @@ pub(crate) enum Goal {
     Offset { timestamp: i64, upper: bool },
     /// The store time of the first message.
     Earliest,
+    /// The store time of the message at this offset.
+    At(i64),
+    /// The store time of the record at this place, in whatever queue.
+    Place(PhyOffset),
+}
+
+/// Who wants to know.
+#[derive(Clone, Copy)]
+pub(crate) enum Searcher {
+    /// A client.
+    Client { conn: base::ids::ConnId, head: FrameHead },
+    /// A reset of offsets.
+    Reset { ticket: u64, id: i32, consumed: Option<i64> },
+    /// A table of store times.
+    Times { ticket: u64, row: usize },
 }
 
 /// A search that asks for store times one after the other; store times do not fall along a queue.
 pub(crate) struct Search {
-    conn: base::ids::ConnId,
-    head: FrameHead,
+    who: Searcher,
     pub(crate) queue: QueueNo,
     goal: Goal,
     /// Messages below are before the boundary.
@@ -259,11 +296,28 @@ pub(crate) struct Search {
 }
 
 impl Search {
+    /// The record whose place is known already, as an entry that names its head.
+    pub(crate) fn place(&mut self) -> Option<CqEntry> {
+        match self.goal {
+            Goal::Place(phy) if self.found.is_none() => {
+                self.probed = Some(0);
+                Some(CqEntry { phy, size: u32::MAX, tags_code: 0 })
+            }
+            Goal::Place(_) | Goal::Offset { .. } | Goal::Earliest | Goal::At(_) => None,
+        }
+    }
+
     /// The offset whose store time is wanted next; `None` when the answer is known.
     pub(crate) fn probe(&mut self, min: i64, end: i64) -> Option<i64> {
+        if let Goal::At(offset) = self.goal {
+            let is_there = self.found.is_none() && (min..end).contains(&offset);
+            self.probed = is_there.then_some(offset);
+            return self.probed;
+        }
         self.low = self.low.max(min).min(end);
         self.high = self.high.min(end);
         let next = match self.goal {
+            Goal::At(_) | Goal::Place(_) => None,
             Goal::Earliest => (self.found.is_none() && self.low < end).then_some(self.low),
             Goal::Offset { .. } => {
                 (self.low < self.high).then(|| self.low + (self.high - self.low) / 2)
@@ -277,7 +331,7 @@ impl Search {
     pub(crate) fn tell(&mut self, time: i64) {
         let at = self.probed.take().expect("a time answers a probe");
         match self.goal {
-            Goal::Earliest => self.found = Some(time),
+            Goal::Earliest | Goal::At(_) | Goal::Place(_) => self.found = Some(time),
             Goal::Offset { timestamp, upper } => {
                 let before = if upper { time <= timestamp } else { time < timestamp };
                 if before {
@@ -290,23 +344,51 @@ impl Search {
     }
 
     /// Answers.
-    pub(crate) fn finish<H: Host>(self, cx: &mut Cx<'_, H>) {
-        let min = cx.store().queue(self.queue).min();
-        match self.goal {
-            Goal::Earliest => reply_time(cx, self.conn, self.head, self.found.unwrap_or(-1)),
-            Goal::Offset { upper: false, .. } => reply_offset(cx, self.conn, self.head, self.low),
+    pub(crate) fn finish<H: Host>(self, broker: &mut Broker, cx: &mut Cx<'_, H>) {
+        let (value, is_time) = match self.goal {
+            Goal::Earliest | Goal::At(_) | Goal::Place(_) => (self.found.unwrap_or(-1), true),
+            Goal::Offset { upper: false, .. } => (self.low, false),
             Goal::Offset { upper: true, .. } => {
-                reply_offset(cx, self.conn, self.head, (self.low - 1).max(min));
+                ((self.low - 1).max(cx.store().queue(self.queue).min()), false)
+            }
+        };
+        match self.who {
+            Searcher::Client { conn, head } if is_time => reply_time(cx, conn, head, value),
+            Searcher::Client { conn, head } => reply_offset(cx, conn, head, value),
+            Searcher::Reset { .. } | Searcher::Times { .. } => {
+                self.tell_home(broker, cx, Ok(value))
             }
         }
     }
 
     /// Answers that it cannot be found out.
-    pub(crate) fn refuse<H: Host>(self, cx: &mut Cx<'_, H>, why: &str) {
-        let head = FrameHead { code: response::SYSTEM_ERROR, ..self.head };
-        let mut writer = FrameWriter::begin(cx.output(self.conn), head);
+    pub(crate) fn refuse<H: Host>(self, broker: &mut Broker, cx: &mut Cx<'_, H>, why: &str) {
+        let Searcher::Client { conn, head } = self.who else {
+            self.tell_home(broker, cx, Err(why.to_owned()));
+            return;
+        };
+        let head = FrameHead { code: response::SYSTEM_ERROR, ..head };
+        let mut writer = FrameWriter::begin(cx.output(conn), head);
         writer.remark(why);
         writer.finish();
+    }
+
+    fn tell_home<H: Host>(
+        self,
+        broker: &mut Broker,
+        cx: &mut Cx<'_, H>,
+        found: Result<i64, String>,
+    ) {
+        match self.who {
+            Searcher::Client { .. } => unreachable!("a client is answered"),
+            Searcher::Reset { ticket, id, consumed } => {
+                let sought = Sought { ticket, queue: id, offset: found, consumed };
+                cx.mail(ShardId::META, BrokerMail::Meta(MetaMail::Sought(sought)));
+            }
+            Searcher::Times { ticket, row } => {
+                crate::handlers::meta::times::on_time(broker, cx, ticket, row, found.ok());
+            }
+        }
     }
 }
 
@@ -321,9 +403,9 @@ mod tests {
         let end = i64::try_from(times.len()).unwrap();
         let head =
             FrameHead { serialize: SerializeType::Json, code: 0, opaque: 0, flag: 1, version: 0 };
+        let conn = ConnId { shard: ShardId(0), slot: 0, generation: 0 };
         let mut search = Search {
-            conn: ConnId { shard: ShardId(0), slot: 0, generation: 0 },
-            head,
+            who: Searcher::Client { conn, head },
             queue: QueueNo(0),
             goal: Goal::Offset { timestamp, upper },
             low: 0,

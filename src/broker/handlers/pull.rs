@@ -11,6 +11,7 @@ use crate::refusal::Refusal;
 use crate::settings::Settings;
 use crate::subscriptions::{GroupSubscriptions, SubscriptionFilter, check_kind, is_tag_type};
 use crate::topics::PERM_READ;
+use crate::traffic::Traffic;
 use crate::wanted::{Scan, Wanted};
 use base::ids::ConnId;
 use shard::Cx;
@@ -142,15 +143,18 @@ pub(crate) fn on_pull<H: Host>(
             return Outcome::Done;
         }
     };
-    if header.sys_flag & sys_flag::PULL_COMMIT_OFFSET != 0 {
-        let group = header.consumer_group.to_cow();
+    let group = header.consumer_group.to_cow();
+    let reset = broker.offsets.take_reset(topic.as_bytes(), group.as_bytes(), queue_id);
+    let reset = reset.filter(|_| broker.settings.config.use_server_side_reset_offset);
+    if header.sys_flag & sys_flag::PULL_COMMIT_OFFSET != 0 && reset.is_none() {
         broker.offsets.commit(topic.as_bytes(), group.as_bytes(), queue_id, header.commit_offset);
     }
     let stream = broker.stream_of(topic.as_bytes(), queue_id);
     let queue = cx.store().find_or_create(topic.as_bytes(), queue_id, stream);
-    let group = header.consumer_group.to_cow();
     let next_broker = NextBroker::new(broker, group.as_bytes());
-    let group = GroupKey(broker.group_hash.hash_one(group.as_bytes()));
+    let name = group;
+    let group = GroupKey(broker.group_hash.hash_one(name.as_bytes()));
+    broker.traffic.note_group(group, name.as_bytes());
     let suspend = header.sys_flag & sys_flag::PULL_SUSPEND != 0 && !broker.stopping;
     let config = &broker.settings.config;
     let wait_ms = if config.long_polling_enable {
@@ -172,7 +176,13 @@ pub(crate) fn on_pull<H: Host>(
         next_broker,
         group,
     };
-    attempt(broker, cx, pull, suspend);
+    match reset {
+        Some(to) => {
+            let selection = Selection::outside(ReadStatus::OffsetReset, to);
+            answer(cx, &pull, selection, &[], from_memory);
+        }
+        None => attempt(broker, cx, pull, suspend),
+    }
     Outcome::Done
 }
 
@@ -317,6 +327,7 @@ fn refuse<H: Host>(cx: &mut Cx<'_, H>, request: &Request<'_>, refusal: &Refusal)
 pub(crate) fn attempt<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull, suspend: bool) {
     match classify(cx.store().queue(pull.queue), pull.offset) {
         Err(selection) => {
+            broker.traffic.missed();
             let waits = code_of(selection.status, pull.offset) == response::PULL_NOT_FOUND;
             if waits && suspend && pull.wait_ms > 0 && broker.parked.has_room(&pull) {
                 parked::park(broker, cx, pull);
@@ -327,11 +338,22 @@ pub(crate) fn attempt<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pu
         Ok(()) => match hot(broker, cx, &pull) {
             Some(selection) => {
                 let pieces = std::mem::take(&mut broker.pieces);
+                note_sent(&mut broker.traffic, &pull, &pieces);
                 answer(cx, &pull, selection, &pieces, from_memory);
                 broker.pieces = pieces;
             }
             None => cold::begin(broker, cx, pull),
         },
+    }
+}
+
+/// Counts what a pull brings a client.
+pub(crate) fn note_sent(traffic: &mut Traffic, pull: &Pull, pieces: &[Piece]) {
+    if pieces.is_empty() {
+        traffic.missed();
+    } else if pull.conn().is_some() {
+        let bytes = pieces.iter().map(|piece| u64::from(piece.size)).sum();
+        traffic.got(pull.queue, pull.group, pieces.len() as u64, bytes);
     }
 }
 
@@ -419,6 +441,7 @@ pub(crate) fn wake<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: &mut 
         return true;
     }
     let pieces = std::mem::take(&mut broker.pieces);
+    note_sent(&mut broker.traffic, pull, &pieces);
     answer(cx, pull, selection, &pieces, from_memory);
     broker.pieces = pieces;
     true
@@ -466,7 +489,9 @@ fn code_of(status: ReadStatus, offset: i64) -> i32 {
         | ReadStatus::NoMessageInQueue
         | ReadStatus::OffsetFoundNull
         | ReadStatus::OffsetOverflowOne => response::PULL_NOT_FOUND,
-        ReadStatus::OffsetOverflowBadly | ReadStatus::OffsetTooSmall => response::PULL_OFFSET_MOVED,
+        ReadStatus::OffsetOverflowBadly | ReadStatus::OffsetTooSmall | ReadStatus::OffsetReset => {
+            response::PULL_OFFSET_MOVED
+        }
     }
 }
 

@@ -150,7 +150,7 @@ fn text<'a>(text: &wire::text::Text<'a>) -> Cow<'a, [u8]> {
     }
 }
 
-fn check_internal(topic: &[u8]) -> Result<(), Refusal> {
+pub(crate) fn check_internal(topic: &[u8]) -> Result<(), Refusal> {
     if INTERNAL_TOPICS.contains(&topic) {
         let name = String::from_utf8_lossy(topic);
         let remark = format!("Sending message to topic[{name}] is forbidden.");
@@ -159,7 +159,7 @@ fn check_internal(topic: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_permission(settings: &Settings, topic: &Topic) -> Result<(), Refusal> {
+pub(crate) fn check_permission(settings: &Settings, topic: &Topic) -> Result<(), Refusal> {
     let permission = i32::try_from(settings.config.broker_permission).unwrap_or(0);
     if permission & PERM_WRITE == 0 && topic.config.order {
         let remark =
@@ -170,7 +170,7 @@ fn check_permission(settings: &Settings, topic: &Topic) -> Result<(), Refusal> {
 }
 
 /// The queue the client chose; a negative number lets us choose.
-fn choose_queue(
+pub(crate) fn choose_queue(
     topic: &Topic,
     send: &SendRequest<'_>,
     request: &Request<'_>,
@@ -318,7 +318,7 @@ fn is_batch(request: &Request<'_>, send: &SendRequest<'_>) -> bool {
 }
 
 /// Refuses what the store does not take.
-fn check_message(
+pub(crate) fn check_message(
     settings: &Settings,
     request: &Request<'_>,
     topic: &[u8],

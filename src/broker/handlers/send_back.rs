@@ -142,6 +142,8 @@ pub(crate) fn on_found<H: Host>(
         return;
     };
     let message = Box::new(retry(&wish, &view));
+    let topic = Props::new(view.properties()).get(props::RETRY_TOPIC).unwrap_or(view.topic());
+    broker.traffic.sent_back(topic, &wish.group);
     put::put(broker, cx, message, PutFor::Client(answer));
 }
 

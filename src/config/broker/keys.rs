@@ -115,7 +115,7 @@ const TOPICS: &[Row] = &[
     Row::new("rejectPullConsumerEnable", Kind::Bool, "false", "refuse consumers that pull by themselves").since(Since::Java5),
     Row::new("rejectTransactionMessage", Kind::Bool, "false", "refuse transactional messages").live().important(),
     Row::new("startAcceptSendRequestTimeStamp", I64, "0", "refuse sends before this time").unit("ms since 1970"),
-    Row::new("storeReplyMessageEnable", Kind::Bool, "true", "store replies of request-reply calls"),
+    Row::new("storeReplyMessageEnable", Kind::Bool, "true", "store replies of request-reply calls").live(),
     Row::new("highSpeedMode", Kind::Bool, "false", "no meaning in Java").accepted(why::UNUSED),
 ];
 
@@ -169,7 +169,7 @@ const PULL: &[Row] = &[
     Row::new("defaultMessageRequestMode", Kind::Choice(&["PULL", "POP"]), "PULL", "how groups read unless told otherwise").since(Since::Java5),
     Row::new("serverLoadBalancerEnable", Kind::Bool, "true", "assign queues on the broker when clients ask (request 400)").since(Since::Java5),
     Row::new("defaultPopShareQueueNum", I32, "-1", "queues shared by consumers that pop; -1 is all").since(Since::Java5).unit("queues"),
-    Row::new("useServerSideResetOffset", Kind::Bool, "true", "keep reset offsets on the broker").since(Since::Java5),
+    Row::new("useServerSideResetOffset", Kind::Bool, "true", "keep reset offsets on the broker").live().since(Since::Java5),
     Row::new("enableNetWorkFlowControl", Kind::Bool, "false", "limit the bytes sent to readers").since(Since::Java5),
     Row::new("maxMsgsNumBatch", I32, "64", "most hits of a query by key").unit("messages").between(1, i32::MAX as i64).honoured(),
     Row::new("defaultQueryMaxNum", I32, "32", "most hits of a query by unique key").unit("messages").between(1, i32::MAX as i64).honoured(),

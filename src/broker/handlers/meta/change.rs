@@ -1,17 +1,21 @@
 //! Changes of metadata: recorded at home, applied on every shard, followed by what waited for them.
 
 use crate::app::{Broker, Host};
+use crate::cold::GroupKey;
 use crate::handlers::meta::clean::{self, Clean};
 use crate::handlers::meta::{MetaMail, upkeep};
 use crate::mail::BrokerMail;
+use crate::parked;
 use crate::scatter::{self, Then};
 use crate::settings::Settings;
 use crate::subscriptions::GroupSubscriptions;
 use crate::tables::{TableFile, next_version, split_key};
 use shard::Cx;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use wire::body::broker::SubscriptionGroupConfig;
 use wire::body::register::TopicConfig;
+use wire::ids::QueueId;
 
 /// Something that is different from now on.
 #[derive(Clone)]
@@ -40,6 +44,17 @@ pub enum Change {
     Settings(Arc<Settings>),
     /// Something nobody needs is deleted.
     Clean(Clean),
+    /// Consumer offsets are set by request.
+    Offsets {
+        /// Topic.
+        topic: Arc<[u8]>,
+        /// Consumer group.
+        group: Arc<[u8]>,
+        /// Queue and offset.
+        offsets: Arc<[(i32, i64)]>,
+        /// The next pull of each queue is told to go there.
+        is_reset: bool,
+    },
 }
 
 /// Takes a change on this shard.
@@ -50,6 +65,7 @@ pub(crate) fn apply<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, change: Ch
         Change::Group(config) => broker.meta.groups.set(config),
         Change::GroupRemoved { group, drops_offsets } => {
             broker.meta.groups.remove(&group);
+            broker.traffic.remove_group(&group);
             if drops_offsets {
                 broker.offsets.remove_group(&group);
             }
@@ -63,6 +79,32 @@ pub(crate) fn apply<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, change: Ch
             broker.settings = settings;
         }
         Change::Clean(what) => clean::apply(broker, cx, what),
+        Change::Offsets { topic, group, offsets, is_reset } => {
+            for (queue, offset) in offsets.iter() {
+                let id = QueueId(*queue);
+                if broker.is_mine(&topic, id) {
+                    set_offset(broker, cx, (&topic, &group, id), *offset, is_reset);
+                }
+            }
+        }
+    }
+}
+
+fn set_offset<H: Host>(
+    broker: &mut Broker,
+    cx: &mut Cx<'_, H>,
+    (topic, group, id): (&[u8], &[u8], QueueId),
+    offset: i64,
+    is_reset: bool,
+) {
+    if !is_reset {
+        broker.offsets.commit(topic, group, id, offset);
+        return;
+    }
+    broker.offsets.reset(topic, group, id, offset);
+    if let Some(queue) = cx.store().queues().find(topic, id) {
+        let group = GroupKey(broker.group_hash.hash_one(group));
+        parked::send_away(broker, cx, queue, group);
     }
 }
 
@@ -80,6 +122,14 @@ fn record<H: Host>(broker: &mut Broker, cx: &Cx<'_, H>, change: &Change) {
             next_version(&mut home.groups_version, wall);
             home.writes.touch(TableFile::Groups, mono);
         }
+        Change::Offsets { topic, group, offsets, .. } => {
+            let key: Arc<[u8]> = [topic, &b"@"[..], group].concat().into();
+            for (queue, offset) in offsets.iter() {
+                home.offsets.set(Arc::clone(&key), *queue, *offset);
+            }
+            next_version(&mut home.offsets.version, wall);
+            home.writes.touch(TableFile::Offsets, mono);
+        }
         Change::Subscriptions { .. } | Change::Settings(_) | Change::Clean(_) => {}
     }
     let is_less = match change {
@@ -94,6 +144,7 @@ fn record<H: Host>(broker: &mut Broker, cx: &Cx<'_, H>, change: &Change) {
         | Change::Group(_)
         | Change::Subscriptions { .. }
         | Change::Settings(_)
+        | Change::Offsets { .. }
         | Change::Clean(_) => false,
     };
     if is_less {
@@ -126,6 +177,7 @@ pub(crate) fn publish<H: Host>(
             | Change::GroupRemoved { .. }
             | Change::Subscriptions { .. }
             | Change::Settings(_)
+            | Change::Offsets { .. }
             | Change::Clean(_)) => BrokerMail::Meta(MetaMail::Change { change, scatter }),
         });
     }

@@ -4,13 +4,20 @@
 //! alone changes anything; a change reaches the other shards by mail before its request is answered.
 
 pub mod admin;
+pub mod ask_client;
 pub mod change;
 pub mod clean;
+pub mod dump;
 pub mod gather;
 pub mod group;
 pub mod lock;
+pub mod relay;
+pub(crate) mod reply;
+pub mod reset;
 pub mod runtime;
 pub mod session;
+pub mod stats;
+pub(crate) mod times;
 pub mod topic;
 pub(crate) mod topic_rules;
 pub mod upkeep;
@@ -89,6 +96,17 @@ pub enum MetaMail {
         /// What it wants to know.
         question: Question,
     },
+    /// To the owner of a queue: where is a group to go on?
+    Seek(reset::SeekMail),
+    /// To the metadata shard: there.
+    Sought(reset::Sought),
+    /// To the metadata shard: a message that a consumer is to consume, `None` when it is not there.
+    Consume {
+        /// Who wants it.
+        wish: ask_client::ConsumeWish,
+        /// The record; the error says why it could not be read.
+        record: Result<Option<Vec<u8>>, String>,
+    },
     /// A shard's part.
     Answer {
         /// Of the question.
@@ -120,6 +138,9 @@ pub(crate) struct Home {
     pub(crate) writes: Writes,
     pub(crate) register: Register,
     pub(crate) gathers: Gathers,
+    pub(crate) relays: relay::Relays,
+    pub(crate) surveys: ask_client::Surveys,
+    pub(crate) resets: reset::Resets,
     pub(crate) table: Option<Config>,
     pub(crate) config_version: DataVersion,
     pub(crate) config_dir: PathBuf,
@@ -217,6 +238,9 @@ impl Home {
             writes: Writes::default(),
             register: Register::new(&settings.config.namesrv_addr, upkeep::pace(settings)),
             gathers: Gathers::default(),
+            relays: relay::Relays::default(),
+            surveys: ask_client::Surveys::default(),
+            resets: reset::Resets::default(),
             table: boot.table.clone(),
             config_version: DataVersion::default(),
             config_dir: boot.config_dir.clone(),
@@ -257,7 +281,23 @@ impl<H: Host> Table<H> {
         row(request::GET_SYSTEM_TOPIC_LIST_FROM_BROKER, Where::Meta, topic::on_system_list),
         row(request::QUERY_TOPIC_CONSUME_BY_WHO, Where::Meta, topic::on_consumed_by),
         row(request::GET_TOPIC_STATS_INFO, Where::Meta, gather::on_topic_stats),
-        row(request::GET_CONSUME_STATS, Where::Meta, gather::on_consume_stats),
+        row(request::GET_CONSUME_STATS, Where::Meta, stats::on_consume_stats),
+        row(request::GET_BROKER_CONSUME_STATS, Where::Meta, dump::on_broker_stats),
+        row(request::QUERY_CONSUME_TIME_SPAN, Where::Meta, stats::on_time_span),
+        row(request::VIEW_BROKER_STATS_DATA, Where::Meta, stats::on_view_stats),
+        row(request::GET_ALL_CONSUMER_OFFSET, Where::Meta, dump::on_all_offsets),
+        row(request::GET_ALL_DELAY_OFFSET, Where::Meta, dump::on_all_delays),
+        row(request::QUERY_TOPICS_BY_CONSUMER, Where::Meta, dump::on_topics_of_group),
+        row(request::QUERY_SUBSCRIPTION_BY_CONSUMER, Where::Meta, dump::on_subscription),
+        row(request::GET_ALL_PRODUCER_INFO, Where::Meta, dump::on_producers),
+        row(request::CLONE_GROUP_OFFSET, Where::Meta, dump::on_clone),
+        row(request::QUERY_CORRECTION_OFFSET, Where::Meta, dump::on_correction),
+        row(request::INVOKE_BROKER_TO_RESET_OFFSET, Where::Meta, reset::on_reset),
+        row(request::INVOKE_BROKER_TO_GET_CONSUMER_STATUS, Where::Meta, ask_client::on_status),
+        row(request::GET_CONSUMER_RUNNING_INFO, Where::Meta, ask_client::on_running_info),
+        row(request::CONSUME_MESSAGE_DIRECTLY, Where::Any, ask_client::on_consume),
+        row(request::SEND_REPLY_MESSAGE_V2, Where::Meta, reply::on_reply),
+        row(request::SEND_REPLY_MESSAGE, Where::Meta, reply::on_reply),
         row(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, Where::Meta, group::on_create),
         row(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST, Where::Meta, group::on_create_list),
         row(request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG, Where::Meta, group::on_list),
@@ -321,9 +361,12 @@ pub(crate) fn on_mail<H: Host>(
         }
         MetaMail::WantGroup(name) => group::on_wanted(broker, cx, &name),
         MetaMail::Ask { ticket, question } => {
-            let answer = gather::answer(broker, cx, &question);
-            let mail = MetaMail::Answer { ticket, answer };
-            cx.mail(from, crate::mail::BrokerMail::Meta(mail));
+            gather::on_ask(broker, cx, from, ticket, &question);
+        }
+        MetaMail::Seek(seek) => reset::on_seek(broker, cx, &seek),
+        MetaMail::Sought(sought) => reset::on_sought(broker, cx, sought),
+        MetaMail::Consume { wish, record } => {
+            ask_client::on_consume_mail(broker, cx, &wish, record);
         }
         MetaMail::Answer { ticket, answer } => gather::on_answer(broker, cx, ticket, answer),
     }

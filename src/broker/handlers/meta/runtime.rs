@@ -1,97 +1,127 @@
-//! Runtime information: 28, a table of texts. What is not measured yet is told as zero. Java: prepareRuntimeInfo.
+//! Runtime information: 28, a table of texts. What does not exist here, such as queues of thread pools, is told as zero.
+//! Java: prepareRuntimeInfo, `StoreStatsService.getRuntimeInfo`.
 
 use crate::app::{Broker, Host};
 use crate::handlers::meta::gather::{self, Gathered, Question};
+use crate::handlers::meta::times::{TimeOf, TimeWish};
 use crate::handlers::{Outcome, Request};
+use crate::traffic::{Rates, Totals};
+use base::time::MonoNs;
 use shard::Cx;
 use shard::stages::{Stage, Stages};
+use store::delay::SCHEDULE_TOPIC;
 use wire::body::{KvTable, Table};
 use wire::codes::MQ_VERSION_5_5_0;
 use wire::json;
 
-/// Counters and sizes of thread pools that do not exist here.
+/// Sizes and waits of thread pools that do not exist here, and of what is not there yet.
 const ZEROS: &[&str] = &[
-    "startAcceptSendRequestTimeStamp",
-    "msgPutTotalYesterdayMorning",
-    "msgPutTotalTodayMorning",
-    "msgPutTotalTodayNow",
-    "msgGetTotalYesterdayMorning",
-    "msgGetTotalTodayMorning",
-    "msgGetTotalTodayNow",
-    "putMessageEntireTimeMax",
-    "putMessageTimesTotal",
     "putMessageFailedTimes",
-    "putMessageSizeTotal",
     "getMessageEntireTimeMax",
     "dispatchMaxBuffer",
     "dispatchBehindBytes",
     "pageCacheLockTimeMills",
     "sendThreadPoolQueueSize",
-    "sendThreadPoolQueueCapacity",
     "sendThreadPoolQueueHeadWaitTimeMills",
     "pullThreadPoolQueueSize",
-    "pullThreadPoolQueueCapacity",
     "pullThreadPoolQueueHeadWaitTimeMills",
     "litePullThreadPoolQueueSize",
-    "litePullThreadPoolQueueCapacity",
     "litePullThreadPoolQueueHeadWaitTimeMills",
     "queryThreadPoolQueueSize",
-    "queryThreadPoolQueueCapacity",
     "queryThreadPoolQueueHeadWaitTimeMills",
     "ackThreadPoolQueueSize",
-    "ackThreadPoolQueueCapacity",
     "ackThreadPoolQueueHeadWaitTimeMills",
     "EndTransactionQueueSize",
-    "EndTransactionThreadPoolQueueCapacity",
     "timerReadBehind",
     "timerOffsetBehind",
     "timerCongestNum",
 ];
 
-/// Averages over 10 s, 60 s and 600 s; always three numbers, since dashboards split and parse them.
-const RATES: &[&str] = &[
-    "putTps",
-    "getFoundTps",
-    "getMissTps",
-    "getTotalTps",
-    "getTransferredTps",
-    "getTransferedTps",
+/// Keys that are told as they are configured, with the key of the configuration.
+const CONFIGURED: &[(&str, &str)] = &[
+    ("startAcceptSendRequestTimeStamp", "startAcceptSendRequestTimeStamp"),
+    ("sendThreadPoolQueueCapacity", "sendThreadPoolQueueCapacity"),
+    ("pullThreadPoolQueueCapacity", "pullThreadPoolQueueCapacity"),
+    ("litePullThreadPoolQueueCapacity", "litePullThreadPoolQueueCapacity"),
+    ("queryThreadPoolQueueCapacity", "queryThreadPoolQueueCapacity"),
+    ("ackThreadPoolQueueCapacity", "ackThreadPoolQueueCapacity"),
+    ("EndTransactionThreadPoolQueueCapacity", "endTransactionPoolQueueCapacity"),
 ];
 
-/// Answers with the table.
+/// Upper ends of the classes of `putMessageDistributeTime`, in ms, with their texts; the last one has none.
+const TIME_CLASSES: [(u64, &str); 13] = [
+    (0, "[<=0ms]"),
+    (10, "[0~10ms]"),
+    (50, "[10~50ms]"),
+    (100, "[50~100ms]"),
+    (200, "[100~200ms]"),
+    (500, "[200~500ms]"),
+    (1000, "[500ms~1s]"),
+    (2000, "[1~2s]"),
+    (3000, "[2~3s]"),
+    (4000, "[3~4s]"),
+    (5000, "[4~5s]"),
+    (10_000, "[5~10s]"),
+    (u64::MAX, "[10s~]"),
+];
+
+/// One shard's figures; they add up.
+#[derive(Default)]
+pub struct RuntimePart {
+    stages: Stages,
+    totals: Totals,
+    /// Ends of the queues of the delay levels.
+    delays: Vec<(i32, i64)>,
+    /// Start, end and unflushed bytes of the first log, on the shard that has it.
+    log: Option<(u64, u64, u64)>,
+    /// Store time of the first message in the first log, ms.
+    pub(crate) earliest_ms: Option<i64>,
+}
+
+impl RuntimePart {
+    /// This shard's part, and the time it lacks.
+    pub(crate) fn here<H: Host>(
+        broker: &mut Broker,
+        cx: &mut Cx<'_, H>,
+    ) -> (RuntimePart, Vec<TimeWish>) {
+        broker.traffic.absorb(cx.store());
+        let totals = broker.traffic.totals(cx.now.mono);
+        let stages = cx.stages().clone();
+        let is_meta = broker.is_meta();
+        let store = cx.store();
+        let queues = store.queues().iter().filter(|(_, queue)| *queue.topic == *SCHEDULE_TOPIC);
+        let delays = queues.map(|(_, queue)| (queue.id.0 + 1, queue.visible())).collect();
+        // Java has one log; the positions told are those of the first stream, which is its log.
+        let first = store.streams().min_by_key(|stream| stream.id()).filter(|_| is_meta);
+        let log = first
+            .map(|first| (first.start(), first.appended(), first.appended() - first.flushed()));
+        let has_some = first.filter(|first| first.appended() > first.start());
+        let place = has_some.map(|first| first.phy(first.start()));
+        let wish = place.map(|place| TimeWish { row: 0, of: TimeOf::Place(place) });
+        let part = RuntimePart { stages, totals, delays, log, earliest_ms: None };
+        (part, wish.into_iter().collect())
+    }
+
+    /// Adds another shard's part.
+    pub(crate) fn add(&mut self, other: RuntimePart) {
+        self.stages.merge(&other.stages);
+        self.totals.add(&other.totals);
+        self.delays.extend(other.delays);
+        self.log = self.log.or(other.log);
+        self.earliest_ms = self.earliest_ms.or(other.earliest_ms);
+    }
+}
+
+/// Asks all shards for their figures.
 pub(crate) fn on_runtime_info<H: Host>(
     broker: &mut Broker,
     cx: &mut Cx<'_, H>,
     request: &Request<'_>,
 ) -> Outcome {
-    let began = broker.meta.home().began;
-    let seconds = cx.now.mono.since(began.mono) / 1_000_000_000;
-    let mut rows = vec![
-        ("brokerVersion", MQ_VERSION_5_5_0.to_string()),
-        ("brokerVersionDesc", "V5_5_0".to_owned()),
-        ("brokerActive", (!broker.stopping).to_string()),
-        ("bootTimestamp", began.wall.0.to_string()),
-        ("runtime", runtime_text(seconds)),
-        ("earliestMessageTimeStamp", "-1".to_owned()),
-        ("putMessageAverageSize", "0.0".to_owned()),
-        ("putLatency99", "0.00".to_owned()),
-        ("putLatency999", "0.00".to_owned()),
-        ("timerEnqueueTps", "0.0".to_owned()),
-        ("timerDequeueTps", "0.0".to_owned()),
-    ];
-    // Java has one log; the positions told are those of the first stream, which is its log.
-    if let Some(stream) = cx.store().streams().min_by_key(|stream| stream.id()) {
-        let behind = stream.appended() - stream.flushed();
-        rows.push(("commitLogMinOffset", stream.start().to_string()));
-        rows.push(("commitLogMaxOffset", stream.appended().to_string()));
-        rows.push(("remainHowManyDataToFlush", format!("{behind} B")));
-    }
-    rows.extend(ZEROS.iter().map(|key| (*key, "0".to_owned())));
-    rows.extend(RATES.iter().map(|key| (*key, "0.0 0.0 0.0".to_owned())));
     let with_buckets = request.header.fields.get(BUCKETS_FIELD).is_some_and(|t| t.eq_str("true"));
-    let told = Box::new(RuntimeInfo { rows, with_buckets });
-    let gathered = Gathered::Stages { told, stages: Box::default() };
-    gather::ask(broker, cx, request, gathered, &Question::Stages);
+    let told = Box::new(RuntimeInfo { with_buckets });
+    let gathered = Gathered::Runtime { told, sum: Box::default() };
+    gather::ask(broker, cx, request, gathered, &Question::Runtime);
     Outcome::Done
 }
 
@@ -100,26 +130,132 @@ pub const BUCKETS_FIELD: &str = "ringmqStageBuckets";
 /// What a key of a stage ends with that has its histogram.
 pub const BUCKETS_SUFFIX: &str = "Buckets";
 
-/// The table but for what all shards are asked.
+/// How the table is to be written.
 pub(crate) struct RuntimeInfo {
-    rows: Vec<(&'static str, String)>,
     with_buckets: bool,
 }
 
+type Rows = Vec<(String, String)>;
+
 impl RuntimeInfo {
-    /// Writes the table with the figures of the stages; a stage is `count p50 p99 p99.9 max`, in us.
-    pub(crate) fn write(self, stages: &Stages, body: &mut Vec<u8>) {
-        let mut table: Table<String> =
-            self.rows.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    /// Writes the table; a stage is `count p50 p99 p99.9 max`, in us.
+    pub(crate) fn write(
+        &self,
+        broker: &mut Broker,
+        now: MonoNs,
+        sum: RuntimePart,
+        body: &mut Vec<u8>,
+    ) {
+        let mut rows: Rows = Vec::new();
+        about_broker(broker, now, &mut rows);
+        about_log(broker, &sum, &mut rows);
+        about_traffic(&sum.totals, &mut rows);
+        about_times(&sum.stages, &mut rows);
         for stage in Stage::ALL {
-            table.0.push((stage.key().to_owned(), stages.summary(stage).to_string()));
+            rows.push((stage.key().to_owned(), sum.stages.summary(stage).to_string()));
             if self.with_buckets {
                 let key = format!("{}{BUCKETS_SUFFIX}", stage.key());
-                table.0.push((key, stages.buckets(stage)));
+                rows.push((key, sum.stages.buckets(stage)));
             }
         }
-        json::write_default(body, &KvTable { table });
+        json::write_default(body, &KvTable { table: Table(rows) });
     }
+}
+
+fn push(rows: &mut Rows, key: &str, value: impl ToString) {
+    rows.push((key.to_owned(), value.to_string()));
+}
+
+fn about_broker(broker: &mut Broker, now: MonoNs, rows: &mut Rows) {
+    let is_active = !broker.stopping;
+    let home = broker.meta.home();
+    push(rows, "brokerVersion", MQ_VERSION_5_5_0);
+    push(rows, "brokerVersionDesc", "V5_5_0");
+    push(rows, "brokerActive", is_active);
+    push(rows, "bootTimestamp", home.began.wall.0);
+    let seconds = now.since(home.began.mono) / 1_000_000_000;
+    push(rows, "runtime", runtime_text(seconds));
+    for key in ZEROS {
+        push(rows, key, 0);
+    }
+    for key in ["timerEnqueueTps", "timerDequeueTps"] {
+        push(rows, key, "0.0");
+    }
+    for (key, configured) in CONFIGURED {
+        let value = home.table.as_ref().map(|table| table.value(configured).to_string());
+        push(rows, key, value.unwrap_or_else(|| "0".to_owned()));
+    }
+}
+
+fn about_log(broker: &mut Broker, sum: &RuntimePart, rows: &mut Rows) {
+    if let Some((start, end, behind)) = sum.log {
+        push(rows, "commitLogMinOffset", start);
+        push(rows, "commitLogMaxOffset", end);
+        push(rows, "remainHowManyDataToFlush", readable(behind));
+    }
+    push(rows, "remainTransientStoreBufferNumbs", i32::MAX);
+    push(rows, "earliestMessageTimeStamp", sum.earliest_ms.unwrap_or(-1));
+    let home = broker.meta.home();
+    for (level, offset) in &home.delays.offset_table {
+        let end = sum.delays.iter().find(|(of, _)| of == level).map_or(0, |(_, end)| *end);
+        push(rows, &format!("scheduleMessageOffset_{level}"), format!("{offset},{end}"));
+    }
+}
+
+/// Bytes as Java prints them for people.
+fn readable(bytes: u64) -> String {
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut tenths = u128::from(bytes) * 10 / 1024;
+    let mut unit = 0;
+    while tenths >= 10_240 && unit + 1 < units.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, units[unit])
+}
+
+/// Three numbers, also while there is nothing to average: dashboards split and parse them.
+fn about_traffic(totals: &Totals, rows: &mut Rows) {
+    let text = |rates: Rates| rates.map(|rate| format!("{rate:?}")).join(" ");
+    let all: Rates = std::array::from_fn(|at| totals.found_rates[at] + totals.miss_rates[at]);
+    push(rows, "putTps", text(totals.put_rates));
+    push(rows, "getFoundTps", text(totals.found_rates));
+    push(rows, "getMissTps", text(totals.miss_rates));
+    push(rows, "getTotalTps", text(all));
+    push(rows, "getTransferredTps", text(totals.sent_rates));
+    // The spelling of 4.9.
+    push(rows, "getTransferedTps", text(totals.sent_rates));
+    push(rows, "msgPutTotalYesterdayMorning", totals.yesterday.0);
+    push(rows, "msgPutTotalTodayMorning", totals.today.0);
+    push(rows, "msgPutTotalTodayNow", totals.own_put);
+    push(rows, "msgGetTotalYesterdayMorning", totals.yesterday.1);
+    push(rows, "msgGetTotalTodayMorning", totals.today.1);
+    push(rows, "msgGetTotalTodayNow", totals.own_get);
+    push(rows, "putMessageTimesTotal", totals.put.messages.max(1));
+    push(rows, "putMessageSizeTotal", totals.put.bytes);
+    let mean = totals.put.mean_bytes();
+    push(rows, "putMessageAverageSize", format!("{mean:?}"));
+}
+
+/// What Java measures around its put of a message is here the way to the stage of the answer.
+fn about_times(stages: &Stages, rows: &mut Rows) {
+    let histogram = stages.histogram(Stage::Replied);
+    push(rows, "putMessageEntireTimeMax", histogram.max() / 1000);
+    let ms = |us: u64| format!("{}.{:02}", us / 1000, us % 1000 / 10);
+    push(rows, "putLatency99", ms(histogram.quantile(990)));
+    push(rows, "putLatency999", ms(histogram.quantile(999)));
+    let mut counts = [0u64; TIME_CLASSES.len()];
+    for (us, count) in histogram.buckets() {
+        let class = TIME_CLASSES.iter().position(|(end, _)| us / 1000 < *end || us < 1000);
+        if let Some(place) = class.and_then(|class| counts.get_mut(class)) {
+            *place += count;
+        }
+    }
+    let text = TIME_CLASSES.iter().zip(counts).map(|((_, name), count)| format!("{name}:{count} "));
+    push(rows, "putMessageDistributeTime", text.collect::<String>());
 }
 
 fn runtime_text(seconds: u64) -> String {
@@ -141,5 +277,15 @@ mod tests {
     fn the_runtime_is_told_as_java_does() {
         assert_eq!(runtime_text(165), "[ 0 days, 0 hours, 2 minutes, 45 seconds ]");
         assert_eq!(runtime_text(90_061), "[ 1 days, 1 hours, 1 minutes, 1 seconds ]");
+    }
+
+    #[test]
+    fn bytes_are_told_as_java_does() {
+        let cases = [(0, "0 B"), (242, "242 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB")];
+        for (bytes, text) in cases {
+            assert_eq!(readable(bytes), text);
+        }
+        assert_eq!(readable(252 << 30), "252.0 GiB");
+        assert_eq!(readable(u64::MAX), "15.9 EiB");
     }
 }

@@ -3,8 +3,10 @@
 use crate::app::{Broker, Host};
 use crate::clients::{Beat, Client, Member};
 use crate::handlers::meta::change::{Change, publish};
-use crate::handlers::meta::{concluded, group, success_bytes, topic, topic_rules, unreadable};
-use crate::handlers::{FLAG_ONEWAY, Outcome, Request};
+use crate::handlers::meta::{
+    concluded, group, relay, success_bytes, topic, topic_rules, unreadable,
+};
+use crate::handlers::{Outcome, Request};
 use crate::refusal::Refusal;
 use crate::scatter::Then;
 use crate::subscriptions::{GroupSubscriptions, compile, is_tag_type};
@@ -19,10 +21,9 @@ use wire::body::client::{
     CheckClientConfig, ConsumeFromWhere, ConsumeType, ConsumerData, ConsumerIdList, HeartbeatData,
     MessageModel, SubscriptionData,
 };
-use wire::codes::{MQ_VERSION_5_5_0, request, response};
-use wire::frame::SerializeType;
+use wire::codes::{request, response};
 use wire::json;
-use wire::reply::{FrameHead, FrameWriter};
+use wire::reply::FrameWriter;
 use wire::req::client::NotifyConsumerIdsChangedRequestHeader;
 use wire::text::Text;
 
@@ -177,18 +178,11 @@ fn notify<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, name: &str) {
         return;
     }
     let conns: Vec<ConnId> = found.members.iter().map(|member| member.conn).collect();
+    let header =
+        NotifyConsumerIdsChangedRequestHeader { consumer_group: Text::plain(name.as_bytes()) };
     for conn in conns {
-        let head = FrameHead {
-            serialize: SerializeType::Json,
-            code: request::NOTIFY_CONSUMER_IDS_CHANGED,
-            opaque: home.next_opaque(),
-            flag: FLAG_ONEWAY,
-            version: MQ_VERSION_5_5_0,
-        };
-        let mut writer = FrameWriter::begin(cx.output(conn), head);
-        let consumer_group = Text::plain(name.as_bytes());
-        NotifyConsumerIdsChangedRequestHeader { consumer_group }.encode(&mut writer);
-        writer.finish();
+        let code = request::NOTIFY_CONSUMER_IDS_CHANGED;
+        relay::send_oneway(home, cx, conn, code, |writer| header.encode(writer), &[]);
     }
 }
 
@@ -231,6 +225,7 @@ pub(crate) fn on_unregister<H: Host>(
 
 /// A connection has ended, on whatever shard; this is the metadata shard.
 pub(crate) fn on_conn_closed<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, conn: ConnId) {
+    relay::on_conn_closed(broker, cx, conn);
     let left = broker.meta.home().clients.drop_conn(conn);
     let mut changes = Vec::new();
     for name in left {

@@ -2,7 +2,7 @@
 
 use crate::app::{Broker, Host, TimerKind, timer_key};
 use crate::filter_table::FilterFile;
-use crate::handlers::meta::{session, topic};
+use crate::handlers::meta::{relay, session, topic};
 use crate::mail::BrokerDone;
 use crate::register::{Answer, Ask, Pace, Step};
 use crate::settings::Settings;
@@ -90,12 +90,18 @@ pub(crate) fn settle<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
     arm(broker, cx);
 }
 
-fn arm<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
+/// Sets the timer for what is due next.
+pub(crate) fn arm<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
     let home = broker.meta.home();
     if home.may_stop {
         return;
     }
-    let due = [home.register.next_deadline(), home.writes.next_due(), home.stop_until];
+    let due = [
+        home.register.next_deadline(),
+        home.writes.next_due(),
+        home.stop_until,
+        home.relays.next_deadline(),
+    ];
     let Some(due) = due.into_iter().flatten().min() else { return };
     match home.timer {
         Some((armed, _)) if armed == due => return,
@@ -122,6 +128,7 @@ pub(crate) fn on_timer<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, value: 
     let home = broker.meta.home();
     home.timer = None;
     home.register.tick(now);
+    relay::expire(broker, cx);
     settle(broker, cx);
 }
 
@@ -403,15 +410,16 @@ pub(crate) fn on_own_conn_closed<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H
     settle(broker, cx);
 }
 
-/// An answer to a request of the broker; only name servers are asked.
+/// An answer to a request of the broker, of a client or of a name server.
 pub(crate) fn on_response<H: Host>(
     broker: &mut Broker,
     cx: &mut Cx<'_, H>,
     conn: ConnId,
     header: &Header<'_>,
-    _frame: &Frame<'_>,
+    frame: &Frame<'_>,
 ) {
-    if !broker.is_meta() {
+    if relay::on_response(broker, cx, conn, header, frame) {
+        settle(broker, cx);
         return;
     }
     let remark = header.remark.map(|text| text.to_cow()).unwrap_or_default();

@@ -1,0 +1,119 @@
+use super::*;
+use crate::settings::test_settings;
+use base::time::WallMs;
+
+fn at(ms: u64) -> Now {
+    let wall = WallMs(1_000_000 + i64::try_from(ms).unwrap());
+    Now { mono: MonoNs(1).plus_ms(ms), wall }
+}
+
+fn put(traffic: &mut Traffic, topic: &[u8], messages: u64, bytes: u64) {
+    let sums = Sums { messages, bytes, calls: 1 };
+    add(&mut traffic.puts, topic, sums);
+    traffic.put.sums.add(sums);
+}
+
+#[test]
+fn a_window_is_what_came_since_its_oldest_sample() {
+    let mut traffic = Traffic::new(&test_settings(&[]));
+    put(&mut traffic, b"T", 3, 300);
+    for number in 1..=60 {
+        traffic.sample(at(number * SAMPLE_MS), 0);
+        if number == 1 {
+            let told = traffic.part("TOPIC_PUT_NUMS", b"T", b"c").unwrap().told();
+            assert_eq!((told.stats_minute.sum, told.stats_minute.tps), (3, 0.3));
+            assert_eq!(told.stats_minute.avgpt, 3.0);
+            assert_eq!(told.stats_hour, BrokerStatsItem::default(), "no sample of the hour yet");
+        }
+        if number == 6 {
+            let told = traffic.part("TOPIC_PUT_NUMS", b"T", b"c").unwrap().told();
+            assert_eq!((told.stats_minute.sum, told.stats_minute.tps), (3, 0.05));
+        }
+        if number == 7 {
+            let told = traffic.part("TOPIC_PUT_SIZE", b"T", b"c").unwrap().told();
+            assert_eq!(told.stats_minute.sum, 0, "the oldest sample has it already");
+        }
+    }
+    let told = traffic.part("TOPIC_PUT_SIZE", b"T", b"c").unwrap().told();
+    assert_eq!((told.stats_hour.sum, told.stats_hour.tps), (300, 0.5));
+    assert_eq!(told.stats_day, BrokerStatsItem::default());
+    assert_eq!(traffic.part("TOPIC_PUT_NUMS", b"U", b"c"), None);
+    assert_eq!(traffic.part("NO_SUCH_NAME", b"T", b"c"), None);
+    let told = traffic.part("BROKER_PUT_NUMS", b"c", b"c").unwrap().told();
+    assert_eq!((told.stats_hour.sum, told.stats_hour.avgpt), (3, 0.0));
+    assert_eq!(traffic.part("BROKER_PUT_NUMS", b"other", b"c"), None);
+}
+
+#[test]
+fn parts_of_shards_add_up() {
+    let mut parts = Vec::new();
+    for messages in [3, 7] {
+        let mut traffic = Traffic::new(&test_settings(&[]));
+        put(&mut traffic, b"T", messages, 10);
+        traffic.sample(at(SAMPLE_MS), 0);
+        parts.push(traffic.part("TOPIC_PUT_NUMS", b"T", b"c").unwrap());
+    }
+    let mut sum = StatPart::default();
+    parts.iter().for_each(|part| sum.add(part));
+    let told = sum.told().stats_minute;
+    assert_eq!((told.sum, told.tps, told.avgpt), (10, 1.0, 5.0));
+}
+
+#[test]
+fn rates_are_averages_since_a_sample_that_is_old_enough() {
+    let mut traffic = Traffic::new(&test_settings(&[]));
+    traffic.rates.push(RateSample { at: at(0).mono, counts: [0; 4] });
+    for number in 1..=70u64 {
+        put(&mut traffic, b"T", 20, 1);
+        traffic.missed();
+        traffic.sample(at(number * SAMPLE_MS), 0);
+    }
+    put(&mut traffic, b"T", 100, 1);
+    let totals = traffic.totals(at(705_000).mono);
+    let [ten, minute, ten_minutes] = totals.put_rates;
+    assert!((ten - 120.0 / 15.0).abs() < 1e-9, "{ten}");
+    assert!((minute - 220.0 / 65.0).abs() < 1e-9, "{minute}");
+    assert!((ten_minutes - 1300.0 / 605.0).abs() < 1e-9, "{ten_minutes}");
+    assert!((totals.miss_rates[2] - 60.0 / 605.0).abs() < 1e-9);
+    assert_eq!(traffic.rates.len(), RATE_SAMPLES);
+}
+
+#[test]
+fn midnight_is_where_the_broker_is() {
+    let mut traffic = Traffic::new(&test_settings(&[]));
+    let midnight = 24 * 3_600_000 - 8 * 3_600_000;
+    let now = |wall| Now { mono: MonoNs(1), wall: WallMs(wall) };
+    traffic.own_put.sums.messages = 5;
+    traffic.sample(now(midnight - 1), 480);
+    assert_eq!((traffic.today, traffic.yesterday), ((0, 0), (0, 0)));
+    traffic.sample(now(midnight), 480);
+    assert_eq!((traffic.today, traffic.yesterday), ((5, 0), (0, 0)));
+    traffic.own_put.sums.messages = 8;
+    traffic.sample(now(midnight + 24 * 3_600_000), 480);
+    assert_eq!((traffic.today, traffic.yesterday), ((8, 0), (5, 0)));
+}
+
+#[test]
+fn items_are_bounded_and_those_of_deleted_topics_and_groups_go() {
+    let mut traffic = Traffic::new(&test_settings(&[]));
+    for number in 0..ITEMS_MAX + 10 {
+        put(&mut traffic, format!("T{number}").as_bytes(), 1, 1);
+    }
+    assert_eq!(traffic.puts.len(), ITEMS_MAX);
+    traffic.remove_topic(b"T7");
+    assert_eq!(traffic.puts.len(), ITEMS_MAX - 1);
+    traffic.sent_back(b"T", "G");
+    traffic.sent_back(b"T", "H");
+    assert!(traffic.part("SNDBCK_PUT_NUMS", b"T@G", b"c").is_some());
+    traffic.remove_group(b"G");
+    assert!(traffic.part("SNDBCK_PUT_NUMS", b"T@G", b"c").is_none());
+    traffic.remove_topic(b"T");
+    assert!(traffic.part("SNDBCK_PUT_NUMS", b"T@H", b"c").is_none());
+}
+
+#[test]
+fn a_queue_that_began_anew_is_counted_from_its_beginning() {
+    let sums = |messages, calls| Sums { messages, bytes: messages * 10, calls };
+    assert_eq!(sums(7, 5).since(sums(3, 2)), sums(4, 3));
+    assert_eq!(sums(2, 1).since(sums(3, 2)), sums(2, 1));
+}
