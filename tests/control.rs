@@ -665,6 +665,70 @@ fn runtime_info(tool: &mut Connection) -> KvTable {
     json::from_slice(reply.body()).unwrap()
 }
 
+/// What brokers of both Java lines tell, but for keys that name a level or a path.
+const JAVA_RUNTIME_KEYS: [&str; 60] = [
+    "EndTransactionQueueSize",
+    "EndTransactionThreadPoolQueueCapacity",
+    "ackThreadPoolQueueCapacity",
+    "ackThreadPoolQueueHeadWaitTimeMills",
+    "ackThreadPoolQueueSize",
+    "bootTimestamp",
+    "brokerActive",
+    "brokerVersion",
+    "brokerVersionDesc",
+    "commitLogDirCapacity",
+    "commitLogDiskRatio",
+    "commitLogMaxOffset",
+    "commitLogMinOffset",
+    "consumeQueueDiskRatio",
+    "dispatchBehindBytes",
+    "dispatchMaxBuffer",
+    "earliestMessageTimeStamp",
+    "getFoundTps",
+    "getMessageEntireTimeMax",
+    "getMissTps",
+    "getTotalTps",
+    "getTransferedTps",
+    "getTransferredTps",
+    "litePullThreadPoolQueueCapacity",
+    "litePullThreadPoolQueueHeadWaitTimeMills",
+    "litePullThreadPoolQueueSize",
+    "msgGetTotalTodayMorning",
+    "msgGetTotalTodayNow",
+    "msgGetTotalYesterdayMorning",
+    "msgPutTotalTodayMorning",
+    "msgPutTotalTodayNow",
+    "msgPutTotalYesterdayMorning",
+    "pageCacheLockTimeMills",
+    "pullThreadPoolQueueCapacity",
+    "pullThreadPoolQueueHeadWaitTimeMills",
+    "pullThreadPoolQueueSize",
+    "putLatency99",
+    "putLatency999",
+    "putMessageAverageSize",
+    "putMessageDistributeTime",
+    "putMessageEntireTimeMax",
+    "putMessageFailedTimes",
+    "putMessageSizeTotal",
+    "putMessageTimesTotal",
+    "putTps",
+    "queryThreadPoolQueueCapacity",
+    "queryThreadPoolQueueHeadWaitTimeMills",
+    "queryThreadPoolQueueSize",
+    "remainHowManyDataToFlush",
+    "remainTransientStoreBufferNumbs",
+    "runtime",
+    "sendThreadPoolQueueCapacity",
+    "sendThreadPoolQueueHeadWaitTimeMills",
+    "sendThreadPoolQueueSize",
+    "startAcceptSendRequestTimeStamp",
+    "timerCongestNum",
+    "timerDequeueTps",
+    "timerEnqueueTps",
+    "timerOffsetBehind",
+    "timerReadBehind",
+];
+
 fn statistic(tool: &mut Connection, name: &str, key: &str) -> Result<BrokerStatsData, String> {
     let ask = [("statsName", name), ("statsKey", key)];
     let reply = tool.call(request::VIEW_BROKER_STATS_DATA, fields(&ask), &[]).unwrap();
@@ -713,6 +777,9 @@ fn messages_are_counted_over_windows() {
     let number = |key: &str| info.table.get(key).unwrap().parse::<f64>().unwrap();
     assert_eq!((number("msgPutTotalTodayNow"), number("msgGetTotalTodayNow")), (40.0, 40.0));
     assert_eq!(number("putMessageTimesTotal"), 40.0);
+    assert!((0.0..=1.0).contains(&number("commitLogDiskRatio")));
+    let missing = JAVA_RUNTIME_KEYS.iter().filter(|key| info.table.get(key).is_none());
+    assert_eq!(missing.collect::<Vec<_>>(), Vec::<&&str>::new());
     assert!(number("putMessageAverageSize") > 100.0);
     let rates: Vec<f64> =
         info.table.get("putTps").unwrap().split(' ').map(|t| t.parse().unwrap()).collect();

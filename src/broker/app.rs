@@ -372,6 +372,7 @@ impl Broker {
             BrokerDone::Reply { conn, bytes } => cx.output(conn).extend_from_slice(&bytes),
             BrokerDone::Receipt { to, scatter } => cx.mail(to, BrokerMail::Receipt(scatter)),
             BrokerDone::TimerWritten(written) => crate::timer::on_written(self, cx, written),
+            BrokerDone::Disk(disk) => self.meta.home().disk = *disk,
             BrokerDone::Nothing => {}
         }
     }

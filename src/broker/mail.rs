@@ -156,6 +156,8 @@ pub enum BrokerDone {
     },
     /// The timer's files were written.
     TimerWritten(crate::timer::TimerWritten),
+    /// The file systems under the store.
+    Disk(Box<crate::handlers::meta::disk::Disk>),
     /// Nothing to do with the answer.
     Nothing,
 }

@@ -7,6 +7,7 @@
 
 use crate::app::{Broker, Host, TimerKind, timer_key};
 use crate::cold::GroupKey;
+use crate::handlers::meta::disk;
 use crate::handlers::meta::topic_rules::SystemTopics;
 use crate::settings::Settings;
 use base::time::{MonoNs, Now};
@@ -573,10 +574,13 @@ fn is_system(system: &SystemTopics, topic: &[u8]) -> bool {
 /// Before the first turn: what is in the queues was not appended by this process.
 pub(crate) fn start<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
     broker.traffic.rates.push(RateSample { at: cx.now.mono, counts: [0; 4] });
-    arm(cx);
+    arm(broker, cx);
 }
 
-fn arm<H: Host>(cx: &mut Cx<'_, H>) {
+fn arm<H: Host>(broker: &Broker, cx: &mut Cx<'_, H>) {
+    if broker.is_meta() {
+        disk::look(broker, cx);
+    }
     cx.set_timer(cx.now.mono.plus_ms(SAMPLE_MS), timer_key(TimerKind::Traffic, 0));
 }
 
@@ -585,7 +589,7 @@ pub(crate) fn on_timer<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
     let zone = broker.settings.config.log_time_zone_minutes;
     broker.traffic.absorb(cx.store());
     broker.traffic.sample(cx.now, zone);
-    arm(cx);
+    arm(broker, cx);
 }
 
 #[cfg(test)]

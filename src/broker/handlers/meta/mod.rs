@@ -7,6 +7,7 @@ pub mod admin;
 pub mod ask_client;
 pub mod change;
 pub mod clean;
+pub mod disk;
 pub mod dump;
 pub mod gather;
 pub mod group;
@@ -141,6 +142,7 @@ pub(crate) struct Home {
     pub(crate) relays: relay::Relays,
     pub(crate) surveys: ask_client::Surveys,
     pub(crate) resets: reset::Resets,
+    pub(crate) disk: disk::Disk,
     pub(crate) table: Option<Config>,
     pub(crate) config_version: DataVersion,
     pub(crate) config_dir: PathBuf,
@@ -241,6 +243,7 @@ impl Home {
             relays: relay::Relays::default(),
             surveys: ask_client::Surveys::default(),
             resets: reset::Resets::default(),
+            disk: disk::Disk::default(),
             table: boot.table.clone(),
             config_version: DataVersion::default(),
             config_dir: boot.config_dir.clone(),

@@ -2,6 +2,7 @@
 //! Java: prepareRuntimeInfo, `StoreStatsService.getRuntimeInfo`.
 
 use crate::app::{Broker, Host};
+use crate::handlers::meta::disk::{Disk, FileSystem};
 use crate::handlers::meta::gather::{self, Gathered, Question};
 use crate::handlers::meta::times::{TimeOf, TimeWish};
 use crate::handlers::{Outcome, Request};
@@ -149,6 +150,7 @@ impl RuntimeInfo {
         let mut rows: Rows = Vec::new();
         about_broker(broker, now, &mut rows);
         about_log(broker, &sum, &mut rows);
+        about_disk(&broker.meta.home().disk, &mut rows);
         about_traffic(&sum.totals, &mut rows);
         about_times(&sum.stages, &mut rows);
         for stage in Stage::ALL {
@@ -202,19 +204,34 @@ fn about_log(broker: &mut Broker, sum: &RuntimePart, rows: &mut Rows) {
     }
 }
 
+/// Ratios and sizes as of the last look.
+fn about_disk(disk: &Disk, rows: &mut Rows) {
+    let ratio = |of: FileSystem| format!("{}.{:02}", of.used_percent / 100, of.used_percent % 100);
+    if let Some(log) = disk.log {
+        push(rows, "commitLogDiskRatio", ratio(log));
+        push(rows, &format!("commitLogDiskRatio_{}", disk.log_dir.display()), ratio(log));
+    }
+    if let Some(root) = disk.root {
+        push(rows, "consumeQueueDiskRatio", ratio(root));
+        let (total, free) = (readable(root.total_bytes), readable(root.free_bytes));
+        push(rows, "commitLogDirCapacity", format!("Total : {total}, Free : {free}."));
+    }
+}
+
 /// Bytes as Java prints them for people.
 fn readable(bytes: u64) -> String {
     if bytes < 1024 {
         return format!("{bytes} B");
     }
     let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let mut tenths = u128::from(bytes) * 10 / 1024;
-    let mut unit = 0;
-    while tenths >= 10_240 && unit + 1 < units.len() {
-        tenths /= 1024;
+    let (mut whole, mut unit) = (u128::from(bytes), 0);
+    let mut divisor = 1024;
+    while whole >= divisor * 1024 && unit + 1 < units.len() {
+        divisor *= 1024;
         unit += 1;
     }
-    format!("{}.{} {}", tenths / 10, tenths % 10, units[unit])
+    whole = (whole * 10 + divisor / 2) / divisor;
+    format!("{}.{} {}", whole / 10, whole % 10, units[unit])
 }
 
 /// Three numbers, also while there is nothing to average: dashboards split and parse them.
@@ -286,6 +303,6 @@ mod tests {
             assert_eq!(readable(bytes), text);
         }
         assert_eq!(readable(252 << 30), "252.0 GiB");
-        assert_eq!(readable(u64::MAX), "15.9 EiB");
+        assert_eq!(readable(u64::MAX), "16.0 EiB");
     }
 }
