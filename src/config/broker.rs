@@ -38,6 +38,15 @@ pub enum LogSyncMethod {
     Fdatasync,
 }
 
+/// What the broker does for clients on behalf of others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Relaying {
+    /// Store the replies of request-reply calls.
+    pub store_reply_message_enable: bool,
+    /// Reset offsets on the broker, and let pulls tell the clients; otherwise the clients reset.
+    pub use_server_side_reset_offset: bool,
+}
+
 /// When old segments are deleted, and when the disk is too full for sends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Retention {
@@ -174,10 +183,8 @@ pub struct BrokerConfig {
     pub msg_trace_topic_name: String,
     /// TRACE_ON of send replies.
     pub trace_on: bool,
-    /// Store the replies of request-reply calls.
-    pub store_reply_message_enable: bool,
-    /// Reset offsets on the broker, and let pulls tell the clients; otherwise the clients reset.
-    pub use_server_side_reset_offset: bool,
+    /// What is done for clients on behalf of others.
+    pub relaying: Relaying,
     /// Tell a group's members about each other.
     pub notify_consumer_ids_changed_enable: bool,
     /// Silence after which a client is forgotten.
@@ -485,12 +492,23 @@ fn index(reader: &mut Reader<'_>) -> IndexConfig {
     }
 }
 
+/// A file holds whole entries.
+fn queue_file_bytes(reader: &mut Reader<'_>) -> u64 {
+    reader.number::<u64>("mappedFileSizeConsumeQueue").next_multiple_of(20)
+}
+
+fn relaying(config: &Config) -> Relaying {
+    Relaying {
+        store_reply_message_enable: config.flag("storeReplyMessageEnable"),
+        use_server_side_reset_offset: config.flag("useServerSideResetOffset"),
+    }
+}
+
 fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
     let config = reader.config;
     let root = PathBuf::from(reader.name("storePathRootDir"));
     let log = config.text("storePathCommitLog");
     let log = if log.is_empty() { root.join("commitlog") } else { PathBuf::from(log) };
-    let queue_bytes: u64 = reader.number("mappedFileSizeConsumeQueue");
     BrokerConfig {
         broker_cluster_name: reader.name("brokerClusterName"),
         broker_name: reader.name("brokerName"),
@@ -517,8 +535,7 @@ fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
         trace_topic_enable: config.flag("traceTopicEnable"),
         msg_trace_topic_name: reader.name("msgTraceTopicName"),
         trace_on: config.flag("traceOn"),
-        store_reply_message_enable: config.flag("storeReplyMessageEnable"),
-        use_server_side_reset_offset: config.flag("useServerSideResetOffset"),
+        relaying: relaying(config),
         notify_consumer_ids_changed_enable: config.flag("notifyConsumerIdsChangedEnable"),
         channel_expired_timeout_ms: reader.number("channelExpiredTimeout"),
         reject_transaction_message: config.flag("rejectTransactionMessage"),
@@ -534,7 +551,7 @@ fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
         flush_consumer_offset_interval_ms: reader.number("flushConsumerOffsetInterval"),
         store_path_commit_log: log,
         mapped_file_size_commit_log: reader.number("mappedFileSizeCommitLog"),
-        mapped_file_size_consume_queue: queue_bytes.next_multiple_of(20),
+        mapped_file_size_consume_queue: queue_file_bytes(reader),
         mapped_file_size_consume_queue_ext: queue_ext(reader),
         index: index(reader),
         flush_disk_type: flush_disk_type(config.text("flushDiskType")),

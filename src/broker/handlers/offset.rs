@@ -62,7 +62,7 @@ pub(crate) fn on_update<H: Host>(
         let remark = format!("queueId {} of topic {topic} does not exist", queue.0);
         return Refusal::new(response::INVALID_PARAMETER, remark).into();
     }
-    let keeps_resets = broker.settings.config.use_server_side_reset_offset;
+    let keeps_resets = broker.settings.config.relaying.use_server_side_reset_offset;
     if keeps_resets && broker.offsets.is_reset(topic.as_bytes(), group.as_bytes(), queue) {
         // The client does not know yet where it is to go on.
         request.reply(cx, |writer| writer.remark("Offset has been previously reset"), &[]);

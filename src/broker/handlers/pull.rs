@@ -145,7 +145,7 @@ pub(crate) fn on_pull<H: Host>(
     };
     let group = header.consumer_group.to_cow();
     let reset = broker.offsets.take_reset(topic.as_bytes(), group.as_bytes(), queue_id);
-    let reset = reset.filter(|_| broker.settings.config.use_server_side_reset_offset);
+    let reset = reset.filter(|_| broker.settings.config.relaying.use_server_side_reset_offset);
     if header.sys_flag & sys_flag::PULL_COMMIT_OFFSET != 0 && reset.is_none() {
         broker.offsets.commit(topic.as_bytes(), group.as_bytes(), queue_id, header.commit_offset);
     }

@@ -75,7 +75,7 @@ fn begin<H: Host>(
     props::set(&mut properties, props::MSG_REGION, region);
     let trace_on: &[u8] = if config.trace_on { b"true" } else { b"false" };
     props::set(&mut properties, props::TRACE_ON, trace_on);
-    let message = config.store_reply_message_enable.then(|| {
+    let message = config.relaying.store_reply_message_enable.then(|| {
         Box::new(OwnMessage {
             topic: topic.as_bytes().to_vec(),
             queue_id,

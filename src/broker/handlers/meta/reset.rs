@@ -111,7 +111,7 @@ fn begin<H: Host>(
 ) -> Result<Outcome, Refusal> {
     let header = ResetOffsetRequestHeader::decode(&request.header.fields)?;
     let (topic, group) = (header.topic.to_cow(), header.group.to_cow());
-    let by_broker = broker.settings.config.use_server_side_reset_offset;
+    let by_broker = broker.settings.config.relaying.use_server_side_reset_offset;
     let Some(found) = broker.topics.get(topic.as_bytes()) else {
         let remark = match by_broker {
             true => format!("Topic {topic} does not exist"),
