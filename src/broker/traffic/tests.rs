@@ -1,3 +1,5 @@
+//! Tests of the windows, rates and limits of statistics.
+
 use super::*;
 use crate::settings::test_settings;
 use base::time::WallMs;
