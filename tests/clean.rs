@@ -1,4 +1,4 @@
-//! What an operator has deleted, and what comes of topics that were: requests 329, 306, 316 and starts, on real files.
+//! What an operator has made and deleted, and what comes of topics that were: requests 329, 306, 316 and starts, on real files.
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 mod support;
@@ -274,4 +274,26 @@ fn topics_that_nobody_knows_keep_their_messages_until_an_operator_says_otherwise
     assert_eq!(offsets(&server, "Lost", 5), (0, 0));
     assert_eq!(offsets(&server, topic, 5), (0, 3));
     drop(server);
+}
+
+#[test]
+fn a_topic_that_was_made_is_there_after_a_kill() {
+    for shards in [1, 2] {
+        let data = Data::new();
+        let server = Server::start(data.path(), &setting(shards));
+        let mut connection = server.connect(TIMEOUT).unwrap();
+        // By an administrator, and by the first send.
+        connection.create_topic(&NewTopic::new("T_made", 4)).unwrap();
+        let mut producer = Producer::new(connection, "P");
+        producer.send(&Message::new("T_sent", b"first".to_vec()), 0).unwrap();
+        server.kill_now();
+        drop(server);
+        let server = Server::start(data.path(), &setting(shards));
+        let mut consumer = Consumer::new(server.connect(TIMEOUT).unwrap(), "G");
+        let found = consumer.pull(&Pull::new("T_sent", 0, 0)).unwrap();
+        assert_eq!((found.status, found.messages.len()), (PullStatus::Found, 1));
+        let found = consumer.pull(&Pull::new("T_made", 3, 0)).unwrap();
+        assert_eq!(found.status, PullStatus::NotFound);
+        assert!(server.stop().success());
+    }
 }

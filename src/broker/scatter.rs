@@ -1,7 +1,9 @@
 //! Broadcasts that wait until every shard has taken the change: then the reply goes out, or the request goes on.
 
 use crate::app::{Broker, Host};
+use crate::handlers::meta::upkeep;
 use crate::mail::{BrokerDone, BrokerMail, ScatterId};
+use crate::tables::TableFile;
 use base::ids::{ConnId, ShardId};
 use shard::{Cx, Peer};
 use std::collections::HashMap;
@@ -14,6 +16,8 @@ pub(crate) enum Then {
     ReplyAfterJobs { conn: ConnId, bytes: Vec<u8> },
     /// The request is handled again, from the start.
     Redispatch { conn: ConnId, peer: Peer, frame: Vec<u8> },
+    /// That, when these tables have so many changes in their files.
+    WhenWritten { tables: Vec<(TableFile, u64)>, then: Box<Then> },
     /// A shard gets this mail.
     Mail { to: ShardId, mail: Box<BrokerMail> },
     /// Nothing.
@@ -85,6 +89,7 @@ pub(crate) fn finish<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, then: Vec
                     broker.on_frame(cx, conn, peer, &frame);
                 }
             }
+            Then::WhenWritten { tables, then } => upkeep::when_written(broker, cx, tables, *then),
             Then::Mail { to, mail } => cx.mail(to, *mail),
             Then::Nothing => {}
         }

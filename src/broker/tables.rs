@@ -82,6 +82,10 @@ struct FileState {
     is_failing: bool,
     /// Not before this.
     due: MonoNs,
+    /// Changes so far, those that are in the write in flight or the last one, and those that are in the file.
+    changes: u64,
+    begun: u64,
+    written: u64,
 }
 
 /// Which tables have to be written. One write per table at a time; what changes meanwhile goes into the next one.
@@ -104,10 +108,21 @@ impl Writes {
     /// A table has changed and is to be written at `due` or later.
     pub(crate) fn touch(&mut self, file: TableFile, due: MonoNs) {
         let state = self.state(file);
+        state.changes += 1;
         if !state.is_dirty {
             state.is_dirty = true;
             state.due = if state.is_failing { state.due.max(due) } else { due };
         }
+    }
+
+    /// The changes of a table so far.
+    pub(crate) fn changes(&mut self, file: TableFile) -> u64 {
+        self.state(file).changes
+    }
+
+    /// Whether so many changes of a table are in its file.
+    pub(crate) fn has_written(&mut self, file: TableFile, changes: u64) -> bool {
+        self.state(file).written >= changes
     }
 
     /// Nothing waits any longer, except for a write in flight.
@@ -125,6 +140,7 @@ impl Writes {
             if state.is_dirty && !state.is_writing && state.due <= now {
                 state.is_dirty = false;
                 state.is_writing = true;
+                state.begun = state.changes;
                 list.push(file);
             }
         }
@@ -137,6 +153,7 @@ impl Writes {
         state.is_writing = false;
         match result {
             Ok(()) => {
+                state.written = state.begun;
                 if state.is_failing {
                     tracing::info!("table {}: written again", file.name());
                 }

@@ -152,6 +152,24 @@ fn record<H: Host>(broker: &mut Broker, cx: &Cx<'_, H>, change: &Change) {
     }
 }
 
+/// What is to follow once the tables that these changes are part of are in their files.
+fn when_in_files(broker: &mut Broker, changes: &[Change], then: Then) -> Then {
+    if matches!(then, Then::Nothing | Then::ReplyAfterJobs { .. }) {
+        return then;
+    }
+    let is_topic = |c: &Change| matches!(c, Change::Topic(_) | Change::TopicRemoved(_));
+    let is_group = |c: &Change| matches!(c, Change::Group(_) | Change::GroupRemoved { .. });
+    let mut tables = Vec::new();
+    let writes = &mut broker.meta.home().writes;
+    if changes.iter().any(is_topic) {
+        tables.push((TableFile::Topics, writes.changes(TableFile::Topics)));
+    }
+    if changes.iter().any(is_group) {
+        tables.push((TableFile::Groups, writes.changes(TableFile::Groups)));
+    }
+    if tables.is_empty() { then } else { Then::WhenWritten { tables, then: Box::new(then) } }
+}
+
 /// Carries out changes on the metadata shard and mails them to the others; `then` follows when all have taken them.
 ///
 /// Mail to a shard keeps its order, so the receipts of the last change stand for all.
@@ -165,7 +183,8 @@ pub(crate) fn publish<H: Host>(
         record(broker, cx, change);
         apply(broker, cx, change.clone());
     }
-    let mut then = Some(then);
+    // A topic or a group that somebody was told of, or has sent to, is there after a kill.
+    let mut then = Some(when_in_files(broker, &changes, then));
     let last = changes.len().checked_sub(1);
     for (at, change) in changes.into_iter().enumerate() {
         let after = if Some(at) == last { then.take() } else { None };

@@ -32,10 +32,11 @@ use crate::locks::Locks;
 use crate::mail::ScatterId;
 use crate::refusal::Refusal;
 use crate::register::Register;
+use crate::scatter::Then;
 use crate::settings::Settings;
 pub use crate::subscriptions::Subscription;
 use crate::subscriptions::{GroupSubscriptions, Subscriptions};
-use crate::tables::{OffsetTable, Writes};
+use crate::tables::{OffsetTable, TableFile, Writes};
 use base::config::Config;
 use base::ids::ShardId;
 use base::time::{MonoNs, Now};
@@ -137,6 +138,8 @@ pub(crate) struct Home {
     pub(crate) filters: FilterTable,
     pub(crate) delays: DelayOffsetWrapper,
     pub(crate) writes: Writes,
+    /// What follows once tables are in their files.
+    pub(crate) waiting: Vec<(Vec<(TableFile, u64)>, Then)>,
     pub(crate) register: Register,
     pub(crate) gathers: Gathers,
     pub(crate) relays: relay::Relays,
@@ -238,6 +241,7 @@ impl Home {
             filters: FilterTable::new(boot.filters.clone(), settings.bloom),
             delays: boot.delays.clone(),
             writes: Writes::default(),
+            waiting: Vec::new(),
             register: Register::new(&settings.config.namesrv_addr, upkeep::pace(settings)),
             gathers: Gathers::default(),
             relays: relay::Relays::default(),

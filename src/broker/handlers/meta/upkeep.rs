@@ -5,6 +5,7 @@ use crate::filter_table::FilterFile;
 use crate::handlers::meta::{relay, session, topic};
 use crate::mail::BrokerDone;
 use crate::register::{Answer, Ask, Pace, Step};
+use crate::scatter::{self, Then};
 use crate::settings::Settings;
 use crate::tables::{self, TableFile, begin_version, next_version, split_key};
 use base::ids::ConnId;
@@ -13,11 +14,11 @@ use shard::Cx;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use wire::body::register::{RegisterBrokerBody, TopicConfig};
-use wire::codes::{MQ_VERSION_5_0_0, MQ_VERSION_5_5_0, request};
+use wire::codes::{MQ_VERSION_5_0_0, MQ_VERSION_5_5_0, request, response};
 use wire::frame::{FRAME_BYTES_MAX, Frame, SerializeType};
 use wire::header::Header;
 use wire::json;
-use wire::reply::{FrameHead, FrameWriter};
+use wire::reply::{FrameHead, FrameWriter, patch_refusal};
 use wire::req::namesrv::{
     QueryDataVersionRequestHeader, RegisterBrokerRequestHeader, UnRegisterBrokerRequestHeader,
 };
@@ -177,8 +178,57 @@ pub(crate) fn on_table_written<H: Host>(
     result: std::io::Result<()>,
 ) {
     let Some(file) = TableFile::from_name(name) else { return };
-    broker.meta.home().writes.end(file, &result, cx.now.mono);
+    let home = broker.meta.home();
+    home.writes.end(file, &result, cx.now.mono);
+    for (tables, mut then) in std::mem::take(&mut home.waiting) {
+        if let Err(error) = &result
+            && tables.iter().any(|(of, _)| *of == file)
+        {
+            // It goes on nevertheless: what was changed is in force.
+            then = refused(
+                then,
+                &format!(
+                    "{name} cannot be written: {error}; the change is in force, and lost at a restart"
+                ),
+            );
+            scatter::finish(broker, cx, vec![then]);
+        } else {
+            when_written(broker, cx, tables, then);
+        }
+    }
     settle(broker, cx);
+}
+
+/// Does what is to follow when these tables have so many changes in their files.
+pub(crate) fn when_written<H: Host>(
+    broker: &mut Broker,
+    cx: &mut Cx<'_, H>,
+    tables: Vec<(TableFile, u64)>,
+    then: Then,
+) {
+    let home = broker.meta.home();
+    if tables.iter().all(|(file, changes)| home.writes.has_written(*file, *changes)) {
+        scatter::finish(broker, cx, vec![then]);
+    } else {
+        home.waiting.push((tables, then));
+    }
+}
+
+/// An answer of success becomes one of failure.
+fn refused(then: Then, why: &str) -> Then {
+    match then {
+        Then::Reply { conn, mut bytes } => {
+            if !bytes.is_empty() {
+                patch_refusal(&mut bytes, 0, response::SYSTEM_ERROR, why);
+            }
+            Then::Reply { conn, bytes }
+        }
+        other @ (Then::ReplyAfterJobs { .. }
+        | Then::Redispatch { .. }
+        | Then::WhenWritten { .. }
+        | Then::Mail { .. }
+        | Then::Nothing) => other,
+    }
 }
 
 /// A shard's changed offsets. Those of topics and groups that are gone meanwhile are left out.
