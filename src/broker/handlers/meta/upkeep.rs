@@ -8,6 +8,7 @@ use crate::register::{Answer, Ask, Pace, Step};
 use crate::scatter::{self, Then};
 use crate::settings::Settings;
 use crate::tables::{self, TableFile, begin_version, next_version, split_key};
+use crate::topics::{PERM_READ, PERM_WRITE};
 use base::ids::ConnId;
 use base::time::MonoNs;
 use shard::Cx;
@@ -400,9 +401,11 @@ fn registration(broker: &mut Broker, body: &mut Vec<u8>, version: i32) -> bool {
     let permission = i32::try_from(config.broker_permission).unwrap_or(0);
     let wants_compression = config.compressed_register && version > 0;
     let topics = topic::sorted(broker);
-    let told = topics
-        .iter()
-        .map(|topic| TopicConfig { perm: topic.perm & permission, ..(**topic).clone() });
+    // Java: a broker that is open both ways tells all bits, that of inheritance included.
+    let read_write = PERM_READ | PERM_WRITE;
+    let kept = if permission & read_write == read_write { !0 } else { permission };
+    let told =
+        topics.iter().map(|topic| TopicConfig { perm: topic.perm & kept, ..(**topic).clone() });
     let data_version = broker.meta.home().topics_version;
     let mut table = RegisterBrokerBody {
         filter_server_list: Vec::new(),
