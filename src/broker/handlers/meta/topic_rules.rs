@@ -186,14 +186,15 @@ pub(crate) fn inherit(
     settings: &Settings,
     send: &FirstSend<'_>,
 ) -> Result<TopicConfig, Refusal> {
-    if let Some(group) = send.topic.strip_prefix(RETRY_PREFIX) {
-        return Ok(retry_topic(group, 1, send.is_unit));
-    }
     let parent = topics.get(send.default_topic.as_bytes()).map(|topic| &topic.config);
     let is_off =
         send.default_topic == AUTO_CREATE_TOPIC && !settings.config.auto_create_topic_enable;
     let parent = parent.filter(|parent| parent.perm & PERM_INHERIT != 0 && !is_off);
+    let group = send.topic.strip_prefix(RETRY_PREFIX);
     let Some(parent) = parent else {
+        if let Some(group) = group {
+            return Ok(retry_topic(group, 1, send.is_unit));
+        }
         let remark = format!("topic[{}] not exist, apply first please!{FAQ}", send.topic);
         return Err(Refusal::new(response::TOPIC_NOT_EXIST, remark));
     };
@@ -208,7 +209,11 @@ pub(crate) fn inherit(
     }
     let mut made = topic(send.topic, queues, parent.perm & !PERM_INHERIT);
     made.topic_filter_type = parent.topic_filter_type;
-    made.topic_sys_flag = if send.is_unit { SYS_FLAG_UNIT } else { 0 };
+    made.topic_sys_flag = match (send.is_unit, group) {
+        (false, _) => 0,
+        (true, None) => SYS_FLAG_UNIT,
+        (true, Some(_)) => SYS_FLAG_UNIT_SUB,
+    };
     Ok(made)
 }
 

@@ -94,6 +94,10 @@ fn a_topic_made_by_a_send_takes_after_its_default_topic() {
     assert!(refusal.remark.contains("defaultTopicQueueNums is 0"), "{}", refusal.remark);
     let made = inherit(&topics, &settings, &first("%RETRY%G", "nothing", None)).unwrap();
     assert_eq!((made.write_queue_nums, made.perm), (1, 6));
+    let unit = FirstSend { is_unit: true, ..first("%RETRY%G", "TBW102", Some(4)) };
+    let made = inherit(&topics, &settings, &unit).unwrap();
+    assert_eq!((made.write_queue_nums, made.perm), (4, 6), "as any other topic, when one can");
+    assert_eq!(made.topic_sys_flag, SYS_FLAG_UNIT_SUB);
     // A stored TBW102 does not help when automatic creation is off.
     topics.set(Arc::new(topic(AUTO_CREATE_TOPIC, 8, 7)));
     let off = test_settings(&[("autoCreateTopicEnable", "false")]);
