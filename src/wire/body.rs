@@ -203,6 +203,17 @@ where
         .ok_or_else(|| serde::de::Error::custom(format!("{text:?} is not a number of this type")))
 }
 
+/// A list of numbers, each of which may come as text (C++ clients send `codeSet` so); null is empty.
+pub(crate) fn lenient_numbers<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<i32>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Number(#[serde(deserialize_with = "lenient_number")] i32);
+    let list: Vec<Number> = or_default(deserializer)?;
+    Ok(list.into_iter().map(|Number(number)| number).collect())
+}
+
 /// A truth value that may come as text, number or null.
 pub(crate) fn lenient_bool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     let text = lenient_text(deserializer)?;

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::body::{MessageQueue, lenient_bool, lenient_number, or_default};
+use crate::body::{MessageQueue, lenient_bool, lenient_number, lenient_numbers, or_default};
 
 java_enum! {
     /// How a consumer gets its messages. Java: `ConsumeType`.
@@ -54,7 +54,7 @@ pub struct SubscriptionData {
     #[serde(deserialize_with = "lenient_bool")]
     pub class_filter_mode: bool,
     /// Hashes of the tags.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "lenient_numbers")]
     pub code_set: Vec<i32>,
     /// TAG when absent, or SQL92.
     #[serde(skip_serializing_if = "Option::is_none")]

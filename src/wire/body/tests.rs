@@ -12,13 +12,15 @@ fn a_cpp_heartbeat_reads() {
     let text =
         br#"{"clientID":"10.0.0.5@1","consumerDataSet":[{"consumeFromWhere":4,"consumeType":1,
         "groupName":"G","messageModel":1,"subscriptionDataSet":[{"codeSet":null,"subString":"*",
-        "subVersion":"1700000000000","tagsSet":[],"topic":"T"}]}],"producerDataSet":null}"#;
+        "subVersion":"1700000000000","tagsSet":[],"topic":"T"},{"codeSet":["2598919","-5"],
+        "subString":"TagA||x","tagsSet":["TagA","x"],"topic":"U"}]}],"producerDataSet":null}"#;
     let heartbeat: HeartbeatData = decode(text).unwrap();
     let group = &heartbeat.consumer_data_set[0];
     assert_eq!(group.consume_from_where, ConsumeFromWhere::FirstOffset);
     assert_eq!(group.consume_type, ConsumeType::Passively);
     assert_eq!(group.message_model, MessageModel::Clustering);
     assert_eq!(group.subscription_data_set[0].sub_version, 1_700_000_000_000);
+    assert_eq!(group.subscription_data_set[1].code_set, [2_598_919, -5]);
     assert!(heartbeat.producer_data_set.is_empty());
 }
 
