@@ -267,7 +267,7 @@ fn typed_request_headers_decode() {
             assert_eq!(result, Ok(()), "{}", one.place());
         }
     }
-    assert_eq!(codes.len(), 21, "{codes:?}");
+    assert_eq!(codes.len(), 22, "{codes:?}");
 }
 
 /// The header of `one` with its fields written by `write`.
