@@ -155,11 +155,27 @@ impl Known {
             let mapped = theirs.split(',').map(|id| self.ids.get(id).map_or(id, String::as_str));
             return mapped.eq(mine.split(','));
         }
+        if name == "properties" {
+            return self.same_pairs(theirs, mine);
+        }
         let is_place = PLACES.contains(&name) && name != "offset";
         if is_place && let Some(place) = self.places.get(theirs) {
             return place == mine;
         }
         name.to_lowercase().contains("timestamp") && self.is_near(theirs, mine)
+    }
+
+    /// Whether both texts hold the same properties in some order, times apart.
+    fn same_pairs(&self, theirs: &str, mine: &str) -> bool {
+        let pairs = |text: &str| {
+            let pairs = text.split('\u{2}').filter_map(|pair| pair.split_once('\u{1}'));
+            pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        };
+        let (theirs, mine): (BTreeMap<_, _>, BTreeMap<_, _>) = (pairs(theirs), pairs(mine));
+        theirs.len() == mine.len()
+            && theirs.iter().zip(&mine).all(|((name, theirs), (other, mine))| {
+                name == other && (theirs == mine || self.is_near(theirs, mine))
+            })
     }
 
     /// Whether both are times, and ours is as far from now as the recorded one was from then.
