@@ -339,3 +339,21 @@ fn a_timed_message_can_be_taken_back() {
     assert_eq!(pulled.status, PullStatus::NotFound);
     assert!(server.stop().success());
 }
+
+#[test]
+fn large_messages_of_one_time_all_come() {
+    let data = Data::new();
+    let server = start(&data, 1, "maxMessageSize=16000000\n");
+    let topic = server.topic();
+    let mut producer = producer(&server);
+    let at = wall_ms() + 2500;
+    // Together they are more than one read of the broker takes.
+    for bytes in [1_000_000, 15_000_000] {
+        let message = timed(topic, "TIMER_DELIVER_MS", at);
+        producer.send(&Message { body: vec![7; bytes], ..message }, 0).unwrap();
+    }
+    let found = receive(&server, topic, 0, 0, 2);
+    let lens: Vec<usize> = found.iter().map(|message| message.body.len()).collect();
+    assert_eq!(lens, [1_000_000, 15_000_000]);
+    assert!(server.stop().success());
+}

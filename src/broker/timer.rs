@@ -520,8 +520,13 @@ fn fetch<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
     }
     let Some(slot) = timer.slots.iter_mut().find(|slot| !slot.units.is_empty()) else { return };
     let (mut units, mut bytes) = (Vec::new(), 0);
-    while units.len() < FETCH_MAX && bytes < FETCH_BYTES_MAX {
-        let Some(unit) = slot.units.pop_front() else { break };
+    while units.len() < FETCH_MAX {
+        // What a fetch has no room for counts as gone: a large message is fetched alone.
+        let room = FETCH_BYTES_MAX.saturating_sub(bytes);
+        let fits = |unit: &mut Unit| {
+            units.is_empty() || usize::try_from(unit.size).is_ok_and(|size| size <= room)
+        };
+        let Some(unit) = slot.units.pop_front_if(fits) else { break };
         bytes += usize::try_from(unit.size).unwrap_or(0);
         units.push(unit);
     }
@@ -562,7 +567,14 @@ pub(crate) fn on_fetched<H: Host>(
 fn take_due(timer: &mut Timer, slot_ms: i64, unit: &Unit, view: &MessageView<'_>) {
     let source = Source::Slot(slot_ms);
     let properties = Props::new(view.properties());
-    if unit.magic & MAGIC_ROLL != 0 {
+    let own_ms = properties.get_i64(props::TIMER_OUT_MS).map(|ms| timer.index.floor(ms));
+    let is_rolled = unit.magic & MAGIC_ROLL != 0;
+    if view.topic() != TIMER_TOPIC || !is_rolled && own_ms != Some(slot_ms) {
+        // The unit outlived its message: a power cut has taken that, and another one lies in its place.
+        timer.end(source);
+        return;
+    }
+    if is_rolled {
         let message = Box::new(rolled_message(view, unit.write_ms));
         timer.push_ready(slot_ms, source, message);
         return;
