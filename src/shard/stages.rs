@@ -256,6 +256,11 @@ impl Marks {
         self.turn_began = now;
     }
 
+    /// What is handled in this turn had arrived by `now`.
+    pub(crate) fn arrived(&mut self, now: MonoNs) {
+        self.turn_began = now;
+    }
+
     /// A frame was handled.
     pub(crate) fn request(&mut self) {
         self.requests += 1;

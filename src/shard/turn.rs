@@ -202,6 +202,7 @@ impl<A: App> Shard<A> {
             // Whatever has arrived did so before this moment: no message is stored at a time before it was sent.
             self.now = clock::now();
             self.since = self.now.mono;
+            self.marks.arrived(self.now.mono);
         }
         for event in events.drain(..) {
             self.on_event(event);
