@@ -10,9 +10,11 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Duration;
 use support::{Data, Server, Setting};
+use wire::body::control::QueryConsumeQueueResponseBody;
 use wire::codes::{request, response};
 use wire::req::client::{QueryMessageRequestHeader, ViewMessageRequestHeader};
-use wire::{MessageId, Text};
+use wire::req::control::QueryConsumeQueueRequestHeader;
+use wire::{MessageId, Text, json};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Longer than it takes until entries are in the files.
@@ -271,4 +273,56 @@ fn many_queries_at_once_are_all_answered() {
         let expected: &[usize] = if at < 40 { &[at] } else { &[] };
         assert_eq!(numbers(&found(&reply)), expected);
     }
+}
+
+fn list(server: &Server, queue: i32, index: i64, count: i32, group: Option<&str>) -> Reply {
+    let mut tool = server.connect(TIMEOUT).unwrap();
+    let header = QueryConsumeQueueRequestHeader {
+        topic: Text::plain(server.topic().as_bytes()),
+        queue_id: queue,
+        index,
+        count,
+        consumer_group: group.map(|group| Text::plain(group.as_bytes())),
+    };
+    tool.call(request::QUERY_CONSUME_QUEUE, |writer| header.encode(writer), &[]).unwrap()
+}
+
+#[test]
+fn entries_of_a_queue_are_listed_from_memory_and_from_files() {
+    let data = Data::new();
+    let setting = setting(2, "ASYNC_FLUSH");
+    let server = Server::start(data.path(), &setting);
+    let sent = send(&server, server.topic(), 0, MESSAGES);
+    let of_queue: Vec<&SendResult> = sent.iter().skip(3).step_by(8).collect();
+    let check = |server: &Server| {
+        let reply = list(server, 3, 10, 20, Some("G_away"));
+        assert_eq!(reply.code(), response::SUCCESS);
+        let body: QueryConsumeQueueResponseBody = json::from_slice(reply.body()).unwrap();
+        assert_eq!((body.min_queue_index, body.max_queue_index), (0, 50));
+        assert_eq!(body.filter_data.as_deref(), Some("G_away@TestTopic is not online!"));
+        let places = body.queue_data.iter().map(|entry| entry.physic_offset);
+        let expected = of_queue.iter().skip(10).take(20).map(|sent| place(sent));
+        assert!(places.eq(expected));
+        assert!(body.queue_data.iter().all(|entry| entry.physic_size > 3000));
+        let tag =
+            |at: usize| i64::from(wire::java_hash::java_bytes_hash(format!("tag{at}").as_bytes()));
+        let tags: Vec<i64> = body.queue_data.iter().map(|entry| entry.tags_code).collect();
+        assert_eq!(tags[..2], [tag(83 % 5), tag(91 % 5)]);
+        let reply = list(server, 3, 45, 100, None);
+        let body: QueryConsumeQueueResponseBody = json::from_slice(reply.body()).unwrap();
+        assert_eq!((body.queue_data.len(), body.filter_data), (5, None));
+    };
+    check(&server);
+    assert!(server.stop().success());
+    let server = Server::start(data.path(), &setting);
+    check(&server);
+    let reply = list(&server, 3, 50, 1, None);
+    assert_eq!((reply.code(), reply.body().len()), (response::SUCCESS, 0));
+    assert_eq!(reply.remark(), "Index 50 of 3@TestTopic is not exist!");
+    for queue in [-1, 99] {
+        let reply = list(&server, queue, 0, 1, None);
+        assert_eq!(reply.code(), response::SYSTEM_ERROR);
+        assert_eq!(reply.remark(), format!("{queue}@TestTopic is not exist!"));
+    }
+    assert!(server.stop().success());
 }

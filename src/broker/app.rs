@@ -310,6 +310,7 @@ impl Broker {
             BrokerMail::Put(mail) => crate::put::on_mail(self, cx, mail),
             BrokerMail::OwnRead(read) => crate::own_reads::on_mail(self, cx, read),
             BrokerMail::Query(mail) => handlers::query::on_mail(self, cx, from, mail),
+            BrokerMail::Entries(ask) => handlers::entries::on_mail(self, cx, ask),
             BrokerMail::Meta(mail) => handlers::meta::on_mail(self, cx, from, mail),
         }
     }

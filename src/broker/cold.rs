@@ -11,6 +11,7 @@ mod runs;
 
 use crate::app::{Broker, Host, TimerKind, timer_key};
 use crate::fetch::{self, Fetch};
+use crate::handlers::entries::Listing;
 use crate::handlers::offset::Search;
 use crate::handlers::pull::{
     Pull, answer, come_again, from_memory, limits, note_sent, refuse_pull,
@@ -55,6 +56,7 @@ enum Job {
     Pull(Pull),
     Search(Search),
     Fetch(Fetch),
+    Listing(Listing),
 }
 
 enum Stage {
@@ -88,7 +90,7 @@ impl Job {
     fn group(&self) -> GroupKey {
         match self {
             Job::Pull(pull) => pull.group,
-            Job::Search(_) => SEARCHES,
+            Job::Search(_) | Job::Listing(_) => SEARCHES,
             Job::Fetch(_) => FETCHES,
         }
     }
@@ -183,6 +185,11 @@ pub(crate) fn begin_fetch<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, fetc
     enqueue(broker, cx, Job::Fetch(fetch));
 }
 
+/// Begins to list entries of a queue.
+pub(crate) fn begin_listing<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, listing: Listing) {
+    enqueue(broker, cx, Job::Listing(listing));
+}
+
 /// Keeps it until what it asks for next is there; the token to ask with.
 pub(crate) fn park_fetch(broker: &mut Broker, fetch: Fetch) -> u64 {
     broker.cold.insert(Cold::new(Job::Fetch(fetch), Stage::Fetch))
@@ -200,6 +207,7 @@ fn enqueue<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, job: Job) {
         Err(Job::Pull(pull)) => come_again(cx, &pull),
         Err(Job::Search(search)) => search.refuse(broker, cx, &too_many()),
         Err(Job::Fetch(fetch)) => fetch::refuse(broker, cx, fetch, &too_many()),
+        Err(Job::Listing(listing)) => listing.refuse(cx, &too_many()),
     }
 }
 
@@ -238,6 +246,7 @@ fn run<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, job: Job) {
         Job::Pull(pull) => run_pull(broker, cx, pull),
         Job::Search(search) => run_search(broker, cx, search),
         Job::Fetch(fetch) => fetch::run(broker, cx, fetch),
+        Job::Listing(listing) => run_listing(broker, cx, listing),
     }
     load_blocks(broker, cx);
 }
@@ -502,6 +511,11 @@ fn run_search<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, mut search: Sear
         read_head(broker, cx, search, entry);
         return;
     }
+    if search.is_of_place() {
+        // It has no queue.
+        search.finish(broker, cx);
+        return;
+    }
     loop {
         let queue = cx.store().queue(search.queue);
         let Some(offset) = search.probe(queue.min(), queue.visible()) else {
@@ -553,6 +567,26 @@ fn store_time(head: &[u8]) -> i64 {
     word(at).unwrap_or(0)
 }
 
+// ---- lists of entries ----
+
+fn run_listing<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, mut listing: Listing) {
+    let queue = cx.store().queue(listing.queue);
+    let (first, tail_start) = (listing.next, queue.tail_start());
+    if first >= tail_start {
+        listing.take(queue.visible_from(first));
+    }
+    // A queue that was deleted meanwhile has no more.
+    if listing.next >= listing.end || first >= tail_start {
+        listing.finish(cx);
+        return;
+    }
+    let (topic, id) = (queue.topic.clone(), queue.id);
+    let count = usize::try_from(tail_start.min(listing.end) - first).unwrap_or(SCAN_ENTRIES_MAX);
+    let stage = Stage::Index { first, epoch: broker.cold.runs.epoch() };
+    let token = broker.cold.insert(Cold::new(Job::Listing(listing), stage));
+    cx.read_queue(&topic, id, first, count.min(SCAN_ENTRIES_MAX), token);
+}
+
 // ---- completions ----
 
 /// What `Cx::read_log` or `Cx::read_queue` brought.
@@ -587,6 +621,7 @@ fn on_job_failed<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64) {
         Job::Pull(pull) => fail_pull(cx, &pull),
         Job::Search(search) => search.refuse(broker, cx, READ_FAILED),
         Job::Fetch(fetch) => fetch::refuse(broker, cx, fetch, READ_FAILED),
+        Job::Listing(listing) => listing.refuse(cx, READ_FAILED),
     }
 }
 
@@ -643,9 +678,19 @@ fn on_job_read<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64, byt
             search.tell(store_time(bytes));
             run_search(broker, cx, search);
         }
+        (Job::Listing(mut listing), Stage::Index { .. }) => {
+            let first = listing.next;
+            listing.take(decode(bytes));
+            if listing.next == first {
+                listing.refuse(cx, READ_FAILED);
+            } else {
+                run_listing(broker, cx, listing);
+            }
+        }
         (Job::Fetch(fetch), Stage::Fetch) => fetch::on_read(broker, cx, fetch, bytes),
         (Job::Pull(_), Stage::Head | Stage::Fetch)
         | (Job::Search(_), Stage::Fetch)
+        | (Job::Listing(_), Stage::Head | Stage::Fetch)
         | (Job::Fetch(_), Stage::Index { .. } | Stage::Head)
         | (_, Stage::Blocks(_)) => {
             unreachable!("each job waits in its own stages, and blocks have tokens of their own")

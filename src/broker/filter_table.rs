@@ -174,6 +174,13 @@ impl FilterTable {
         is_changed
     }
 
+    /// A group's expression for a topic as text for people; `null`, as Java's, when it filters by tags.
+    pub(crate) fn text(&self, topic: &str, group: &str) -> String {
+        let of_topic = self.file.filter_data_by_topic.get(topic);
+        let data = of_topic.and_then(|of| of.group_filter_data.get(group));
+        serde_json::to_string_pretty(&data).expect("texts and numbers")
+    }
+
     /// What a job writes.
     pub(crate) fn file(&self) -> FilterFile {
         self.file.clone()

@@ -63,6 +63,8 @@ pub enum BrokerMail {
     },
     /// A query by key.
     Query(QueryMail),
+    /// A query for entries of a queue of the receiver.
+    Entries(Box<crate::handlers::entries::EntriesAsk>),
     /// A message of the broker's own.
     Put(crate::put::PutMail),
     /// About transactions.

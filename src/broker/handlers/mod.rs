@@ -1,5 +1,6 @@
 //! The request table: one row per code, then the families. A handler never waits; what waits is parked.
 
+pub mod entries;
 pub mod meta;
 pub(crate) mod offset;
 pub(crate) mod pull;

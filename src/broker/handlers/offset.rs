@@ -307,6 +307,11 @@ impl Search {
         }
     }
 
+    /// Whether it looks at a place, in whatever queue.
+    pub(crate) fn is_of_place(&self) -> bool {
+        matches!(self.goal, Goal::Place(_))
+    }
+
     /// The offset whose store time is wanted next; `None` when the answer is known.
     pub(crate) fn probe(&mut self, min: i64, end: i64) -> Option<i64> {
         if let Goal::At(offset) = self.goal {

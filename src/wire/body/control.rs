@@ -134,6 +134,47 @@ pub struct QueryCorrectionOffsetBody {
     pub correction_offsets: BTreeMap<i32, i64>,
 }
 
+/// `QueryConsumeQueueResponseBody`: the answer to 321.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct QueryConsumeQueueResponseBody {
+    /// What filters the group's messages, or why nothing does; absent when no group was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter_data: Option<String>,
+    /// End of the queue.
+    #[serde(deserialize_with = "lenient_number")]
+    pub max_queue_index: i64,
+    /// Its first entry.
+    #[serde(deserialize_with = "lenient_number")]
+    pub min_queue_index: i64,
+    /// Entries.
+    #[serde(deserialize_with = "or_default")]
+    pub queue_data: Vec<ConsumeQueueData>,
+    /// What the group wants of the topic; absent when it is not on line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscription_data: Option<SubscriptionData>,
+}
+
+/// `ConsumeQueueData`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ConsumeQueueData {
+    /// Whether the group's expression matches, by the entry's bit map.
+    pub eval: bool,
+    /// What there is to say of the entry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub msg: Option<String>,
+    /// Place of the record in the log.
+    #[serde(deserialize_with = "lenient_number")]
+    pub physic_offset: i64,
+    /// Its size, bytes.
+    #[serde(deserialize_with = "lenient_number")]
+    pub physic_size: i32,
+    /// Hash of its tag.
+    #[serde(deserialize_with = "lenient_number")]
+    pub tags_code: i64,
+}
+
 /// `QuerySubscriptionResponseBody`: the answer to 345 (5.x).
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

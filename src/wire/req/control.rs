@@ -4,6 +4,20 @@
 use crate::text::Text;
 
 headers! {
+    /// Code 321.
+    QueryConsumeQueueRequestHeader<'a> {
+        /// Topic.
+        topic: Text<'a> => b"topic";
+        /// Queue.
+        queue_id: i32 = 0 => b"queueId";
+        /// First entry.
+        index: i64 = 0 => b"index";
+        /// Entries at most.
+        count: i32 = 0 => b"count";
+        /// Group whose subscription is to be told.
+        consumer_group: Option<Text<'a>> => b"consumerGroup";
+    }
+
     /// Code 222, and 220 to clients.
     ResetOffsetRequestHeader<'a> {
         /// Topic.

@@ -27,7 +27,7 @@ use crate::app::{Broker, Host};
 use crate::clients::Clients;
 use crate::filter_table::{FilterFile, FilterTable};
 use crate::groups::{Groups, default_group};
-use crate::handlers::{Home as Where, Outcome, Request, Row, row};
+use crate::handlers::{Home as Where, Outcome, Request, Row, entries, row};
 use crate::locks::Locks;
 use crate::mail::ScatterId;
 use crate::refusal::Refusal;
@@ -295,6 +295,7 @@ impl<H: Host> Table<H> {
         row(request::GET_ALL_CONSUMER_OFFSET, Where::Meta, dump::on_all_offsets),
         row(request::GET_ALL_DELAY_OFFSET, Where::Meta, dump::on_all_delays),
         row(request::QUERY_TOPICS_BY_CONSUMER, Where::Meta, dump::on_topics_of_group),
+        row(request::QUERY_CONSUME_QUEUE, Where::Meta, entries::on_query),
         row(request::QUERY_SUBSCRIPTION_BY_CONSUMER, Where::Meta, dump::on_subscription),
         row(request::GET_ALL_PRODUCER_INFO, Where::Meta, dump::on_producers),
         row(request::CLONE_GROUP_OFFSET, Where::Meta, dump::on_clone),
