@@ -6,7 +6,9 @@ mod support;
 use client::{Consumer, Message, Producer, Pull, PullStatus, Received};
 use std::time::{Duration, Instant};
 use support::{Data, Server, Setting};
+use wire::body::KvTable;
 use wire::codes::{request, response};
+use wire::json;
 use wire::req::client::{ConsumerSendMsgBackRequestHeader, RecallMessageRequestHeader};
 use wire::text::Text;
 
@@ -245,6 +247,36 @@ fn a_message_with_a_time_of_its_own_comes_at_its_millisecond() {
     }
 }
 
+/// What runtime information tells of the timer: seconds behind, messages without a slot, messages in slots.
+fn timer_figures(server: &Server) -> [i64; 3] {
+    let mut tool = server.connect(TIMEOUT).unwrap();
+    let reply = tool.call_ok(request::GET_BROKER_RUNTIME_INFO, |_| {}, &[]).unwrap();
+    let info: KvTable = json::from_slice(reply.body()).unwrap();
+    let taken: f64 = info.table.get("timerEnqueueTps").unwrap().parse().unwrap();
+    let delivered: f64 = info.table.get("timerDequeueTps").unwrap().parse().unwrap();
+    assert!(taken >= delivered && delivered >= 0.0, "{taken} {delivered}");
+    ["timerReadBehind", "timerOffsetBehind", "timerCongestNum"]
+        .map(|key| info.table.get(key).unwrap().parse().unwrap())
+}
+
+#[test]
+fn the_timer_tells_how_many_messages_wait() {
+    let data = Data::new();
+    let server = start(&data, 2, "");
+    assert_eq!(timer_figures(&server), [0, 0, 0]);
+    let mut producer = producer(&server);
+    let at = wall_ms() + 1_000_000;
+    for number in 0..5 {
+        producer.send(&timed(server.topic(), "TIMER_DELIVER_MS", at + number), 0).unwrap();
+    }
+    let until = Instant::now() + TIMEOUT;
+    while timer_figures(&server) != [0, 0, 5] {
+        assert!(Instant::now() < until, "{:?}", timer_figures(&server));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(server.stop().success());
+}
+
 #[test]
 fn times_that_cannot_be_are_refused() {
     let data = Data::new();
@@ -264,6 +296,69 @@ fn times_that_cannot_be_are_refused() {
     let error = error.unwrap_err();
     assert_eq!(error.refused_code(), Some(response::SYSTEM_ERROR), "{error}");
     assert!(error.to_string().contains("timerWheelEnable is false"), "{error}");
+    assert!(server.stop().success());
+}
+
+#[test]
+fn nobody_writes_to_the_timer_topic_but_the_broker() {
+    let data = Data::new();
+    let server = start(&data, 2, "");
+    let mut producer = producer(&server);
+    for topic in ["a/b", "RMQ_SYS_TRANS_HALF_TOPIC"] {
+        let forged = Message::new("rmq_sys_wheel_timer", b"x".to_vec())
+            .with("TIMER_OUT_MS", "1")
+            .with("REAL_TOPIC", topic)
+            .with("REAL_QID", "1");
+        let error = producer.send(&forged, 0).unwrap_err();
+        assert_eq!(error.refused_code(), Some(response::NO_PERMISSION), "{error}");
+    }
+    assert!(server.stop().success());
+}
+
+#[test]
+fn odd_groups_of_an_edited_table_cost_nobody_else_anything() {
+    let data = Data::new();
+    let server = start(&data, 2, "");
+    let topic = server.topic();
+    producer(&server).send(&Message::new(topic, b"x".to_vec()), 0).unwrap();
+    assert!(server.stop().success());
+    let path = data.store().join("config/subscriptionGroup.json");
+    let mut table: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let groups = table["subscriptionGroupTable"].as_object_mut().unwrap();
+    for name in ["odd/name", "G_many"] {
+        let group = serde_json::json!({
+            "groupName": name, "consumeEnable": true, "retryQueueNums": 100_000, "retryMaxTimes": 16,
+        });
+        groups.insert(name.to_owned(), group);
+    }
+    std::fs::write(&path, serde_json::to_vec(&table).unwrap()).unwrap();
+    let server = start(&data, 2, "");
+    let found = receive(&server, topic, 0, 0, 1);
+    let mut connection = server.connect(TIMEOUT).unwrap();
+    let mut send_back = |group: &str, level: i32| {
+        let header = ConsumerSendMsgBackRequestHeader {
+            offset: found[0].physical_offset,
+            group: Text::plain(group.as_bytes()),
+            delay_level: level,
+            origin_msg_id: None,
+            origin_topic: None,
+            unit_mode: false,
+            max_reconsume_times: Some(16),
+            broker_name: None,
+        };
+        let code = request::CONSUMER_SEND_MSG_BACK;
+        connection.call(code, |writer| header.encode(writer), &[]).unwrap()
+    };
+    let reply = send_back("odd/name", -1);
+    assert_eq!(reply.code(), response::MESSAGE_ILLEGAL, "{}", reply.remark());
+    assert!(reply.remark().contains("%DLQ%odd/name"), "{}", reply.remark());
+    for _ in 0..10 {
+        let reply = send_back("G_many", 1);
+        assert_eq!(reply.code(), response::SUCCESS, "{}", reply.remark());
+    }
+    assert!(server.stop().success());
+    let server = start(&data, 2, "");
     assert!(server.stop().success());
 }
 

@@ -218,6 +218,53 @@ fn a_full_disk_refuses_sends_keeps_what_it_has_and_recovers() {
     }
 }
 
+#[test]
+fn upstream_9249_a_message_that_cannot_be_delivered_when_it_is_due_is_delivered_later() {
+    let data = Data::new();
+    let Some(disk) = SmallDisk::mount(&data.store(), 24) else { return };
+    let setting = setting(1, "cleanResourceInterval=200\nmessageDelayLevel=8s\n");
+    let server = Server::start(data.path(), &setting);
+    let topic = server.topic();
+    let mut producer = Producer::new(server.connect(TIMEOUT).unwrap(), "P");
+    let begun = Instant::now();
+    let count = 40;
+    for number in 0..count {
+        let delayed = Message::new("later", body(number)).with("DELAY", "1");
+        producer.send(&delayed, 0).unwrap();
+        let timed = Message::new("later", body(number)).with("TIMER_DELAY_MS", "8000");
+        producer.send(&timed, 1).unwrap();
+    }
+    let ballast = data.store().join("ballast");
+    fill(&ballast);
+    let mut ledger = Ledger::new();
+    refused(send(&server, topic, &mut ledger, 100_000));
+    assert!(begun.elapsed() < Duration::from_secs(8), "too slow to see anything");
+    std::thread::sleep(Duration::from_secs(10).saturating_sub(begun.elapsed()));
+    let mut consumer = Consumer::new(server.connect(TIMEOUT).unwrap(), "C");
+    for queue in [0, 1] {
+        assert_eq!(consumer.connection().max_offset("later", queue).unwrap(), 0);
+    }
+    fs::remove_file(&ballast).unwrap();
+    for queue in [0, 1] {
+        let mut found = Vec::new();
+        wait_for("what is overdue is delivered", || {
+            let next = i64::try_from(found.len()).unwrap();
+            let pull = Pull::new("later", queue, next).suspend(Duration::from_secs(1));
+            found.extend(consumer.pull(&pull).unwrap().messages);
+            found.len() as u64 >= count
+        });
+        let mut bodies: Vec<Vec<u8>> = found.into_iter().map(|message| message.body).collect();
+        if queue == 1 {
+            // Times of their own: those of a millisecond may change places when they are tried again.
+            bodies.sort_unstable();
+        }
+        assert!(bodies.into_iter().eq((0..count).map(body)), "queue {queue}");
+    }
+    check(&server, topic, &ledger);
+    drop(server);
+    drop(disk);
+}
+
 /// Writes a file until the disk is full.
 fn fill(path: &Path) {
     use std::io::Write;

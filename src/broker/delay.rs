@@ -8,6 +8,7 @@
 //! Limits: bytes read ahead and deliveries in flight per level.
 
 use crate::app::{Broker, Host, TimerKind, timer_key};
+use crate::detour::is_destination;
 use crate::own_reads::{self, Found, ReadFor};
 use crate::put::{self, OwnMessage, PutFor, PutResult};
 use base::time::{MonoNs, WallMs};
@@ -15,7 +16,8 @@ use base::wheel::TimerId;
 use shard::Cx;
 use std::collections::VecDeque;
 use store::delay::SCHEDULE_TOPIC;
-use store::queues::{HALF_TOPIC, QueueNo};
+use store::queues::QueueNo;
+use wire::codes::response;
 use wire::ids::QueueId;
 use wire::message::MessageView;
 use wire::props::{self, Props};
@@ -228,8 +230,7 @@ fn deliver<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, number: u32) {
         level.ahead_bytes -= ahead.bytes;
         let offset = ahead.offset;
         level.in_flight.push_back(Delivery { offset, is_stored: false, again: None });
-        // Halves do not come this way.
-        if ahead.message.topic.is_empty() || ahead.message.topic == HALF_TOPIC {
+        if !is_destination(&ahead.message.topic) {
             let topic = String::from_utf8_lossy(&ahead.message.topic).into_owned();
             tracing::error!(
                 "delay level {number}: the message at offset {offset} belongs to topic {topic:?} and is dropped"
@@ -289,6 +290,13 @@ pub(crate) fn on_put<H: Host>(
             level.pause_ms = PAUSE_MS;
             level.end_delivery(offset);
         }
+        Err(failed) if failed.refusal.code == response::MESSAGE_ILLEGAL => {
+            tracing::error!(
+                "delay level {number}: the message at offset {offset} cannot be stored and is dropped: {}",
+                failed.refusal.remark
+            );
+            level.end_delivery(offset);
+        }
         Err(failed) => {
             if level.pause.is_none() {
                 tracing::warn!(
@@ -316,7 +324,7 @@ pub(crate) fn settle<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
     let is_idle = is_idle && crate::timer::is_idle(broker) && broker.transactions.is_settled();
     if is_idle && broker.owes_offsets {
         broker.owes_offsets = false;
-        crate::timer::flush(broker, cx);
+        crate::timer::flush_last(broker, cx);
         crate::offsets::hand_over(broker, cx, true);
     }
 }

@@ -11,7 +11,7 @@ use crate::settings::Settings;
 use crate::transactions;
 use base::time::WallMs;
 use store::delay::SCHEDULE_TOPIC;
-use store::queues::HALF_TOPIC;
+use store::queues::{HALF_TOPIC, OPERATION_TOPIC};
 use wire::codes::response;
 use wire::ids::QueueId;
 use wire::props::{self, Props};
@@ -28,8 +28,17 @@ pub(crate) enum Detour {
     Half,
 }
 
+/// Room for `TIMER_ENQUEUE_MS`, `TIMER_DEQUEUE_MS` and `TIMER_ROLL_TIMES`.
+const TIMER_GROWS_BYTES: usize = 128;
 /// Topic of messages with a time of delivery; it has one queue.
 pub(crate) const TIMER_TOPIC: &[u8] = b"rmq_sys_wheel_timer";
+
+/// Whether what has waited may be stored in a topic: in none of those in which messages wait or that tell of them.
+/// Clients cannot write to these; a store from elsewhere may name them.
+pub(crate) fn is_destination(topic: &[u8]) -> bool {
+    !topic.is_empty()
+        && ![SCHEDULE_TOPIC, TIMER_TOPIC, HALF_TOPIC, OPERATION_TOPIC].contains(&topic)
+}
 
 impl Detour {
     /// The detour of a message that comes at `now`, if it takes one. Errors: a time of delivery that cannot be.
@@ -67,6 +76,14 @@ impl Detour {
             }
             Detour::Timer(_) => QueueId(0),
             Detour::Half => transactions::QUEUE,
+        }
+    }
+
+    /// Bytes of properties that a message gets on its way: what has no room for them could not be delivered.
+    pub(crate) fn grows_bytes(self) -> usize {
+        match self {
+            Detour::Timer(_) => TIMER_GROWS_BYTES,
+            Detour::Delay(_) | Detour::Half => 0,
         }
     }
 

@@ -8,6 +8,7 @@ use crate::app::{Broker, Host, TimerKind, timer_key};
 use crate::detour::Detour;
 use crate::handlers::meta::change::{Change, publish};
 use crate::handlers::meta::topic;
+use crate::handlers::meta::topic_rules::{DERIVED_TOPIC_BYTES_MAX, has_legal_characters};
 use crate::handlers::reply_head;
 use crate::handlers::send::append_refusal;
 use crate::look::Look;
@@ -405,6 +406,11 @@ fn make_topic<H: Host>(
 }
 
 fn store<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, waiting: Waiting) {
+    if let Err(refusal) = check_topic(&waiting.message.topic) {
+        let Waiting { message, from, ticket } = waiting;
+        tell(cx, from, ticket, Err(NotStored { refusal, message }));
+        return;
+    }
     if let Some(config) = &waiting.message.creates
         && broker.topics.get(config.topic_name.as_bytes()).is_none()
     {
@@ -487,11 +493,25 @@ fn append<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, waiting: Waiting) ->
     let number = broker.puts.number();
     broker.puts.storing.insert(number, Storing { from, ticket, stored });
     cx.when_stored(appended, number);
-    if message.topic == HALF_TOPIC {
+    if message.topic == HALF_TOPIC && message.queue_id == transactions::QUEUE {
         let half = broker.puts.continued(from == broker.me, ticket);
         transactions::on_appended(broker, cx, stored, &message, half);
     }
     None
+}
+
+/// The name may come from a message, or from a table that somebody has edited: a queue's directory is called after it.
+fn check_topic(topic: &[u8]) -> Result<(), Refusal> {
+    let name = String::from_utf8_lossy(topic);
+    if !name.is_empty() && name.len() <= DERIVED_TOPIC_BYTES_MAX && has_legal_characters(&name) {
+        return Ok(());
+    }
+    let remark = format!(
+        "the message is illegal: topic {name:?} has {} bytes, allowed are 1 to {DERIVED_TOPIC_BYTES_MAX} of \
+         ^[%|a-zA-Z0-9_-]+$",
+        name.len()
+    );
+    Err(Refusal::new(response::MESSAGE_ILLEGAL, remark))
 }
 
 /// A message is stored. One that is not durable in time is there all the same: it will be, or the store stops.

@@ -7,28 +7,31 @@
 //!
 //! Limits: bytes of messages that are read ahead, deliveries in flight, units that wait to be written.
 
+mod due;
 mod files;
+mod slots;
 
 use crate::app::{Broker, Host, TimerKind, timer_key};
-use crate::cold;
 use crate::detour::TIMER_TOPIC;
-use crate::fetch::Fetch;
-use crate::look::Look;
-use crate::mail::{BrokerDone, FoundRecord};
+use crate::mail::BrokerDone;
 use crate::own_reads::{self, Found, ReadFor};
 use crate::put::{self, OwnMessage, PutFor, PutResult};
 use crate::settings::Settings;
 use base::time::{MonoNs, WallMs};
 use base::wheel::TimerId;
+pub(crate) use due::Source;
+use due::{Ready, due_message, due_ms};
 pub use files::TimerBoot;
 use files::TimerFiles;
 use shard::Cx;
+use slots::{LEAD_MS, Loaded, SLOTS_MAX, fetch, load_slots, on_slot};
+pub(crate) use slots::{TimerFetch, on_fetched, on_not_fetched};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
-use store::layout::timer::{MAGIC_DELETE, MAGIC_ROLL, TimerCheck, Unit};
-use store::queues::{QUEUE_ID_MAX, QueueNo};
+use store::layout::timer::{TimerCheck, Unit};
+use store::queues::QueueNo;
 use store::timer::{Timed, TimerConfig, TimerIndex, TimerWrites};
 use wire::codes::response;
 use wire::ids::{PhyOffset, QueueId};
@@ -36,19 +39,14 @@ use wire::java_hash::java_bytes_hash;
 use wire::message::MessageView;
 use wire::props::{self, Props};
 
-/// A slot is loaded so long before it begins.
-const LEAD_MS: i64 = 300;
-/// Slots that are loaded at a time.
-const SLOTS_MAX: usize = 4;
 /// Bytes of messages that are in memory before they are due.
 const READY_BYTES_MAX: usize = 8 << 20;
-/// Messages, and bytes of messages, that are read at a time.
-const FETCH_MAX: usize = 256;
-const FETCH_BYTES_MAX: usize = 2 << 20;
 /// Deliveries in flight.
 const IN_FLIGHT_MAX: usize = 512;
 /// Bytes of units that wait to be written before the period is over.
 const UNITS_BYTES_MAX: usize = 4 << 20;
+/// Slots of seven days of seconds, less a minute.
+const ROLL_WINDOW_MAX: i64 = 7 * 86_400 - 60;
 /// Pause after something has failed, ms.
 const PAUSE_MS: u64 = 500;
 /// The clock may be set: nobody waits longer than this without a look at it.
@@ -57,8 +55,6 @@ const LOOK_MS: i64 = 1000;
 const CLEAN_MS: u64 = 60_000;
 /// Slots further back than this are not looked for at a start.
 const OLDEST_MS: i64 = 7 * 86_400_000;
-/// Empty slots that one turn steps over.
-const STEPS_MAX: usize = 100_000;
 /// What Java writes for a message that never was in a slot.
 const NEVER_ENQUEUED: i64 = i64::MAX;
 
@@ -73,78 +69,17 @@ pub(crate) fn load(settings: &Settings) -> Result<Option<TimerBoot>, String> {
 
 fn index_config(settings: &Settings) -> TimerConfig {
     let config = &settings.config.timer;
+    // As Java: what makes no sense is as far as its wheel reaches.
+    let is_window = (2..=ROLL_WINDOW_MAX).contains(&config.roll_window_slots);
     TimerConfig {
         precision_ms: config.precision_ms,
-        roll_window_slots: config.roll_window_slots,
+        roll_window_slots: if is_window { config.roll_window_slots } else { ROLL_WINDOW_MAX },
         file_bytes: config.log_file_bytes,
     }
 }
 
 fn files(settings: &Settings) -> TimerFiles {
     TimerFiles::new(&settings.config.store_path_root_dir, &index_config(settings))
-}
-
-/// Where a message comes from that is to be delivered.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Source {
-    /// From the slot of this time.
-    Slot(i64),
-    /// From the timer topic, at this offset, without a slot.
-    Loose(i64),
-}
-
-/// A message in memory.
-struct Ready {
-    due_ms: i64,
-    /// Messages of the same time keep their order.
-    number: u64,
-    source: Source,
-    message: Box<OwnMessage>,
-}
-
-impl Ready {
-    fn key(&self) -> (i64, u64) {
-        (self.due_ms, self.number)
-    }
-}
-
-impl PartialEq for Ready {
-    fn eq(&self, other: &Ready) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for Ready {}
-
-impl PartialOrd for Ready {
-    fn partial_cmp(&self, other: &Ready) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Ready {
-    fn cmp(&self, other: &Ready) -> std::cmp::Ordering {
-        self.key().cmp(&other.key())
-    }
-}
-
-/// A slot whose messages are on their way.
-struct Loaded {
-    slot_ms: i64,
-    /// Its units are being read.
-    is_reading: bool,
-    /// Units that are to be fetched: first those that take others back.
-    units: VecDeque<Unit>,
-    /// Messages that are not delivered.
-    open: usize,
-    /// Keys of messages that were taken back.
-    recalled: HashSet<Vec<u8>>,
-}
-
-/// A fetch for a slot.
-pub(crate) struct TimerFetch {
-    slot_ms: i64,
-    units: Vec<Unit>,
 }
 
 /// The timer of the broker, on one shard.
@@ -166,6 +101,8 @@ pub(crate) struct Timer {
     load_ms: i64,
     slots: VecDeque<Loaded>,
     is_fetching: bool,
+    /// `go_on` runs: what ends within it is seen by it.
+    is_going_on: bool,
     ready: BinaryHeap<Reverse<Ready>>,
     ready_bytes: usize,
     number: u64,
@@ -173,6 +110,8 @@ pub(crate) struct Timer {
     failed: Vec<(Source, Box<OwnMessage>)>,
     pause: Option<MonoNs>,
     flush_at: Option<MonoNs>,
+    /// What the next checkpoint says: by then the log has flushed what was delivered before it.
+    told: Option<TimerCheck>,
     /// A job writes the files.
     is_writing: bool,
     is_failing: bool,
@@ -187,10 +126,11 @@ pub(crate) struct Timer {
 impl Timer {
     fn new(boot: &TimerBoot, settings: &Settings, queue: QueueNo, next: i64, now: WallMs) -> Timer {
         let precision_ms = settings.config.timer.precision_ms;
-        let index = boot.index.clone();
+        let mut index = boot.index.clone();
         // As Java: whatever the checkpoint says, or does not say because it was never written.
         let oldest = if index.is_empty() { now.0 } else { now.0 - OLDEST_MS };
         let read_ms = index.floor(boot.check.read_ms.max(oldest));
+        index.pass_before(read_ms);
         Timer {
             files: Arc::new(files(settings)),
             index,
@@ -204,6 +144,7 @@ impl Timer {
             load_ms: read_ms,
             slots: VecDeque::new(),
             is_fetching: false,
+            is_going_on: false,
             ready: BinaryHeap::new(),
             ready_bytes: 0,
             number: 0,
@@ -211,6 +152,7 @@ impl Timer {
             failed: Vec::new(),
             pause: None,
             flush_at: None,
+            told: None,
             is_writing: false,
             is_failing: false,
             unread: None,
@@ -264,10 +206,16 @@ impl Timer {
         };
         while let Some(slot) = self.slots.pop_front_if(is_done) {
             self.read_ms = slot.slot_ms + self.precision_ms;
+            self.index.pass(slot.slot_ms);
         }
         if self.slots.is_empty() {
             self.read_ms = self.read_ms.max(self.load_ms);
         }
+    }
+
+    /// Whether messages of a slot may be read now.
+    fn may_fetch(&self) -> bool {
+        !self.is_fetching && self.ready_bytes < READY_BYTES_MAX && self.pause.is_none()
     }
 
     /// When the next look is worth it.
@@ -286,8 +234,33 @@ impl Timer {
         let pass = self.slots.front().filter(|slot| slot.slot_ms > now.0);
         let pass = pass.map(|slot| at(slot.slot_ms));
         let flush = self.flush_at.filter(|_| !self.is_writing && self.pause.is_none());
-        [head, load, pass, flush, self.pause].into_iter().flatten().min()
+        let more = self.may_fetch() && self.slots.iter().any(|slot| !slot.units.is_empty());
+        let more = more.then_some(mono);
+        [head, load, pass, flush, more, self.pause].into_iter().flatten().min()
     }
+}
+
+/// Where the timer is, for runtime information.
+pub(crate) struct TimerStand {
+    /// How long ago the oldest slot was due that is not done, s.
+    pub(crate) behind_s: i64,
+    /// Messages of the timer topic that have no slot yet.
+    pub(crate) queue_behind: i64,
+    /// Messages in slots, as Java counts them.
+    pub(crate) waiting: i64,
+}
+
+/// See `TimerStand`; on the shard that has the timer.
+pub(crate) fn stand<H: Host>(broker: &Broker, cx: &mut Cx<'_, H>) -> Option<TimerStand> {
+    let timer = broker.timer.as_ref()?;
+    let is_at_rest = timer.index.is_empty() && timer.slots.is_empty();
+    let behind_ms = if is_at_rest { 0 } else { cx.now.wall.0 - timer.read_ms };
+    let end = cx.store().queue(timer.queue).visible();
+    Some(TimerStand {
+        behind_s: behind_ms.max(0) / 1000,
+        queue_behind: (end - timer.next).max(0),
+        waiting: timer.index.count().max(0),
+    })
 }
 
 /// Begins on the shard that owns the timer topic's queue.
@@ -295,12 +268,19 @@ pub(crate) fn start<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
     let Some(boot) = broker.timer_boot.take() else { return };
     let id = QueueId(0);
     let stream = broker.stream_of(TIMER_TOPIC, id);
+    let now = cx.now.wall;
     let store = cx.store();
     let no = store.find_or_create(TIMER_TOPIC, id, stream);
     let queue = store.queue(no);
     let next = boot.check.queue_offset.min(boot.check.master_queue_offset);
     let next = next.clamp(queue.min(), queue.visible().max(queue.min()));
-    let timer = Timer::new(&boot, &broker.settings, no, next, cx.now.wall);
+    let mut timer = Timer::new(&boot, &broker.settings, no, next, now);
+    // A power cut has taken the messages of units behind the end of the log: others come to lie there.
+    let log = store.stream(stream);
+    timer.known.retain(|phy| {
+        let place = PhyOffset::from_wire(*phy).filter(|place| place.stream() == stream);
+        place.is_some_and(|place| place.position() < log.appended())
+    });
     if !timer.index.is_empty() {
         tracing::info!(
             "timer: {} messages wait, slots from {} on, messages of the queue from {next} on",
@@ -316,12 +296,15 @@ fn go_on<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
     if broker.stopping {
         return;
     }
+    let Some(timer) = &mut broker.timer else { return };
+    timer.is_going_on = true;
     load_slots(broker, cx);
     fetch(broker, cx);
     deliver(broker, cx);
     read(broker, cx);
     flush_if_due(broker, cx);
     let Some(timer) = &mut broker.timer else { return };
+    timer.is_going_on = false;
     timer.pass_slots(cx.now.wall);
     let due = timer.due(cx.now.wall, cx.now.mono);
     if timer.timer.map(|(at, _)| at) == due {
@@ -369,6 +352,7 @@ pub(crate) fn on_read<H: Host>(
             let period = broker.settings.config.timer.flush_interval_ms;
             if !found.records.is_empty() {
                 timer.flush_at.get_or_insert(cx.now.mono.plus_ms(period));
+                broker.traffic.timed(found.records.len() as u64);
             }
         }
         Err(why) => {
@@ -413,199 +397,11 @@ fn take(timer: &mut Timer, view: &MessageView<'_>, now: WallMs) {
         }
     } else {
         let due_ms = due_ms(view, slot_ms, timer.precision_ms);
-        let message = Box::new(due_message(view, NEVER_ENQUEUED));
-        timer.loose.insert(offset);
-        timer.push_ready(due_ms, Source::Loose(offset), message);
-    }
-}
-
-/// The millisecond that the client has asked for, which its slot does not tell.
-fn due_ms(view: &MessageView<'_>, slot_ms: i64, precision_ms: i64) -> i64 {
-    let (first, last) = (slot_ms + 1, slot_ms + precision_ms);
-    let is_rolled = Props::new(view.properties()).get(props::TIMER_ROLL_TIMES).is_some();
-    let asked = Look::wish_of(view.properties());
-    let is_absolute = asked.is_some_and(|wish| wish.is_absolute());
-    // When a rolled message came is not known any more.
-    let known = asked.filter(|_| is_absolute || !is_rolled);
-    known.and_then(|wish| wish.due(view.store_timestamp())).unwrap_or(last).clamp(first, last)
-}
-
-/// The message as it was sent. As with Java its properties keep the names of the real topic and queue.
-fn due_message(view: &MessageView<'_>, enqueue_ms: i64) -> OwnMessage {
-    let properties = Props::new(view.properties());
-    let topic = properties.get(props::REAL_TOPIC).unwrap_or_default().to_vec();
-    let queue = properties.get_i64(props::REAL_QUEUE_ID).and_then(|id| i32::try_from(id).ok());
-    let queue_id = QueueId(queue.unwrap_or(0).clamp(0, QUEUE_ID_MAX));
-    let mut message = OwnMessage { topic, queue_id, is_due: true, ..OwnMessage::like(view) };
-    props::remove(&mut message.properties, props::TIMER_ENQUEUE_MS);
-    props::append_i64(&mut message.properties, props::TIMER_ENQUEUE_MS, enqueue_ms);
-    message
-}
-
-/// The message as it is stored again to wait on.
-fn rolled_message(view: &MessageView<'_>, enqueue_ms: i64) -> OwnMessage {
-    let times = Props::new(view.properties()).get_i64(props::TIMER_ROLL_TIMES).unwrap_or(0);
-    let mut message = OwnMessage { is_due: true, ..OwnMessage::like(view) };
-    for key in [props::TIMER_ENQUEUE_MS, props::TIMER_ROLL_TIMES] {
-        props::remove(&mut message.properties, key);
-    }
-    props::append_i64(&mut message.properties, props::TIMER_ENQUEUE_MS, enqueue_ms);
-    props::append_i64(&mut message.properties, props::TIMER_ROLL_TIMES, times.saturating_add(1));
-    message
-}
-
-// ---- slots ----
-
-fn load_slots<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
-    let Some(timer) = &mut broker.timer else { return };
-    if timer.pause.is_none()
-        && !timer.is_writing
-        && let Some(slot) = timer.unread.take()
-    {
-        write(timer, cx, None, Some(slot));
-        return;
-    }
-    let until = cx.now.wall.0 + LEAD_MS;
-    for _ in 0..STEPS_MAX {
-        let is_free = timer.slots.len() < SLOTS_MAX && timer.pause.is_none() && !timer.is_writing;
-        if !is_free || timer.load_ms > until || timer.index.is_empty() {
-            return;
-        }
-        let slot_ms = timer.load_ms;
-        timer.load_ms += timer.precision_ms;
-        let Some(slot) = timer.index.slot(slot_ms) else { continue };
-        let last = slot.last;
-        timer.slots.push_back(Loaded {
-            slot_ms,
-            is_reading: true,
-            units: VecDeque::new(),
-            open: 0,
-            recalled: HashSet::new(),
-        });
-        // The units come to the files first.
-        write(timer, cx, None, Some((slot_ms, last)));
-        return;
-    }
-}
-
-/// The units of a slot were read, or could not be.
-fn on_slot<H: Host>(
-    timer: &mut Timer,
-    cx: &mut Cx<'_, H>,
-    (slot_ms, last): (i64, i64),
-    result: io::Result<Vec<Unit>>,
-) {
-    match result {
-        Ok(units) => {
-            let slot = timer.slot(slot_ms).expect("it is read once");
-            slot.is_reading = false;
-            let is_recall = |unit: &Unit| unit.magic & (MAGIC_DELETE | MAGIC_ROLL) == MAGIC_DELETE;
-            slot.open = units.len();
-            let (recalls, others): (Vec<_>, Vec<_>) = units.into_iter().partition(is_recall);
-            slot.units.extend(recalls.into_iter().chain(others));
-        }
-        Err(error) => {
-            tracing::error!("timer: messages of {slot_ms} cannot be read: {error}; trying again");
-            timer.pause = Some(cx.now.mono.plus_ms(PAUSE_MS));
-            timer.unread = Some((slot_ms, last));
+        if let Some(message) = due_message(view, NEVER_ENQUEUED) {
+            timer.loose.insert(offset);
+            timer.push_ready(due_ms, Source::Loose(offset), message);
         }
     }
-}
-
-/// Reads messages of the first slot that has some, as long as there is room for them.
-fn fetch<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
-    let Some(timer) = &mut broker.timer else { return };
-    if timer.is_fetching || timer.ready_bytes >= READY_BYTES_MAX || timer.pause.is_some() {
-        return;
-    }
-    let Some(slot) = timer.slots.iter_mut().find(|slot| !slot.units.is_empty()) else { return };
-    let (mut units, mut bytes) = (Vec::new(), 0);
-    while units.len() < FETCH_MAX {
-        // What a fetch has no room for counts as gone: a large message is fetched alone.
-        let room = FETCH_BYTES_MAX.saturating_sub(bytes);
-        let fits = |unit: &mut Unit| {
-            units.is_empty() || usize::try_from(unit.size).is_ok_and(|size| size <= room)
-        };
-        let Some(unit) = slot.units.pop_front_if(fits) else { break };
-        bytes += usize::try_from(unit.size).unwrap_or(0);
-        units.push(unit);
-    }
-    let streams = broker.settings.streams;
-    let place =
-        |unit: &Unit| PhyOffset::from_wire(unit.phy).filter(|place| place.stream().0 < streams);
-    let places = units.iter().rev().filter_map(place).collect();
-    timer.is_fetching = true;
-    let fetch = TimerFetch { slot_ms: slot.slot_ms, units };
-    cold::begin_fetch(broker, cx, Fetch::timer(fetch, places));
-}
-
-/// Messages were read; those that have left the log are not among them.
-pub(crate) fn on_fetched<H: Host>(
-    broker: &mut Broker,
-    cx: &mut Cx<'_, H>,
-    fetch: TimerFetch,
-    records: &[FoundRecord],
-) {
-    let Some(timer) = &mut broker.timer else { return };
-    timer.is_fetching = false;
-    let mut records = records.iter().peekable();
-    let source = Source::Slot(fetch.slot_ms);
-    for unit in &fetch.units {
-        let record = records.next_if(|record| record.place.to_wire() == unit.phy);
-        let view = record.and_then(|record| MessageView::parse(&record.bytes).ok());
-        let Some((view, _)) = view else {
-            tracing::warn!("timer: the message at {} has left the log before its time", unit.phy);
-            timer.end(source);
-            continue;
-        };
-        take_due(timer, fetch.slot_ms, unit, &view);
-    }
-    go_on(broker, cx);
-}
-
-/// A message of a slot is in memory now.
-fn take_due(timer: &mut Timer, slot_ms: i64, unit: &Unit, view: &MessageView<'_>) {
-    let source = Source::Slot(slot_ms);
-    let properties = Props::new(view.properties());
-    let own_ms = properties.get_i64(props::TIMER_OUT_MS).map(|ms| timer.index.floor(ms));
-    let is_rolled = unit.magic & MAGIC_ROLL != 0;
-    if view.topic() != TIMER_TOPIC || !is_rolled && own_ms != Some(slot_ms) {
-        // The unit outlived its message: a power cut has taken that, and another one lies in its place.
-        timer.end(source);
-        return;
-    }
-    if is_rolled {
-        let message = Box::new(rolled_message(view, unit.write_ms));
-        timer.push_ready(slot_ms, source, message);
-        return;
-    }
-    if let Some(key) = properties.get(props::TIMER_DEL_UNIQKEY) {
-        let slot = timer.slot(slot_ms).expect("its messages are read");
-        slot.recalled.insert(key.to_vec());
-        timer.end(source);
-        return;
-    }
-    let due_ms = due_ms(view, slot_ms, timer.precision_ms);
-    let message = Box::new(due_message(view, unit.write_ms));
-    timer.push_ready(due_ms, source, message);
-}
-
-/// Nothing can be read now: the same again later.
-pub(crate) fn on_not_fetched<H: Host>(
-    broker: &mut Broker,
-    cx: &mut Cx<'_, H>,
-    fetch: TimerFetch,
-    why: &str,
-) {
-    let Some(timer) = &mut broker.timer else { return };
-    tracing::warn!("timer: {why}; trying again");
-    timer.is_fetching = false;
-    timer.pause = Some(cx.now.mono.plus_ms(PAUSE_MS));
-    let slot = timer.slot(fetch.slot_ms).expect("its messages are read");
-    for unit in fetch.units.into_iter().rev() {
-        slot.units.push_front(unit);
-    }
-    go_on(broker, cx);
 }
 
 // ---- deliveries ----
@@ -628,7 +424,7 @@ fn deliver<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
         let Some(Reverse(ready)) = timer.ready.pop() else { return };
         let Ready { source, mut message, .. } = ready;
         timer.ready_bytes -= message.body.len() + message.properties.len();
-        if is_recalled(timer, source, &message) || message.topic.is_empty() {
+        if is_recalled(timer, source, &message) {
             timer.end(source);
             continue;
         }
@@ -662,7 +458,10 @@ pub(crate) fn on_put<H: Host>(
     let period = broker.settings.config.timer.flush_interval_ms;
     timer.flush_at.get_or_insert(cx.now.mono.plus_ms(period));
     match result {
-        Ok(_) => timer.end(source),
+        Ok(_) => {
+            timer.end(source);
+            broker.traffic.delivered();
+        }
         Err(failed) if failed.refusal.code == response::MESSAGE_ILLEGAL => {
             tracing::error!(
                 "timer: a message cannot be stored and is dropped: {}",
@@ -688,31 +487,48 @@ pub(crate) fn on_put<H: Host>(
     }
 }
 
-/// Whether no delivery is on its way.
+/// Whether no delivery and no write of its files is on its way.
 pub(crate) fn is_idle(broker: &Broker) -> bool {
-    broker.timer.as_ref().is_none_or(|timer| timer.in_flight == 0)
+    broker.timer.as_ref().is_none_or(|timer| timer.in_flight == 0 && !timer.is_writing)
 }
 
 // ---- files ----
 
 fn flush_if_due<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
-    let Some(timer) = &broker.timer else { return };
+    let period = broker.settings.config.timer.flush_interval_ms;
+    let Some(timer) = &mut broker.timer else { return };
     let is_due = timer.flush_at.is_some_and(|at| at <= cx.now.mono)
         || timer.index.waiting_bytes() >= UNITS_BYTES_MAX;
     if is_due && !timer.is_writing && timer.pause.is_none() {
-        flush(broker, cx);
+        flush(timer, cx, period, false);
     }
 }
 
-/// Writes what was added and how far everything is.
-pub(crate) fn flush<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
-    let Some(timer) = &mut broker.timer else { return };
+/// Writes what was added and how far everything was a period ago: what was delivered since may not be on the disk yet,
+/// and a power cut would take it from the log while the checkpoint stays. With `last` it is how far everything is now.
+fn flush<H: Host>(timer: &mut Timer, cx: &mut Cx<'_, H>, period_ms: u64, last: bool) {
     if timer.flush_at.take().is_none() {
         return;
     }
     timer.pass_slots(cx.now.wall);
     let check = timer.check(cx.now.wall);
-    write(timer, cx, Some(check), None);
+    if last {
+        write(timer, cx, Some(check), None);
+        return;
+    }
+    let is_news = timer.told.is_none_or(|told| !told.is_as_far_as(&check));
+    if is_news {
+        timer.flush_at = Some(cx.now.mono.plus_ms(period_ms));
+    }
+    let told = timer.told.replace(check);
+    write(timer, cx, told, None);
+}
+
+/// The shard stops and no delivery is on its way: the last checkpoint, which is exact.
+pub(crate) fn flush_last<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
+    let period = broker.settings.config.timer.flush_interval_ms;
+    let Some(timer) = &mut broker.timer else { return };
+    flush(timer, cx, period, true);
 }
 
 /// Writes what was added, then the checkpoint or the units of a slot are read. One such job at a time: what fails comes
@@ -725,7 +541,7 @@ fn write<H: Host>(
 ) {
     timer.is_writing = true;
     let start = cleaning(timer, cx).filter(|_| check.is_some());
-    let (files, writes) = (Arc::clone(&timer.files), timer.index.take_writes(timer.read_ms));
+    let (files, writes) = (Arc::clone(&timer.files), timer.index.take_writes());
     cx.job(Box::new(move || {
         let mut result = files.write(&writes, check.as_ref());
         if let (Ok(()), Some(start)) = (&result, start) {
@@ -758,7 +574,7 @@ pub struct TimerWritten {
     writes: Option<TimerWrites>,
     /// Whose units were to be read: its time, and its last unit's place.
     slot: Option<(i64, i64)>,
-    units: Option<io::Result<Vec<Unit>>>,
+    units: Option<io::Result<VecDeque<Unit>>>,
 }
 
 /// The files were written, or could not be.
@@ -782,7 +598,11 @@ pub(crate) fn on_written<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, writt
     if let (Some(slot), Some(units)) = (written.slot, written.units) {
         on_slot(timer, cx, slot, units);
     }
-    go_on(broker, cx);
+    if broker.stopping {
+        crate::delay::settle(broker, cx);
+    } else {
+        go_on(broker, cx);
+    }
 }
 
 /// The timer's time has come.

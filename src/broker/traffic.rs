@@ -281,6 +281,10 @@ pub struct Totals {
     pub miss_rates: Rates,
     /// Messages sent to consumers.
     pub sent_rates: Rates,
+    /// Messages that the timer has taken to wait.
+    pub timed_rates: Rates,
+    /// Messages that it has delivered.
+    pub delivered_rates: Rates,
 }
 
 impl Totals {
@@ -299,6 +303,8 @@ impl Totals {
             (&mut self.found_rates, other.found_rates),
             (&mut self.miss_rates, other.miss_rates),
             (&mut self.sent_rates, other.sent_rates),
+            (&mut self.timed_rates, other.timed_rates),
+            (&mut self.delivered_rates, other.delivered_rates),
         ];
         for (mine, theirs) in rates {
             for (mine, theirs) in mine.iter_mut().zip(theirs) {
@@ -308,12 +314,14 @@ impl Totals {
     }
 }
 
+/// Messages stored, pulls that found something, pulls that did not, messages sent, taken by the timer, delivered by it.
+type Counts = [u64; 6];
+
 /// What rates are taken from.
 #[derive(Clone, Copy, Default)]
 struct RateSample {
     at: MonoNs,
-    /// Messages stored, pulls that found something, pulls that did not, messages sent.
-    counts: [u64; 4],
+    counts: Counts,
 }
 
 // ---- the shard ----
@@ -334,6 +342,8 @@ pub(crate) struct Traffic {
     sent: u64,
     found: u64,
     missed: u64,
+    timed: u64,
+    delivered: u64,
     /// By topic.
     puts: Items,
     /// By `topic@group`.
@@ -363,6 +373,8 @@ impl Traffic {
             sent: 0,
             found: 0,
             missed: 0,
+            timed: 0,
+            delivered: 0,
             puts: Items::default(),
             gets: Items::default(),
             backs: Items::default(),
@@ -403,6 +415,16 @@ impl Traffic {
     /// A pull has found nothing, now.
     pub(crate) fn missed(&mut self) {
         self.missed += 1;
+    }
+
+    /// The timer has taken messages to wait.
+    pub(crate) fn timed(&mut self, messages: u64) {
+        self.timed += messages;
+    }
+
+    /// The timer has delivered a message.
+    pub(crate) fn delivered(&mut self) {
+        self.delivered += 1;
     }
 
     /// A consumer has sent a message back.
@@ -494,14 +516,15 @@ impl Traffic {
         self.rates.push(RateSample { at: now.mono, counts });
     }
 
-    fn counts(&self) -> [u64; 4] {
-        [self.put.sums.messages, self.found, self.missed, self.sent]
+    fn counts(&self) -> Counts {
+        let Traffic { found, missed, sent, timed, delivered, .. } = *self;
+        [self.put.sums.messages, found, missed, sent, timed, delivered]
     }
 
     /// Averages since the newest sample that is at least so old, or the oldest one.
-    fn rates(&self, now: MonoNs) -> [Rates; 4] {
+    fn rates(&self, now: MonoNs) -> [Rates; 6] {
         let counts = self.counts();
-        let mut rates = [[0.0; 3]; 4];
+        let mut rates = [[0.0; 3]; 6];
         for (which, span_s) in RATE_SPANS_S.into_iter().enumerate() {
             let is_old = |sample: &&RateSample| now.since(sample.at) >= span_s * 1_000_000_000;
             let from = self.rates.iter().rev().find(is_old).or(self.rates.first());
@@ -519,7 +542,8 @@ impl Traffic {
 
     /// This shard's part of runtime information; call `absorb` before.
     pub(crate) fn totals(&self, now: MonoNs) -> Totals {
-        let [put_rates, found_rates, miss_rates, sent_rates] = self.rates(now);
+        let [put_rates, found_rates, miss_rates, sent_rates, timed_rates, delivered_rates] =
+            self.rates(now);
         Totals {
             put: self.put.sums,
             own_put: self.own_put.sums.messages,
@@ -530,6 +554,8 @@ impl Traffic {
             found_rates,
             miss_rates,
             sent_rates,
+            timed_rates,
+            delivered_rates,
         }
     }
 
@@ -573,7 +599,7 @@ fn is_system(system: &SystemTopics, topic: &[u8]) -> bool {
 
 /// Before the first turn: what is in the queues was not appended by this process.
 pub(crate) fn start<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
-    broker.traffic.rates.push(RateSample { at: cx.now.mono, counts: [0; 4] });
+    broker.traffic.rates.push(RateSample { at: cx.now.mono, counts: [0; 6] });
     arm(broker, cx);
 }
 

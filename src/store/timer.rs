@@ -57,6 +57,8 @@ pub struct TimerIndex {
     end: u64,
     /// Units that are not handed out yet.
     units: Vec<u8>,
+    /// Slots that are done: their memory is given back when they are written.
+    passed: Vec<i64>,
 }
 
 impl TimerIndex {
@@ -70,6 +72,7 @@ impl TimerIndex {
             dirty: BTreeSet::new(),
             end,
             units: Vec::new(),
+            passed: Vec::new(),
         }
     }
 
@@ -179,16 +182,31 @@ impl TimerIndex {
         self.units.len()
     }
 
-    /// Hands out what is to be written. Slots before `done_ms` are not asked for again: their memory is given back, their
-    /// places in the file stay as they are.
-    pub fn take_writes(&mut self, done_ms: i64) -> TimerWrites {
+    /// A slot is done: it is not asked for again.
+    pub fn pass(&mut self, slot_ms: i64) {
+        self.passed.push(slot_ms / self.config.precision_ms);
+    }
+
+    /// All slots before this time are done.
+    pub fn pass_before(&mut self, done_ms: i64) {
+        let first = done_ms / self.config.precision_ms;
+        self.slots.retain(|_, slot| slot.time >= first);
+    }
+
+    /// Hands out what is to be written. The memory of slots that are done is given back, their places in the file stay as
+    /// they are.
+    pub fn take_writes(&mut self) -> TimerWrites {
         let units = std::mem::take(&mut self.units);
         let position = self.end - units.len() as u64;
         let dirty = std::mem::take(&mut self.dirty);
         let bytes = |at: &u64| self.slots.get(at).map_or([0; SLOT_BYTES], Slot::encode);
         let slots = dirty.iter().map(|at| (*at, bytes(at))).collect();
-        let precision_ms = self.config.precision_ms;
-        self.slots.retain(|_, slot| slot.time.saturating_mul(precision_ms) >= done_ms);
+        for time in std::mem::take(&mut self.passed) {
+            let at = self.place(time);
+            if self.slots.get(&at).is_some_and(|slot| slot.time == time) {
+                self.slots.remove(&at);
+            }
+        }
         TimerWrites { position, units, slots }
     }
 
@@ -257,7 +275,7 @@ mod tests {
             let slot_ms = if phy % 2 == 0 { first } else { second };
             index.add(&timed(slot_ms, phy), 1_795_244_340_123);
         }
-        let writes = index.take_writes(0);
+        let writes = index.take_writes();
         assert_eq!(writes.position, 0);
         assert_eq!(writes.units.len() as u64, index.end());
         assert_eq!(index.end(), 2 * CONFIG.file_bytes + 52, "four units and a blank in a file");
@@ -290,7 +308,7 @@ mod tests {
         let recall = Timed { is_recall: true, ..timed(now + day, 3) };
         index.add(&recall, now);
         assert_eq!(index.slot(now + day).unwrap().count, 0);
-        let log = index.take_writes(0).units;
+        let log = index.take_writes().units;
         let mut again = TimerIndex::new(CONFIG, &[], index.end());
         units(&log, 0, |at, unit| again.revise(at as u64, &unit));
         assert_eq!(chain(&again, &log, now + day), [2, 3]);

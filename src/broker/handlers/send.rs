@@ -3,7 +3,7 @@
 //! Order of the checks and the remarks are those of Java 5.5.0 (`SendMessageProcessor`, `msgCheck`).
 
 use crate::app::{Broker, Host};
-use crate::detour::Detour;
+use crate::detour::{Detour, TIMER_TOPIC};
 use crate::handlers::{Outcome, Request, recall, send_back};
 use crate::look::Look;
 use crate::mail::BrokerMail;
@@ -34,7 +34,8 @@ use wire::sys_flag::TRANSACTION_MASK;
 pub(crate) const TOPIC_BYTES_MAX: usize = 127;
 
 /// Topics that only the broker itself writes to.
-const INTERNAL_TOPICS: [&[u8]; 6] = [
+const INTERNAL_TOPICS: [&[u8]; 7] = [
+    TIMER_TOPIC,
     b"SCHEDULE_TOPIC_XXXX",
     b"RMQ_SYS_TRANS_HALF_TOPIC",
     b"RMQ_SYS_TRANS_OP_HALF_TOPIC",
@@ -438,7 +439,8 @@ fn store_one<H: Host>(
         detour.note(settings, properties, sending.topic, sending.queue_id);
         found = Look::at(properties);
     }
-    if properties.len() > PROPERTIES_BYTES_MAX {
+    let grows = sending.detour.map_or(0, Detour::grows_bytes);
+    if properties.len() + grows > PROPERTIES_BYTES_MAX {
         return Err(illegal(settings));
     }
     let message = message(settings, sending, sending.request.frame.body, properties);

@@ -6,7 +6,7 @@
 use crate::app::{Broker, Host};
 use crate::cold;
 use crate::fetch::Fetch;
-use crate::handlers::meta::topic_rules::{DLQ_PREFIX, FAQ, RETRY_PREFIX, own_topic};
+use crate::handlers::meta::topic_rules::{DLQ_PREFIX, FAQ, RETRY_PREFIX, own_topic, retry_topic};
 use crate::handlers::{Outcome, Request};
 use crate::mail::{FoundRecord, shard_of};
 use crate::put::{self, ClientAnswer, OwnMessage, PutFor};
@@ -26,8 +26,6 @@ use wire::req::send::SendRequest;
 
 /// Level of the first retry when the broker chooses; each one later is a level higher.
 const FIRST_RETRY_LEVEL: i64 = 3;
-/// Topic bit: it belongs to a unit of subscribers.
-const SYS_FLAG_UNIT_SUB: i32 = 2;
 
 /// What a consumer wants of a message that it could not consume.
 pub(crate) struct Wish {
@@ -178,14 +176,11 @@ fn retry(wish: &Wish, view: &MessageView<'_>) -> OwnMessage {
     if is_dead {
         to_dead_letters(&mut message, &wish.group);
     } else {
-        let topic = format!("{RETRY_PREFIX}{}", wish.group);
-        let flag = if wish.unit_mode { SYS_FLAG_UNIT_SUB } else { 0 };
-        let mut config = own_topic(&topic, wish.retry_queues, PERM_READ | PERM_WRITE);
-        config.topic_sys_flag = flag;
+        let config = retry_topic(&wish.group, wish.retry_queues, wish.unit_mode);
         let chosen = wish.random >> 7 ^ u64::from(wish.opaque.unsigned_abs());
-        let chosen = chosen % u64::from(wish.retry_queues.unsigned_abs());
+        let chosen = chosen % u64::from(config.write_queue_nums.unsigned_abs());
         message.queue_id = QueueId(i32::try_from(chosen).expect("below a queue count"));
-        message.topic = topic.into_bytes();
+        message.topic = config.topic_name.clone().into_bytes();
         message.creates = Some(Arc::new(config));
     }
     message

@@ -3,13 +3,15 @@
 //! They are made when the first message with a time of delivery comes. Order of a write: units, slots, then the checkpoint,
 //! each on the disk before the next.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use store::layout::segment;
 use store::layout::timer::{
-    CHECK_BYTES, NOWHERE, SLOT_BYTES, TimerCheck, UNIT_BYTES, Unit, WHEEL_BYTES,
+    BLANK_BYTES, CHECK_BYTES, MAGIC_DELETE, MAGIC_ROLL, NOWHERE, SLOT_BYTES, TimerCheck,
+    UNIT_BYTES, Unit, WHEEL_BYTES,
 };
 use store::timer::{TimerConfig, TimerIndex, TimerWrites, units};
 
@@ -74,8 +76,8 @@ impl TimerFiles {
         }
         let check = TimerCheck::decode(&read(&self.check())?);
         let flushed = u64::try_from(check.log_flushed).unwrap_or(0);
-        let from = flushed.saturating_sub(self.file_bytes);
-        let (found, end) = self.scan(from / self.file_bytes * self.file_bytes)?;
+        let from = flushed.saturating_sub(self.file_bytes) / self.file_bytes * self.file_bytes;
+        let (found, end) = self.scan(from.max(self.first_base()))?;
         let mut index = TimerIndex::new(config, &wheel, end);
         let found = if index.forget_behind_end() { self.scan(self.first_base())?.0 } else { found };
         for (place, unit) in &found {
@@ -102,11 +104,14 @@ impl TimerFiles {
     pub(crate) fn clean(&self, start: i64) -> io::Result<()> {
         let mut bases = self.bases();
         bases.pop();
+        // A blank follows where a unit and a blank do not fit any more.
+        let unit_bytes = UNIT_BYTES as u64;
+        let last_at = (self.file_bytes - unit_bytes - BLANK_BYTES as u64) / unit_bytes * unit_bytes;
         for base in bases {
             let path = self.log(base);
-            let mut last = None;
-            units(&std::fs::read(&path)?, 0, |_, unit| last = Some(unit));
-            if last.is_some_and(|unit| unit.phy >= start) {
+            let mut bytes = [0; UNIT_BYTES];
+            File::open(&path)?.read_exact_at(&mut bytes, last_at)?;
+            if Unit::decode(&bytes).is_none_or(|unit| unit.phy >= start) {
                 return Ok(());
             }
             std::fs::remove_file(&path)?;
@@ -153,9 +158,8 @@ impl TimerFiles {
             let (part, others) = rest.split_at(room.min(rest.len()));
             let file = self.open(&self.log(position - within), self.file_bytes)?;
             file.write_all_at(part, within)?;
-            if check.is_some() {
-                file.sync_data()?;
-            }
+            // A later checkpoint speaks of them, whether or not it comes with units of its own.
+            file.sync_data()?;
             position += part.len() as u64;
             rest = others;
         }
@@ -191,23 +195,39 @@ impl TimerFiles {
         Ok(file)
     }
 
-    /// The units of a slot in the order in which they were added; `last` is the place of the last one.
-    pub(crate) fn chain(&self, last: i64) -> io::Result<Vec<Unit>> {
+    /// The units of a slot: first those that take messages back, then the others in the order in which they were added;
+    /// `last` is the place of the last one. What is behind a unit that is gone, because its file was cleaned away, or
+    /// damaged, is lost and said in the log. Errors: those of the disk.
+    pub(crate) fn chain(&self, last: i64) -> io::Result<VecDeque<Unit>> {
         let mut block = Block { base: 0, bytes: Vec::new() };
-        let (mut found, mut place) = (Vec::new(), last);
+        let (mut recalls, mut found, mut place) = (Vec::new(), Vec::new(), last);
         while place != NOWHERE {
-            let position = u64::try_from(place).map_err(|_| damaged(place))?;
-            let unit = self.unit(&mut block, position)?.ok_or_else(|| damaged(place))?;
-            if unit.previous >= place {
-                return Err(damaged(place));
-            }
+            let unit = match u64::try_from(place) {
+                Ok(position) => self.unit(&mut block, position)?,
+                Err(_) => None,
+            };
+            let Some(unit) = unit.filter(|unit| unit.previous < place) else {
+                tracing::error!(
+                    "{}: no unit at byte {place}, where the wheel or a unit points to: {} units of its slot came after \
+                     it and are delivered, those before it are lost",
+                    self.root.join("timerlog").display(),
+                    found.len()
+                );
+                break;
+            };
             place = unit.previous;
-            found.push(unit);
+            let is_recall = unit.magic & (MAGIC_DELETE | MAGIC_ROLL) == MAGIC_DELETE;
+            if is_recall { &mut recalls } else { &mut found }.push(unit);
         }
         found.reverse();
-        Ok(found)
+        let mut units = VecDeque::from(found);
+        for recall in recalls {
+            units.push_front(recall);
+        }
+        Ok(units)
     }
 
+    /// The unit at a position; `None` where there is none.
     fn unit(&self, block: &mut Block, position: u64) -> io::Result<Option<Unit>> {
         let end = position + UNIT_BYTES as u64;
         if position < block.base || end > block.base + block.bytes.len() as u64 {
@@ -215,10 +235,17 @@ impl TimerFiles {
             // The units before it are likely to come next.
             let base = end.saturating_sub(BLOCK_BYTES).max(file_base);
             let len = usize::try_from(end - base).expect("a block");
-            block.bytes.resize(len, 0);
-            block.base = base;
-            let file = File::open(self.log(file_base))?;
-            file.read_exact_at(&mut block.bytes, base - file_base)?;
+            block.bytes.clear();
+            let file = match File::open(self.log(file_base)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                other => other?,
+            };
+            let mut bytes = vec![0; len];
+            match file.read_exact_at(&mut bytes, base - file_base) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+                other => other?,
+            }
+            *block = Block { base, bytes };
         }
         let from = usize::try_from(position - block.base).expect("within a block");
         Ok(block.bytes.get(from..from + UNIT_BYTES).and_then(Unit::decode))
@@ -228,12 +255,6 @@ impl TimerFiles {
 struct Block {
     base: u64,
     bytes: Vec<u8>,
-}
-
-fn damaged(place: i64) -> io::Error {
-    io::Error::other(format!(
-        "the timer log has no unit at byte {place}, where the wheel or a unit points to"
-    ))
 }
 
 #[cfg(test)]
@@ -257,10 +278,10 @@ mod tests {
         }
         let end = i64::try_from(index.end()).unwrap();
         let check = TimerCheck { log_flushed: end, queue_offset: 1000, ..TimerCheck::default() };
-        files.write(&index.take_writes(0), Some(&check)).unwrap();
+        files.write(&index.take_writes(), Some(&check)).unwrap();
         let message = Timed { slot_ms, is_recall: false, phy: 1000, size: 9, topic_hash: 0 };
         index.add(&message, 1_795_244_340_000);
-        let mut writes = index.take_writes(0);
+        let mut writes = index.take_writes();
         // The process died before the wheel and the checkpoint were written.
         writes.slots.clear();
         files.write(&writes, None).unwrap();
@@ -272,5 +293,46 @@ mod tests {
         std::fs::write(dir.path().join("timerwheel"), b"short").unwrap();
         let error = files.load(config).err().unwrap();
         assert!(error.contains("5 bytes, a timer wheel has 38707200"), "{error}");
+    }
+    #[test]
+    fn what_was_cleaned_away_costs_neither_the_end_of_the_log_nor_the_other_units() {
+        let dir = tempfile::tempdir().unwrap();
+        let config =
+            TimerConfig { precision_ms: 1000, roll_window_slots: 172_800, file_bytes: 8192 };
+        let files = TimerFiles::new(dir.path(), &config);
+        let mut index = files.load(config).unwrap().index;
+        let (first, second) = (1_795_244_348_000, 1_795_244_349_000);
+        let add = |index: &mut TimerIndex, slot_ms, phy| {
+            let is_recall = phy % 100 == 99;
+            let message = Timed { slot_ms, is_recall, phy, size: 9, topic_hash: 0 };
+            index.add(&message, 1_795_244_340_000);
+        };
+        (0..1000).for_each(|phy| add(&mut index, first, phy));
+        let end = i64::try_from(index.end()).unwrap();
+        let check = TimerCheck { log_flushed: end, queue_offset: 1000, ..TimerCheck::default() };
+        files.write(&index.take_writes(), Some(&check)).unwrap();
+        // 157 units fit a file; messages up to the last file's have left the log.
+        files.clean(942).unwrap();
+        assert_eq!(files.bases(), [6 * 8192]);
+        let mut index = files.load(config).unwrap().index;
+        assert_eq!(i64::try_from(index.end()).unwrap(), end, "the log goes on where it ended");
+        let places = |index: &TimerIndex, slot_ms| -> Vec<i64> {
+            let units = files.chain(index.slot(slot_ms).unwrap().last).unwrap();
+            units.iter().map(|unit| unit.phy).collect()
+        };
+        let recall_first = [999].into_iter().chain(942..999);
+        assert_eq!(places(&index, first), recall_first.collect::<Vec<i64>>());
+        for phy in 1000..1010 {
+            add(&mut index, second, phy);
+        }
+        files.write(&index.take_writes(), None).unwrap();
+        let index = files.load(config).unwrap().index;
+        assert_eq!(places(&index, second), (1000..1010).collect::<Vec<i64>>());
+        // A damaged unit ends its slot, and nothing else.
+        let path = files.log(6 * 8192);
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        file.write_all_at(&[0xFF; 52], 10 * 52).unwrap();
+        assert_eq!(places(&index, first)[..2], [999, 953]);
+        assert_eq!(places(&index, second), (1000..1010).collect::<Vec<i64>>());
     }
 }

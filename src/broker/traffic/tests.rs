@@ -64,7 +64,7 @@ fn parts_of_shards_add_up() {
 #[test]
 fn rates_are_averages_since_a_sample_that_is_old_enough() {
     let mut traffic = Traffic::new(&test_settings(&[]));
-    traffic.rates.push(RateSample { at: at(0).mono, counts: [0; 4] });
+    traffic.rates.push(RateSample { at: at(0).mono, counts: [0; 6] });
     for number in 1..=70u64 {
         put(&mut traffic, b"T", 20, 1);
         traffic.missed();

@@ -87,6 +87,13 @@ fn int(bytes: &[u8], at: usize) -> Option<i32> {
     array(bytes, at).map(i32::from_be_bytes)
 }
 
+impl TimerCheck {
+    /// Whether it says all that `other` says, but for its version.
+    pub fn is_as_far_as(&self, other: &TimerCheck) -> bool {
+        TimerCheck { version: other.version, ..*self } == *other
+    }
+}
+
 impl Slot {
     /// Reads a slot; `None` where none was ever written.
     pub fn decode(bytes: &[u8]) -> Option<Slot> {

@@ -6,6 +6,7 @@ use crate::handlers::meta::disk::{Disk, FileSystem};
 use crate::handlers::meta::gather::{self, Gathered, Question};
 use crate::handlers::meta::times::{TimeOf, TimeWish};
 use crate::handlers::{Outcome, Request};
+use crate::timer::{self, TimerStand};
 use crate::traffic::{Rates, Totals};
 use base::time::MonoNs;
 use shard::Cx;
@@ -33,9 +34,6 @@ const ZEROS: &[&str] = &[
     "ackThreadPoolQueueSize",
     "ackThreadPoolQueueHeadWaitTimeMills",
     "EndTransactionQueueSize",
-    "timerReadBehind",
-    "timerOffsetBehind",
-    "timerCongestNum",
 ];
 
 /// Keys that are told as they are configured, with the key of the configuration.
@@ -75,6 +73,8 @@ pub struct RuntimePart {
     delays: Vec<(i32, i64)>,
     /// Start, end and unflushed bytes of the first log, on the shard that has it.
     log: Option<(u64, u64, u64)>,
+    /// On the shard that has the timer.
+    timer: Option<TimerStand>,
     /// Store time of the first message in the first log, ms.
     pub(crate) earliest_ms: Option<i64>,
 }
@@ -88,6 +88,7 @@ impl RuntimePart {
         broker.traffic.absorb(cx.store());
         let totals = broker.traffic.totals(cx.now.mono);
         let stages = cx.stages().clone();
+        let timer = timer::stand(broker, cx);
         let is_meta = broker.is_meta();
         let store = cx.store();
         let queues = store.queues().iter().filter(|(_, queue)| *queue.topic == *SCHEDULE_TOPIC);
@@ -99,7 +100,7 @@ impl RuntimePart {
         let has_some = first.filter(|first| first.appended() > first.start());
         let place = has_some.map(|first| first.phy(first.start()));
         let wish = place.map(|place| TimeWish { row: 0, of: TimeOf::Place(place) });
-        let part = RuntimePart { stages, totals, delays, log, earliest_ms: None };
+        let part = RuntimePart { stages, totals, delays, log, timer, earliest_ms: None };
         (part, wish.into_iter().collect())
     }
 
@@ -109,6 +110,7 @@ impl RuntimePart {
         self.totals.add(&other.totals);
         self.delays.extend(other.delays);
         self.log = self.log.or(other.log);
+        self.timer = self.timer.take().or(other.timer);
         self.earliest_ms = self.earliest_ms.or(other.earliest_ms);
     }
 }
@@ -152,6 +154,7 @@ impl RuntimeInfo {
         about_log(broker, &sum, &mut rows);
         about_disk(&broker.meta.home().disk, &mut rows);
         about_traffic(&sum.totals, &mut rows);
+        about_timer(sum.timer.as_ref(), &sum.totals, &mut rows);
         about_times(&sum.stages, &mut rows);
         for stage in Stage::ALL {
             rows.push((stage.key().to_owned(), sum.stages.summary(stage).to_string()));
@@ -179,9 +182,6 @@ fn about_broker(broker: &mut Broker, now: MonoNs, rows: &mut Rows) {
     push(rows, "runtime", runtime_text(seconds));
     for key in ZEROS {
         push(rows, key, 0);
-    }
-    for key in ["timerEnqueueTps", "timerDequeueTps"] {
-        push(rows, key, "0.0");
     }
     for (key, configured) in CONFIGURED {
         let value = home.table.as_ref().map(|table| table.value(configured).to_string());
@@ -255,6 +255,15 @@ fn about_traffic(totals: &Totals, rows: &mut Rows) {
     push(rows, "putMessageSizeTotal", totals.put.bytes);
     let mean = totals.put.mean_bytes();
     push(rows, "putMessageAverageSize", format!("{mean:?}"));
+}
+
+/// Where the timer is, and how many messages it took and delivered per second, in the last ten.
+fn about_timer(timer: Option<&TimerStand>, totals: &Totals, rows: &mut Rows) {
+    push(rows, "timerReadBehind", timer.map_or(0, |timer| timer.behind_s));
+    push(rows, "timerOffsetBehind", timer.map_or(0, |timer| timer.queue_behind));
+    push(rows, "timerCongestNum", timer.map_or(0, |timer| timer.waiting));
+    push(rows, "timerEnqueueTps", format!("{:?}", totals.timed_rates[0]));
+    push(rows, "timerDequeueTps", format!("{:?}", totals.delivered_rates[0]));
 }
 
 /// What Java measures around its put of a message is here the way to the stage of the answer.
