@@ -297,3 +297,18 @@ fn a_topic_that_was_made_is_there_after_a_kill() {
         assert!(server.stop().success());
     }
 }
+
+#[test]
+fn a_new_store_that_stops_without_a_message_has_nothing_to_warn_of() {
+    let data = Data::new();
+    let setting = Setting { shards: 2, config: String::new() };
+    for start in ["first", "second"] {
+        let server = Server::start(data.path(), &setting);
+        assert!(server.stop().success());
+        let log = fs::read_to_string(data.path().join("log")).unwrap();
+        // Windows in shared memory may be what another test's end has left.
+        let warnings = log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR"));
+        let own: Vec<&str> = warnings.filter(|line| !line.contains("/dev/shm/")).collect();
+        assert!(own.is_empty(), "the {start} start: {own:?}");
+    }
+}

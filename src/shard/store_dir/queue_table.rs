@@ -167,7 +167,8 @@ fn table(
     let mut streams = Vec::new();
     for number in 0..identity.streams {
         let stream = StreamId(number);
-        let (mark, _) = mark(paths, stream)?;
+        // A log that never had a record has no checkpoint.
+        let Some((mark, _)) = not_missing(mark(paths, stream))? else { return Ok(None) };
         let starts = stopped.iter().flat_map(|shard| &shard.starts);
         if starts.into_iter().find(|(id, _)| *id == stream) != Some(&(stream, mark.start)) {
             return Ok(None);
