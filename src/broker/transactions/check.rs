@@ -270,7 +270,8 @@ pub(super) fn on_again<H: Host>(
         Err(failed) => return leave(broker, cx, half, &failed.refusal.remark),
     };
     let home = broker.transactions.home();
-    let again = home.table.get(stored.queue_offset);
+    // While its commit is on its way nobody is asked; when that fails, the next round asks.
+    let again = home.table.get(stored.queue_offset).filter(|again| again.step == Step::Waits);
     if let (Some(again), Some(ask)) = (again, ask) {
         let question = Question {
             group: again.group.to_vec(),

@@ -240,7 +240,10 @@ impl Table {
             self.moved.insert(first, new);
             self.moved.insert(old, new);
         }
-        if step != Step::Ends {
+        if step == Step::Ends {
+            // One commit is on its way: under its new index the half is not committed, nor asked about, besides.
+            self.set_step(new, Step::Ends);
+        } else {
             self.leave(old, new);
         }
     }
@@ -291,7 +294,10 @@ impl Table {
     /// A commit has failed: the half is open again.
     pub(crate) fn reopen(&mut self, offset: i64) {
         match self.moved.get(&offset) {
-            Some(later) if *later > offset => self.leave(offset, *later),
+            Some(&later) if later > offset => {
+                self.set_step(later, Step::Waits);
+                self.leave(offset, later);
+            }
             Some(_) | None => self.set_step(offset, Step::Waits),
         }
     }

@@ -109,9 +109,13 @@ fn an_end_during_a_check_ends_what_was_stored_again_too() {
         note(&mut table, 1, &[]);
         table.superseded(0, 1);
         assert_eq!(table.find(0), Target::Ending);
+        assert_eq!(table.find(1), Target::Ending, "one commit is enough, whatever the index");
+        let later = Rules { began: 1, ..rules(60_000) };
+        assert_eq!(table.judge(1, &later, true), Verdict::Rest, "nobody is asked");
         if fails {
             table.reopen(0);
-            assert_eq!(table.find(0), Target::Open(1));
+            assert_eq!((table.find(0), table.find(1)), (Target::Open(1), Target::Open(1)));
+            assert_eq!(table.judge(1, &later, true), Verdict::Ask);
             assert_eq!(operation(&mut table).as_deref(), Some("0"));
         } else {
             table.finish(0);
