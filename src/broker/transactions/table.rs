@@ -15,9 +15,9 @@ use wire::props::{self, Props};
 pub(crate) const OPEN_MAX: usize = 1_000_000;
 /// Operation records that are remembered one by one.
 const OPERATIONS_MAX: usize = 1 << 18;
-/// A half that rests is stored again when so many younger ones have come: a start reads the queue from the first open
-/// one on.
-pub(crate) const BEHIND_MAX: i64 = 1024;
+/// A half that rests is stored again when so many younger ones have come, and twice as many as are open: a start reads the
+/// queue from the first open one on. Were it the number alone, many open halves would all be stored again in each round.
+const BEHIND_MAX: i64 = 1024;
 /// Milliseconds of an hour.
 pub(crate) const HOUR_MS: i64 = 3_600_000;
 
@@ -421,9 +421,15 @@ impl Table {
         };
         match rests || !is_on_line {
             false => Verdict::Ask,
-            true if self.next - offset > BEHIND_MAX => Verdict::Move,
+            true if self.next - offset > self.behind_max() => Verdict::Move,
             true => Verdict::Rest,
         }
+    }
+
+    /// How many younger halves leave one that rests where it is.
+    fn behind_max(&self) -> i64 {
+        let open = i64::try_from(self.open.len()).expect("fewer than 2^62 open halves");
+        BEHIND_MAX.max(2 * open)
     }
 
     /// Forgets the names of groups without open halves.

@@ -248,6 +248,24 @@ fn what_rests_moves_on_when_many_have_come_since() {
 }
 
 #[test]
+fn open_halves_of_any_number_rest_until_twice_as_many_have_come() {
+    let mut table = fresh((0, 0), 0);
+    for offset in 0..3 * BEHIND_MAX {
+        note(&mut table, offset, &[]);
+    }
+    let moves = |table: &Table| {
+        let open = table.open.keys();
+        open.filter(|at| table.judge(**at, &rules(60_000), false) == Verdict::Move).count()
+    };
+    assert_eq!(moves(&table), 0, "nothing has come since");
+    for offset in 3 * BEHIND_MAX..7 * BEHIND_MAX {
+        note(&mut table, offset, &[]);
+        table.finish(offset);
+    }
+    assert_eq!(moves(&table), 1024);
+}
+
+#[test]
 fn groups_without_open_halves_are_forgotten() {
     let mut table = fresh((0, 0), 0);
     note(&mut table, 0, &[("PGROUP", "A")]);
