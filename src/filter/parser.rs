@@ -5,7 +5,7 @@
 
 use crate::error::SqlError;
 use crate::lexer::{Kind, Lexer, Token};
-use crate::program::{Order, Part, STACK_MAX, SqlFilter, Step};
+use crate::program::{Binary, Order, Part, Push, STACK_MAX, SqlFilter, Step, Unary};
 use crate::{EXPRESSION_BYTES_MAX, LIST_ITEMS_MAX, NESTING_MAX, STEPS_MAX};
 use std::cmp::Ordering;
 
@@ -85,21 +85,9 @@ fn depth(steps: &[Step]) -> usize {
     let (mut now, mut most) = (0usize, 0);
     for step in steps {
         match step {
-            Step::Property(_)
-            | Step::Text(_)
-            | Step::Int(_)
-            | Step::Long(_)
-            | Step::Double(_)
-            | Step::Bool(_)
-            | Step::Null => now += 1,
-            Step::And | Step::Or | Step::Equal | Step::Compare(_) => now -= 1,
-            Step::Negate
-            | Step::Not
-            | Step::Cast
-            | Step::AndSkip(_)
-            | Step::OrSkip(_)
-            | Step::Find { .. }
-            | Step::In { .. } => {}
+            Step::Push(_) => now += 1,
+            Step::Binary(_) => now -= 1,
+            Step::Unary(_) | Step::AndSkip(_) | Step::OrSkip(_) => {}
         }
         most = most.max(now);
     }
@@ -167,7 +155,7 @@ impl<'t> Parser<'t> {
     fn condition(&mut self, operand: Operand) -> Result<(), SqlError> {
         match operand.sort {
             Sort::Condition | Sort::Truth(_) => Ok(()),
-            Sort::Property => self.emit(Step::Cast),
+            Sort::Property => self.emit(Step::Unary(Unary::Cast)),
             Sort::Text | Sort::Int(_) | Sort::Long(_) | Sort::Double(_) | Sort::Negated => {
                 Err(SqlError::no_boolean(self.said(operand)))
             }
@@ -184,7 +172,7 @@ impl<'t> Parser<'t> {
             let skip = self.begin_skip(Step::OrSkip(0))?;
             let right = self.conjunction()?;
             self.condition(right)?;
-            self.end_skip(skip, Step::Or)?;
+            self.end_skip(skip, Binary::Or)?;
             left.sort = Sort::Condition;
         }
         Ok(left)
@@ -198,7 +186,7 @@ impl<'t> Parser<'t> {
             let skip = self.begin_skip(Step::AndSkip(0))?;
             let right = self.equality()?;
             self.condition(right)?;
-            self.end_skip(skip, Step::And)?;
+            self.end_skip(skip, Binary::And)?;
             left.sort = Sort::Condition;
         }
         Ok(left)
@@ -210,11 +198,11 @@ impl<'t> Parser<'t> {
     }
 
     /// Joins both sides; the skip that began in between leads behind it.
-    fn end_skip(&mut self, skip: usize, join: Step) -> Result<(), SqlError> {
-        self.emit(join)?;
+    fn end_skip(&mut self, skip: usize, join: Binary) -> Result<(), SqlError> {
+        self.emit(Step::Binary(join))?;
         let count = index(self.filter.steps.len() - skip - 1);
         let step = &mut self.filter.steps[skip];
-        *step = if join == Step::And { Step::AndSkip(count) } else { Step::OrSkip(count) };
+        *step = if join == Binary::And { Step::AndSkip(count) } else { Step::OrSkip(count) };
         Ok(())
     }
 
@@ -226,7 +214,7 @@ impl<'t> Parser<'t> {
                 self.take()?;
                 let right = self.comparison()?;
                 self.check_equal(left, right)?;
-                self.emit(Step::Equal)?;
+                self.emit(Step::Binary(Binary::Equal))?;
             } else if kind != Kind::Is {
                 return Ok(left);
             }
@@ -235,11 +223,11 @@ impl<'t> Parser<'t> {
                 self.take()?;
                 not = self.take_if(Kind::Not)?;
                 self.expect(Kind::Null)?;
-                self.emit(Step::Null)?;
-                self.emit(Step::Equal)?;
+                self.emit(Step::Push(Push::Null))?;
+                self.emit(Step::Binary(Binary::Equal))?;
             }
             if not {
-                self.emit(Step::Not)?;
+                self.emit(Step::Unary(Unary::Not))?;
             }
             left.sort = Sort::Condition;
         }
@@ -271,7 +259,7 @@ impl<'t> Parser<'t> {
                 let right = self.unary()?;
                 self.check_ordered(left)?;
                 self.check_ordered(right)?;
-                self.emit(Step::Compare(*order))?;
+                self.emit(Step::Binary(Binary::Compare(*order)))?;
             } else if let Some((_, part)) = PARTS.iter().find(|(known, _)| *known == kind) {
                 self.take()?;
                 self.find(left, *part, not)?;
@@ -307,12 +295,12 @@ impl<'t> Parser<'t> {
         if text.is_empty() {
             // Java does not even look at the other side.
             self.filter.steps.truncate(left.steps);
-            return self.emit(Step::Bool(false));
+            return self.emit(Step::Push(Push::Bool(false)));
         }
         let finder = memchr::memmem::Finder::new(&text).into_owned();
         self.filter.finders.push(finder);
         let text = index(self.filter.finders.len() - 1);
-        self.emit(Step::Find { part, not, text })
+        self.emit(Step::Unary(Unary::Find { part, not, text }))
     }
 
     /// `value >= low AND value <= high`, or `value < low OR value > high`; the value's steps are copied.
@@ -321,11 +309,11 @@ impl<'t> Parser<'t> {
         let low = self.unary()?;
         self.expect(Kind::And)?;
         let (at_low, at_high, skip, join) = if not {
-            (Order::Less, Order::Greater, Step::OrSkip(0), Step::Or)
+            (Order::Less, Order::Greater, Step::OrSkip(0), Binary::Or)
         } else {
-            (Order::GreaterOrEqual, Order::LessOrEqual, Step::AndSkip(0), Step::And)
+            (Order::GreaterOrEqual, Order::LessOrEqual, Step::AndSkip(0), Binary::And)
         };
-        self.emit(Step::Compare(at_low))?;
+        self.emit(Step::Binary(Binary::Compare(at_low)))?;
         let skip = self.begin_skip(skip)?;
         for at in value.steps..value_end {
             let step = self.filter.steps[at];
@@ -341,7 +329,7 @@ impl<'t> Parser<'t> {
         for operand in [value, low, high] {
             self.check_ordered(operand)?;
         }
-        self.emit(Step::Compare(at_high))?;
+        self.emit(Step::Binary(Binary::Compare(at_high)))?;
         self.end_skip(skip, join)
     }
 
@@ -366,7 +354,7 @@ impl<'t> Parser<'t> {
         list.dedup();
         self.filter.lists.push(list);
         let list = index(self.filter.lists.len() - 1);
-        self.emit(Step::In { not, list })
+        self.emit(Step::Unary(Unary::In { not, list }))
     }
 
     /// A text, without its quotes.
@@ -392,11 +380,11 @@ impl<'t> Parser<'t> {
         self.nesting -= 1;
         let mut sort = inner.sort;
         if token.kind == Kind::Minus {
-            self.emit(Step::Negate)?;
+            self.emit(Step::Unary(Unary::Negate))?;
             sort = Sort::Negated;
         } else if token.kind == Kind::Not {
             self.condition(inner)?;
-            self.emit(Step::Not)?;
+            self.emit(Step::Unary(Unary::Not))?;
             sort = Sort::Condition;
         } else if token.kind == Kind::Open {
             self.expect(Kind::Close)?;
@@ -411,29 +399,29 @@ impl<'t> Parser<'t> {
         if token.kind == Kind::Text {
             let text = self.literal()?;
             let text = self.add_text(&text);
-            self.emit(Step::Text(text))?;
+            self.emit(Step::Push(Push::Text(text)))?;
             return Ok(Operand { sort: Sort::Text, steps, text: token.start });
         }
         let truth = TRUTHS.iter().find(|(kind, _)| *kind == token.kind);
-        let (sort, step) = if let Some((_, truth)) = truth {
-            (Sort::Truth(*truth), truth.map_or(Step::Null, Step::Bool))
+        let (sort, value) = if let Some((_, truth)) = truth {
+            (Sort::Truth(*truth), truth.map_or(Push::Null, Push::Bool))
         } else if token.kind == Kind::Decimal {
             match decimal(image)? {
-                Ok(value) => (Sort::Int(value), Step::Int(value)),
-                Err(value) => (Sort::Long(value), Step::Long(value)),
+                Ok(value) => (Sort::Int(value), Push::Int(value)),
+                Err(value) => (Sort::Long(value), Push::Long(value)),
             }
         } else if token.kind == Kind::Float {
             let value = float(image)?;
-            (Sort::Double(value), Step::Double(value))
+            (Sort::Double(value), Push::Double(value))
         } else if token.kind == Kind::Name {
             let name = self.add_text(image.as_bytes());
-            (Sort::Property, Step::Property(name))
+            (Sort::Property, Push::Property(name))
         } else {
             let at = self.lexer.spot(token.start);
             return Err(SqlError::no_operand(token.kind.name(), image, at));
         };
         self.take()?;
-        self.emit(step)?;
+        self.emit(Step::Push(value))?;
         Ok(Operand { sort, steps, text })
     }
 }

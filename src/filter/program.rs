@@ -46,27 +46,38 @@ pub(crate) enum Part {
 /// One step. Jumps are relative to the next step: code may be copied.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Step {
-    /// Pushes the value of the property that this text names.
+    /// Pushes a value.
+    Push(Push),
+    /// Replaces the value on top.
+    Unary(Unary),
+    /// Replaces the two values on top by one.
+    Binary(Binary),
+    /// Steps to skip when the condition is false already.
+    AndSkip(u32),
+    /// Steps to skip when the condition is true already.
+    OrSkip(u32),
+}
+
+/// A value.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Push {
+    /// Of the property that this text names.
     Property(u32),
-    /// Pushes a text.
     Text(u32),
     Int(i32),
     Long(i64),
     Double(f64),
     Bool(bool),
     Null,
+}
+
+/// What is done with one value.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Unary {
     Negate,
     Not,
     /// A property as a condition: false when it is there, unknown when not.
     Cast,
-    /// Steps to skip when the condition is false already.
-    AndSkip(u32),
-    And,
-    /// Steps to skip when the condition is true already.
-    OrSkip(u32),
-    Or,
-    Equal,
-    Compare(Order),
     Find {
         part: Part,
         not: bool,
@@ -76,6 +87,16 @@ pub(crate) enum Step {
         not: bool,
         list: u32,
     },
+}
+
+/// What is done with two values.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Binary {
+    And,
+    Or,
+    /// Nothing equals nothing, and what is missing on the left is unknown.
+    Equal,
+    Compare(Order),
 }
 
 /// Two values that Java's evaluation ends with an exception for; the broker takes such a message as not wanted.
@@ -171,66 +192,55 @@ impl SqlFilter {
         let mut at = 0;
         while let Some(step) = self.steps.get(at) {
             at += 1;
-            let pushed = match *step {
-                Step::Property(name) => property(props, self.text(name)),
-                Step::Text(text) => Value::Text(self.text(text)),
-                Step::Int(value) => Value::Int(value),
-                Step::Long(value) => Value::Long(value),
-                Step::Double(value) => Value::Double(value),
-                Step::Bool(value) => Value::Bool(value),
-                Step::Null => Value::Null,
-                Step::AndSkip(count) | Step::OrSkip(count) => {
-                    let ends = matches!(step, Step::OrSkip(_));
-                    if stack[top - 1].truth() == Some(ends) {
-                        at += count as usize;
-                    }
-                    continue;
+            match *step {
+                Step::Push(what) => {
+                    stack[top] = self.value(what, props);
+                    top += 1;
                 }
-                Step::Negate | Step::Not | Step::Cast | Step::Find { .. } | Step::In { .. } => {
-                    stack[top - 1] = self.unary(*step, stack[top - 1]);
-                    continue;
-                }
-                Step::And | Step::Or | Step::Equal | Step::Compare(_) => {
+                Step::Unary(what) => stack[top - 1] = self.unary(what, stack[top - 1]),
+                Step::Binary(what) => {
                     top -= 1;
-                    stack[top - 1] = binary(*step, stack[top - 1], stack[top])?;
-                    continue;
+                    stack[top - 1] = binary(what, stack[top - 1], stack[top])?;
                 }
-            };
-            stack[top] = pushed;
-            top += 1;
+                Step::AndSkip(count) if stack[top - 1].truth() == Some(false) => {
+                    at += count as usize;
+                }
+                Step::OrSkip(count) if stack[top - 1].truth() == Some(true) => {
+                    at += count as usize;
+                }
+                Step::AndSkip(_) | Step::OrSkip(_) => {}
+            }
         }
         Ok(stack[0].truth())
     }
 
-    fn unary<'v>(&self, step: Step, value: Value<'v>) -> Value<'v> {
-        match step {
-            Step::Negate => value.negate(),
-            Step::Not => Value::of(value.truth().map(|truth| !truth)),
-            Step::Find { part, not, text } => {
+    fn value<'v>(&'v self, what: Push, props: Props<'v>) -> Value<'v> {
+        match what {
+            Push::Property(name) => property(props, self.text(name)),
+            Push::Text(text) => Value::Text(self.text(text)),
+            Push::Int(value) => Value::Int(value),
+            Push::Long(value) => Value::Long(value),
+            Push::Double(value) => Value::Double(value),
+            Push::Bool(value) => Value::Bool(value),
+            Push::Null => Value::Null,
+        }
+    }
+
+    fn unary<'v>(&self, what: Unary, value: Value<'v>) -> Value<'v> {
+        match what {
+            Unary::Negate => value.negate(),
+            Unary::Not => Value::of(value.truth().map(|truth| !truth)),
+            Unary::Find { part, not, text } => {
                 let Value::Text(value) = value else { return Value::Bool(false) };
                 Value::Bool(self.find(part, text, value) != not)
             }
-            Step::In { not, list } => {
+            Unary::In { not, list } => {
                 let Value::Text(value) = value else { return Value::Null };
                 let list = self.lists.get(list as usize).map_or(&[][..], Vec::as_slice);
                 let found = list.binary_search_by(|item| (**item).cmp(value)).is_ok();
                 Value::Bool(found != not)
             }
-            // What is left is a cast, whose operand is a property.
-            Step::Cast
-            | Step::Property(_)
-            | Step::Text(_)
-            | Step::Int(_)
-            | Step::Long(_)
-            | Step::Double(_)
-            | Step::Bool(_)
-            | Step::Null
-            | Step::AndSkip(_)
-            | Step::And
-            | Step::OrSkip(_)
-            | Step::Or
-            | Step::Equal
-            | Step::Compare(_) => match value {
+            Unary::Cast => match value {
                 Value::Null => Value::Null,
                 Value::Bool(truth) => Value::Bool(truth),
                 Value::Int(_) | Value::Long(_) | Value::Double(_) | Value::Text(_) => {
@@ -255,19 +265,19 @@ fn property<'v>(props: Props<'v>, name: &[u8]) -> Value<'v> {
     found.map_or(Value::Null, |(_, value)| Value::Text(value))
 }
 
-fn binary<'v>(step: Step, left: Value<'v>, right: Value<'v>) -> Result<Value<'v>, Incomparable> {
-    match step {
-        Step::And => Ok(Value::of(match (left.truth(), right.truth()) {
+fn binary<'v>(what: Binary, left: Value<'v>, right: Value<'v>) -> Result<Value<'v>, Incomparable> {
+    match what {
+        Binary::And => Ok(Value::of(match (left.truth(), right.truth()) {
             (Some(false), _) | (_, Some(false)) => Some(false),
             (Some(true), Some(true)) => Some(true),
             (None, _) | (_, None) => None,
         })),
-        Step::Or => Ok(Value::of(match (left.truth(), right.truth()) {
+        Binary::Or => Ok(Value::of(match (left.truth(), right.truth()) {
             (Some(true), _) | (_, Some(true)) => Some(true),
             (Some(false), Some(false)) => Some(false),
             (None, _) | (_, None) => None,
         })),
-        Step::Compare(order) => match (left, right) {
+        Binary::Compare(order) => match (left, right) {
             (Value::Null, _) | (_, Value::Null) => Ok(Value::Null),
             (Value::Text(left), Value::Text(right)) => {
                 let left = parse_double(left).ok_or(Incomparable)?;
@@ -276,22 +286,7 @@ fn binary<'v>(step: Step, left: Value<'v>, right: Value<'v>) -> Result<Value<'v>
             }
             _ => Ok(Value::Bool(order.holds(compare(left, right)?))),
         },
-        // What is left is equality, in which nothing equals nothing, and what is missing on the left is unknown.
-        Step::Equal
-        | Step::Property(_)
-        | Step::Text(_)
-        | Step::Int(_)
-        | Step::Long(_)
-        | Step::Double(_)
-        | Step::Bool(_)
-        | Step::Null
-        | Step::Negate
-        | Step::Not
-        | Step::Cast
-        | Step::AndSkip(_)
-        | Step::OrSkip(_)
-        | Step::Find { .. }
-        | Step::In { .. } => match (left, right) {
+        Binary::Equal => match (left, right) {
             (Value::Null, Value::Null) => Ok(Value::Bool(true)),
             (Value::Null, _) => Ok(Value::Null),
             (_, Value::Null) => Ok(Value::Bool(false)),
