@@ -19,7 +19,7 @@ use wire::tags::TagFilter;
 const RETRY_PREFIX: &[u8] = b"%RETRY%";
 /// Expressions of pull headers that a shard keeps compiled, as many as Java's parser.
 const CACHED_MAX: usize = 100;
-/// Steps times properties (of 64 bytes) that one scan may cost, beyond its first record: some milliseconds.
+/// Steps that one scan may cost, beyond its first record, whose own are bounded: some milliseconds.
 const SCAN_WORK_MAX: usize = 1 << 19;
 
 /// What a pull wants.
@@ -118,7 +118,7 @@ impl<'w> Scan<'w> {
         let Ok((view, _)) = MessageView::parse(record) else { return Look::Take };
         let props = Props::new(view.properties());
         let Some(filter) = wanted.filter_for(props) else { return Look::Take };
-        let work = filter.steps() * (1 + view.properties().len() / 64);
+        let work = filter.work(view.properties().len());
         self.work_left = self.work_left.saturating_sub(work);
         Look::take_if(filter.matches(props))
     }

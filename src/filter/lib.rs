@@ -24,6 +24,8 @@ pub const EXPRESSION_BYTES_MAX: usize = 65_536;
 pub const NESTING_MAX: usize = 100;
 /// Values of one IN.
 pub const LIST_ITEMS_MAX: usize = 8192;
+/// Different properties that an expression names.
+pub const NAMES_MAX: usize = 1024;
 /// Steps of a compiled expression.
 pub const STEPS_MAX: usize = 65_536;
 

@@ -1,4 +1,4 @@
-//! Numbers in texts as Java reads them: `Integer.valueOf`, `Long.valueOf`, `Double.valueOf`. Nothing is allocated.
+//! Numbers in texts as Java reads them: `Long.valueOf` (`Integer.valueOf` with narrower bounds), `Double.valueOf`. Nothing is allocated.
 
 /// Zeros of the decimal digits beyond ASCII that `Character.digit` knows in one UTF-16 unit (Unicode 13).
 const ZEROS: [u32; 37] = [
@@ -34,11 +34,6 @@ pub(crate) fn parse_long(text: &[u8]) -> Option<i64> {
         value = value.checked_mul(10)?.checked_sub(digit(found)?)?;
     }
     if is_negative { Some(value) } else { value.checked_neg() }
-}
-
-/// A whole number of 32 bits.
-pub(crate) fn parse_int(text: &[u8]) -> Option<i32> {
-    parse_long(text).and_then(|value| i32::try_from(value).ok())
 }
 
 /// A floating point number: blanks around it, `NaN`, `Infinity`, hexadecimal digits and a type letter at the end included.

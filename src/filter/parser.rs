@@ -1,13 +1,15 @@
 //! The grammar: recursive descent that emits steps as it goes. Java counterpart: SelectorParser.
 //!
 //! As in Java, what follows a complete expression is not looked at beyond its first token, and is no error by itself.
-//! Limits: nesting bounds the recursion, the number of steps what BETWEEN copies.
+//! Limits: nesting bounds the recursion, the number of steps what BETWEEN copies, that of properties the memory of
+//! an evaluation.
 
 use crate::error::SqlError;
 use crate::lexer::{Kind, Lexer, Token};
 use crate::program::{Binary, Order, Part, Push, STACK_MAX, SqlFilter, Step, Unary};
-use crate::{EXPRESSION_BYTES_MAX, LIST_ITEMS_MAX, NESTING_MAX, STEPS_MAX};
+use crate::{EXPRESSION_BYTES_MAX, LIST_ITEMS_MAX, NAMES_MAX, NESTING_MAX, STEPS_MAX};
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 const ORDERS: [(Kind, Order); 4] = [
     (Kind::Greater, Order::Greater),
@@ -53,6 +55,7 @@ struct Parser<'t> {
     /// End of the last token that was taken.
     taken: usize,
     nesting: usize,
+    names: BTreeMap<&'t str, u32>,
     filter: SqlFilter,
 }
 
@@ -63,16 +66,20 @@ pub(crate) fn compile(text: &str) -> Result<SqlFilter, SqlError> {
     }
     let filter = SqlFilter {
         steps: Vec::new(),
+        names: Vec::new(),
         texts: Vec::new(),
         lists: Vec::new(),
         finders: Vec::new(),
         depth: 0,
     };
     let lexer = Lexer::new(text);
-    let mut parser = Parser { text, lexer, peeked: None, taken: 0, nesting: 0, filter };
+    let names = BTreeMap::new();
+    let mut parser = Parser { text, lexer, peeked: None, taken: 0, nesting: 0, names, filter };
     let whole = parser.disjunction()?;
     parser.condition(whole)?;
     let mut filter = parser.filter;
+    filter.names =
+        parser.names.into_iter().map(|(name, no)| (name.as_bytes().into(), no)).collect();
     filter.depth = depth(&filter.steps);
     if filter.depth > STACK_MAX {
         return Err(SqlError::limit("pending operands:", filter.depth, STACK_MAX));
@@ -144,6 +151,23 @@ impl<'t> Parser<'t> {
         let texts = &mut self.filter.texts;
         texts.push(text.into());
         index(texts.len() - 1)
+    }
+
+    /// The number of a property.
+    fn name(&mut self, name: &'t str) -> Result<u32, SqlError> {
+        if let Some(number) = self.names.get(name) {
+            return Ok(*number);
+        }
+        if self.names.len() == NAMES_MAX {
+            return Err(SqlError::limit(
+                "properties of the expression: over",
+                NAMES_MAX,
+                NAMES_MAX,
+            ));
+        }
+        let number = index(self.names.len());
+        self.names.insert(name, number);
+        Ok(number)
     }
 
     /// What the expression says from an operand's beginning on.
@@ -414,7 +438,7 @@ impl<'t> Parser<'t> {
             let value = float(image)?;
             (Sort::Double(value), Push::Double(value))
         } else if token.kind == Kind::Name {
-            let name = self.add_text(image.as_bytes());
+            let name = self.name(image)?;
             (Sort::Property, Push::Property(name))
         } else {
             let at = self.lexer.spot(token.start);

@@ -1,12 +1,16 @@
 //! A compiled expression and its evaluation: a list of steps over a stack of values, without recursion or allocation.
 //!
+//! An evaluation walks the properties once and keeps those that the expression names; what was read of one as a number is
+//! kept with it. So an expression of thousands of steps costs no more than the properties and the steps.
+//!
 //! Values are what Java's are: texts of properties, numbers of 32 and 64 bits and floating point, truth values, nothing.
 //! Invariant: the parser builds the steps, so that each finds its operands, and the stack never grows beyond `depth`.
 //! Java counterparts: ComparisonExpression, LogicExpression, UnaryExpression.
 
 use crate::error::SqlError;
-use crate::number::{parse_double, parse_int, parse_long};
-use crate::parser;
+use crate::number::{parse_double, parse_long};
+use crate::{NAMES_MAX, parser};
+use std::cell::Cell;
 use std::cmp::Ordering;
 use wire::props::Props;
 
@@ -14,6 +18,12 @@ use wire::props::Props;
 const STACK_SMALL: usize = 16;
 /// Stack of any expression.
 pub(crate) const STACK_MAX: usize = 512;
+/// Properties that most expressions name.
+const NAMES_SMALL: usize = 16;
+/// Bytes of properties, and of values that a text is looked for in, that cost as much as a step.
+const BYTES_PER_STEP: (usize, usize) = (16, 256);
+/// Steps that it costs to clear the memory of an evaluation that is not small.
+const BEGIN_STEPS: usize = 256;
 
 /// How two values are ordered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,7 +71,7 @@ pub(crate) enum Step {
 /// A value.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Push {
-    /// Of the property that this text names.
+    /// Of a property, by its number in `SqlFilter::names`.
     Property(u32),
     Text(u32),
     Int(i32),
@@ -106,6 +116,8 @@ pub struct Incomparable;
 /// A compiled expression.
 pub struct SqlFilter {
     pub(crate) steps: Vec<Step>,
+    /// The properties that the expression names, sorted, and the number that the steps know each by.
+    pub(crate) names: Vec<(Box<[u8]>, u32)>,
     pub(crate) texts: Vec<Box<[u8]>>,
     /// Sorted, without repetition.
     pub(crate) lists: Vec<Vec<Box<[u8]>>>,
@@ -126,7 +138,59 @@ enum Value<'v> {
     Int(i32),
     Long(i64),
     Double(f64),
-    Text(&'v [u8]),
+    Text(Text<'v>),
+}
+
+/// A text, and where to keep what was read of it.
+#[derive(Clone, Copy, Debug)]
+struct Text<'v> {
+    bytes: &'v [u8],
+    read: Option<&'v Read>,
+}
+
+/// A property of the message at hand.
+struct Slot<'v> {
+    value: Option<&'v [u8]>,
+    read: Read,
+}
+
+/// What a text is as a number, as soon as that was asked for.
+#[derive(Debug)]
+struct Read {
+    long: Cell<Option<Option<i64>>>,
+    double: Cell<Option<Option<f64>>>,
+}
+
+impl Slot<'_> {
+    const fn new() -> Self {
+        Slot { value: None, read: Read { long: Cell::new(None), double: Cell::new(None) } }
+    }
+}
+
+/// Reads a number unless `kept` has it.
+fn read_once<T: Copy>(
+    kept: Option<&Cell<Option<Option<T>>>>,
+    read: impl FnOnce() -> Option<T>,
+) -> Result<T, Incomparable> {
+    let found = kept.and_then(Cell::get).unwrap_or_else(read);
+    if let Some(kept) = kept {
+        kept.set(Some(found));
+    }
+    found.ok_or(Incomparable)
+}
+
+impl Text<'_> {
+    fn long(self) -> Result<i64, Incomparable> {
+        read_once(self.read.map(|read| &read.long), || parse_long(self.bytes))
+    }
+
+    fn int(self) -> Result<i32, Incomparable> {
+        i32::try_from(self.long()?).map_err(|_| Incomparable)
+    }
+
+    fn double(self) -> Result<f64, Incomparable> {
+        read_once(self.read.map(|read| &read.double), || parse_double(self.bytes))
+    }
 }
 
 impl Value<'_> {
@@ -165,18 +229,39 @@ impl SqlFilter {
         self.evaluate(props) == Ok(Some(true))
     }
 
-    /// Number of steps: the work of an evaluation is at most this often a walk through the properties.
-    pub fn steps(&self) -> usize {
-        self.steps.len()
+    /// About how many steps an evaluation costs for so many bytes of properties.
+    pub fn work(&self, properties_bytes: usize) -> usize {
+        let (walked, searched) = BYTES_PER_STEP;
+        let searches = self.finders.len() * (properties_bytes / searched);
+        let begin = if self.is_small() { 0 } else { BEGIN_STEPS };
+        begin + self.steps.len() + properties_bytes / walked + searches
+    }
+
+    fn is_small(&self) -> bool {
+        self.depth <= STACK_SMALL && self.names.len() <= NAMES_SMALL
     }
 
     /// The value of the expression for these properties; `None` is unknown.
     pub fn evaluate(&self, props: Props<'_>) -> Result<Option<bool>, Incomparable> {
-        if self.depth <= STACK_SMALL {
-            self.run(props, &mut [Value::Null; STACK_SMALL])
+        if self.is_small() {
+            self.evaluate_in::<STACK_SMALL, NAMES_SMALL>(props)
         } else {
-            self.run(props, &mut [Value::Null; STACK_MAX])
+            self.evaluate_in::<STACK_MAX, NAMES_MAX>(props)
         }
+    }
+
+    fn evaluate_in<const STACK: usize, const NAMES: usize>(
+        &self,
+        props: Props<'_>,
+    ) -> Result<Option<bool>, Incomparable> {
+        let mut slots = [const { Slot::new() }; NAMES];
+        for (key, value) in props.iter() {
+            // Of a repeated property the last one counts.
+            if let Ok(at) = self.names.binary_search_by(|(name, _)| (**name).cmp(key)) {
+                slots[self.names[at].1 as usize].value = Some(value);
+            }
+        }
+        self.run(&slots, &mut [Value::Null; STACK])
     }
 
     fn text(&self, number: u32) -> &[u8] {
@@ -185,7 +270,7 @@ impl SqlFilter {
 
     fn run<'v>(
         &'v self,
-        props: Props<'v>,
+        slots: &'v [Slot<'v>],
         stack: &mut [Value<'v>],
     ) -> Result<Option<bool>, Incomparable> {
         let mut top = 0;
@@ -194,7 +279,7 @@ impl SqlFilter {
             at += 1;
             match *step {
                 Step::Push(what) => {
-                    stack[top] = self.value(what, props);
+                    stack[top] = self.value(what, slots);
                     top += 1;
                 }
                 Step::Unary(what) => stack[top - 1] = self.unary(what, stack[top - 1]),
@@ -214,10 +299,14 @@ impl SqlFilter {
         Ok(stack[0].truth())
     }
 
-    fn value<'v>(&'v self, what: Push, props: Props<'v>) -> Value<'v> {
+    fn value<'v>(&'v self, what: Push, slots: &'v [Slot<'v>]) -> Value<'v> {
         match what {
-            Push::Property(name) => property(props, self.text(name)),
-            Push::Text(text) => Value::Text(self.text(text)),
+            Push::Property(name) => {
+                let slot = &slots[name as usize];
+                let text = |bytes| Value::Text(Text { bytes, read: Some(&slot.read) });
+                slot.value.map_or(Value::Null, text)
+            }
+            Push::Text(text) => Value::Text(Text { bytes: self.text(text), read: None }),
             Push::Int(value) => Value::Int(value),
             Push::Long(value) => Value::Long(value),
             Push::Double(value) => Value::Double(value),
@@ -232,12 +321,12 @@ impl SqlFilter {
             Unary::Not => Value::of(value.truth().map(|truth| !truth)),
             Unary::Find { part, not, text } => {
                 let Value::Text(value) = value else { return Value::Bool(false) };
-                Value::Bool(self.find(part, text, value) != not)
+                Value::Bool(self.find(part, text, value.bytes) != not)
             }
             Unary::In { not, list } => {
                 let Value::Text(value) = value else { return Value::Null };
                 let list = self.lists.get(list as usize).map_or(&[][..], Vec::as_slice);
-                let found = list.binary_search_by(|item| (**item).cmp(value)).is_ok();
+                let found = list.binary_search_by(|item| (**item).cmp(value.bytes)).is_ok();
                 Value::Bool(found != not)
             }
             Unary::Cast => match value {
@@ -260,11 +349,6 @@ impl SqlFilter {
     }
 }
 
-fn property<'v>(props: Props<'v>, name: &[u8]) -> Value<'v> {
-    let found = props.iter().filter(|(key, _)| *key == name).last();
-    found.map_or(Value::Null, |(_, value)| Value::Text(value))
-}
-
 fn binary<'v>(what: Binary, left: Value<'v>, right: Value<'v>) -> Result<Value<'v>, Incomparable> {
     match what {
         Binary::And => Ok(Value::of(match (left.truth(), right.truth()) {
@@ -280,8 +364,7 @@ fn binary<'v>(what: Binary, left: Value<'v>, right: Value<'v>) -> Result<Value<'
         Binary::Compare(order) => match (left, right) {
             (Value::Null, _) | (_, Value::Null) => Ok(Value::Null),
             (Value::Text(left), Value::Text(right)) => {
-                let left = parse_double(left).ok_or(Incomparable)?;
-                let right = parse_double(right).ok_or(Incomparable)?;
+                let (left, right) = (left.double()?, right.double()?);
                 Ok(Value::Bool(order.holds(compare_doubles(left, right))))
             }
             _ => Ok(Value::Bool(order.holds(compare(left, right)?))),
@@ -306,22 +389,19 @@ fn compare_doubles(left: f64, right: f64) -> Ordering {
 /// The order of two values that are there: numbers become the wider type, a text becomes what the other one is, and what
 /// cannot be compared is less.
 fn compare(left: Value<'_>, right: Value<'_>) -> Result<Ordering, Incomparable> {
-    let number = |text: &[u8]| parse_double(text).ok_or(Incomparable);
     Ok(match (left, right) {
-        (Value::Text(left), Value::Text(right)) => left.cmp(right),
-        (Value::Text(left), Value::Bool(right)) => left.eq_ignore_ascii_case(b"true").cmp(&right),
+        (Value::Text(left), Value::Text(right)) => left.bytes.cmp(right.bytes),
+        (Value::Text(left), Value::Bool(right)) => {
+            left.bytes.eq_ignore_ascii_case(b"true").cmp(&right)
+        }
         (Value::Bool(_), Value::Text(_)) => return Err(Incomparable),
         (Value::Bool(left), Value::Bool(right)) => left.cmp(&right),
-        (Value::Text(left), Value::Int(right)) => parse_int(left).ok_or(Incomparable)?.cmp(&right),
-        (Value::Int(left), Value::Text(right)) => left.cmp(&parse_int(right).ok_or(Incomparable)?),
-        (Value::Text(left), Value::Long(right)) => {
-            parse_long(left).ok_or(Incomparable)?.cmp(&right)
-        }
-        (Value::Long(left), Value::Text(right)) => {
-            left.cmp(&parse_long(right).ok_or(Incomparable)?)
-        }
-        (Value::Text(left), Value::Double(right)) => compare_doubles(number(left)?, right),
-        (Value::Double(left), Value::Text(right)) => compare_doubles(left, number(right)?),
+        (Value::Text(left), Value::Int(right)) => left.int()?.cmp(&right),
+        (Value::Int(left), Value::Text(right)) => left.cmp(&right.int()?),
+        (Value::Text(left), Value::Long(right)) => left.long()?.cmp(&right),
+        (Value::Long(left), Value::Text(right)) => left.cmp(&right.long()?),
+        (Value::Text(left), Value::Double(right)) => compare_doubles(left.double()?, right),
+        (Value::Double(left), Value::Text(right)) => compare_doubles(left, right.double()?),
         (Value::Int(left), Value::Int(right)) => left.cmp(&right),
         (Value::Int(left), Value::Long(right)) => i64::from(left).cmp(&right),
         (Value::Long(left), Value::Int(right)) => left.cmp(&i64::from(right)),

@@ -120,6 +120,17 @@ fn limits_are_named() {
         error(&format!("{copies} > 1")),
         "steps of the expression: over 65536, the limit is 65536"
     );
+    let names = |count: usize| {
+        let terms: Vec<String> = (0..count).map(|number| format!("a{number} = 1")).collect();
+        terms.join(" OR ")
+    };
+    let properties = format!("a0\x012\x02a{}\x011", NAMES_MAX - 1);
+    let many = SqlFilter::compile(&names(NAMES_MAX)).unwrap();
+    assert!(many.matches(Props::new(properties.as_bytes())));
+    assert_eq!(
+        error(&names(NAMES_MAX + 1)),
+        "properties of the expression: over 1024, the limit is 1024"
+    );
     let chain = vec!["a = 1"; 5000].join(" OR ");
     assert!(!SqlFilter::compile(&chain).unwrap().matches(Props::new(b"a\x012\x02")));
 }
@@ -130,6 +141,26 @@ fn of_a_repeated_property_the_last_one_counts() {
     assert!(filter.matches(Props::new(b"a\x01x\x02b\x014\x02a\x01y")));
     assert!(!filter.matches(Props::new(b"a\x01y\x02b\x014\x02a\x01x\x02")));
     assert!(!filter.matches(Props::new(b"")));
+}
+
+#[test]
+fn long_expressions_over_many_properties_cost_one_walk_through_them() {
+    let mut properties = Vec::new();
+    for number in 0..4000 {
+        props::append(&mut properties, &format!("{number:x}"), b"1");
+    }
+    // As a double it takes long to read.
+    let number = format!("9007199254740993.{}1e-290", "0".repeat(4000));
+    props::append(&mut properties, "n", number.as_bytes());
+    for term in ["a", "b", "n > 1.5", "n < 0.5 AND b"] {
+        let text = vec![term; EXPRESSION_BYTES_MAX / (term.len() + 4)].join(" OR ");
+        let filter = SqlFilter::compile(&text).unwrap();
+        let began = std::time::Instant::now();
+        assert!(!filter.matches(Props::new(&properties)));
+        let took = began.elapsed();
+        assert!(took.as_millis() < 200, "{term:?}: {took:?}");
+        assert!(filter.work(properties.len()) < 1 << 17, "{}", filter.work(properties.len()));
+    }
 }
 
 #[test]
