@@ -320,7 +320,7 @@ impl Broker {
         handlers::meta::clean::remove_topic(self, cx, topic);
         self.topics.remove(topic);
         self.offsets.remove_topic(topic);
-        self.traffic.remove_topic(topic);
+        self.traffic.remove_topic(topic, cx.store());
     }
 
     /// A connection has ended.

@@ -333,11 +333,22 @@ struct Got {
     seen: Sums,
 }
 
+impl Got {
+    /// What came since the last time.
+    fn take(&mut self) -> Sums {
+        let more = self.sums.since(self.seen);
+        self.seen = self.sums;
+        more
+    }
+}
+
 /// Traffic of a shard.
 pub(crate) struct Traffic {
     /// By queue number: what of its appends the items have.
     put_seen: Vec<Sums>,
     got: HashMap<(QueueNo, GroupKey), Got, foldhash::fast::RandomState>,
+    /// By queue number: what pairs got that there was no room for.
+    got_besides: Vec<Got>,
     names: HashMap<GroupKey, Arc<[u8]>, foldhash::fast::RandomState>,
     sent: u64,
     found: u64,
@@ -369,6 +380,7 @@ impl Traffic {
         Traffic {
             put_seen: Vec::new(),
             got: HashMap::default(),
+            got_besides: Vec::new(),
             names: HashMap::default(),
             sent: 0,
             found: 0,
@@ -409,6 +421,8 @@ impl Traffic {
             got.sums.add(more);
         } else if has_room && self.names.contains_key(&group) {
             self.got.insert((queue, group), Got { sums: more, seen: Sums::default() });
+        } else {
+            add_besides(&mut self.got_besides, queue, more);
         }
     }
 
@@ -436,8 +450,9 @@ impl Traffic {
         add(&mut self.backs, &self.key, Sums { messages: 1, bytes: 0, calls: 1 });
     }
 
-    /// Forgets a deleted topic.
-    pub(crate) fn remove_topic(&mut self, topic: &[u8]) {
+    /// Forgets a deleted topic; what was got of it stays in the totals.
+    pub(crate) fn remove_topic(&mut self, topic: &[u8], store: &Store) {
+        self.retain_pairs(|(no, _)| *store.queue(*no).topic != *topic);
         let of_topic = |key: &[u8]| key.split(|byte| *byte == b'@').next() == Some(topic);
         self.puts.remove(topic);
         self.gets.retain(|key, _| !of_topic(key));
@@ -450,8 +465,21 @@ impl Traffic {
         self.gets.retain(|key, _| !of_group(key));
         self.backs.retain(|key, _| !of_group(key));
         self.names.retain(|_, name| **name != *group);
-        let names = &self.names;
-        self.got.retain(|(_, key), _| names.contains_key(key));
+        let names = std::mem::take(&mut self.names);
+        self.retain_pairs(|(_, key)| names.contains_key(key));
+        self.names = names;
+    }
+
+    /// Drops pairs; what they got since the last time goes to the totals.
+    fn retain_pairs(&mut self, is_kept: impl Fn(&(QueueNo, GroupKey)) -> bool) {
+        let besides = &mut self.got_besides;
+        self.got.retain(|pair, got| {
+            let is_kept = is_kept(pair);
+            if !is_kept {
+                add_besides(besides, pair.0, got.take());
+            }
+            is_kept
+        });
     }
 
     /// Adds to the items what was counted since the last time.
@@ -465,24 +493,26 @@ impl Traffic {
             let more = sums.since(self.put_seen[at]);
             self.put_seen[at] = sums;
             if more.calls > 0 {
-                self.put.sums.add(more);
                 add(&mut self.puts, &queue.topic, more);
-                if !is_system(&self.system, &queue.topic) {
-                    self.own_put.sums.add(more);
-                }
+                let is_own = !is_system(&self.system, &queue.topic);
+                add_total(&mut self.put, &mut self.own_put, is_own, more);
+            }
+        }
+        for (no, got) in (0..).map(QueueNo).zip(&mut self.got_besides) {
+            let more = got.take();
+            if more.calls > 0 {
+                let is_own = !is_system(&self.system, &store.queue(no).topic);
+                add_total(&mut self.get, &mut self.own_get, is_own, more);
             }
         }
         for ((no, group), got) in &mut self.got {
-            let more = got.sums.since(got.seen);
-            got.seen = got.sums;
+            let more = got.take();
             if more.calls == 0 {
                 continue;
             }
             let topic = &store.queue(*no).topic;
-            self.get.sums.add(more);
-            if !is_system(&self.system, topic) {
-                self.own_get.sums.add(more);
-            }
+            let is_own = !is_system(&self.system, topic);
+            add_total(&mut self.get, &mut self.own_get, is_own, more);
             if let Some(name) = self.names.get(group) {
                 self.key.clear();
                 self.key.extend_from_slice(topic);
@@ -590,6 +620,21 @@ impl Traffic {
         self.key.push(b'@');
         self.key.extend_from_slice(group);
         self.gets.get(self.key.as_slice()).map_or(0.0, Item::messages_per_second)
+    }
+}
+
+fn add_besides(besides: &mut Vec<Got>, queue: QueueNo, more: Sums) {
+    let at = queue.0 as usize;
+    if besides.len() <= at {
+        besides.resize(at + 1, Got::default());
+    }
+    besides[at].sums.add(more);
+}
+
+fn add_total(all: &mut Item, own: &mut Item, is_own: bool, more: Sums) {
+    all.sums.add(more);
+    if is_own {
+        own.sums.add(more);
     }
 }
 

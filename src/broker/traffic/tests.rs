@@ -3,6 +3,9 @@
 use super::*;
 use crate::settings::test_settings;
 use base::time::WallMs;
+use store::StoreConfig;
+use store::queues::Queues;
+use wire::ids::{QueueId, StreamId};
 
 fn at(ms: u64) -> Now {
     let wall = WallMs(1_000_000 + i64::try_from(ms).unwrap());
@@ -102,15 +105,49 @@ fn items_are_bounded_and_those_of_deleted_topics_and_groups_go() {
         put(&mut traffic, format!("T{number}").as_bytes(), 1, 1);
     }
     assert_eq!(traffic.puts.len(), ITEMS_MAX);
-    traffic.remove_topic(b"T7");
+    let store = Store::new(StoreConfig::default(), Vec::new(), Queues::default());
+    traffic.remove_topic(b"T7", &store);
     assert_eq!(traffic.puts.len(), ITEMS_MAX - 1);
     traffic.sent_back(b"T", "G");
     traffic.sent_back(b"T", "H");
     assert!(traffic.part("SNDBCK_PUT_NUMS", b"T@G", b"c").is_some());
     traffic.remove_group(b"G");
     assert!(traffic.part("SNDBCK_PUT_NUMS", b"T@G", b"c").is_none());
-    traffic.remove_topic(b"T");
+    traffic.remove_topic(b"T", &store);
     assert!(traffic.part("SNDBCK_PUT_NUMS", b"T@H", b"c").is_none());
+}
+
+#[test]
+fn pairs_of_deleted_topics_make_room_and_what_there_is_no_room_for_is_in_the_totals() {
+    let queues_of_topic = 32_768;
+    let mut queues = Queues::default();
+    let mut numbers = |topic: &[u8]| -> Vec<QueueNo> {
+        let ids = (0..queues_of_topic).map(QueueId);
+        ids.map(|id| queues.find_or_create(topic, id, StreamId(0))).collect()
+    };
+    let (old, new) = (numbers(b"OLD"), numbers(b"NEW"));
+    let store = Store::new(StoreConfig::default(), Vec::new(), queues);
+    let mut traffic = Traffic::new(&test_settings(&[]));
+    let groups: Vec<GroupKey> = (0..8).map(GroupKey).collect();
+    for group in &groups {
+        traffic.note_group(*group, format!("G{}", group.0).as_bytes());
+        for queue in &old {
+            traffic.got(*queue, *group, 1, 10);
+        }
+    }
+    assert_eq!(traffic.got.len(), PAIRS_MAX);
+    traffic.got(new[0], groups[0], 3, 30);
+    traffic.absorb(&store);
+    let pairs = PAIRS_MAX as u64;
+    assert_eq!(traffic.totals(at(0).mono).own_get, pairs + 3, "also what there is no room for");
+    assert!(traffic.part("GROUP_GET_NUMS", b"NEW@G0", b"c").is_none());
+    traffic.got(old[0], groups[0], 1, 10);
+    traffic.remove_topic(b"OLD", &store);
+    traffic.got(new[0], groups[0], 4, 40);
+    traffic.absorb(&store);
+    assert_eq!(traffic.totals(at(0).mono).own_get, pairs + 8);
+    assert_eq!(traffic.gets[&b"NEW@G0"[..]].sums.messages, 4);
+    assert_eq!(traffic.got.len(), 1);
 }
 
 #[test]
