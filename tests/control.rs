@@ -540,6 +540,28 @@ fn a_replier_hears_that_the_requester_is_gone_or_refuses() {
     assert!(server.stop().success());
 }
 
+#[test]
+fn replies_that_wait_are_bounded_with_what_is_stored_of_them() {
+    let data = Data::new();
+    let server = start(&data, 1, "");
+    let mut requester = server.connect(TIMEOUT).unwrap();
+    requester.heartbeat_producer("asks", "P_request").unwrap();
+    let mut replier = server.connect(TIMEOUT).unwrap();
+    let code = request::SEND_REPLY_MESSAGE_V2;
+    let header = reply_header(PROPERTIES);
+    let body = vec![b'x'; 4_000_000];
+    // The limit is 64 MiB; each is there twice, on its way to the requester and to the log.
+    for _ in 0..8 {
+        replier.submit(code, |w| header.encode_v2(w), &body).unwrap();
+        let pushed = asked(&mut requester, request::PUSH_REPLY_MESSAGE_TO_CLIENT);
+        assert_eq!(pushed.body().len(), body.len());
+    }
+    let reply = replier.call(code, |w| header.encode_v2(w), &body).unwrap();
+    assert_eq!(reply.code(), response::SYSTEM_ERROR);
+    assert!(reply.remark().contains("the limit is 67108864"), "{}", reply.remark());
+    assert!(server.stop().success());
+}
+
 // ---- tables ----
 
 fn fields<'f>(

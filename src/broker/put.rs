@@ -101,7 +101,8 @@ impl OwnMessage {
         }
     }
 
-    fn bytes(&self) -> usize {
+    /// What it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
         size_of::<OwnMessage>() + self.body.len() + self.properties.len() + self.topic.len()
     }
 }

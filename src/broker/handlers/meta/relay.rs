@@ -24,7 +24,7 @@ use wire::reply::{FrameHead, FrameWriter};
 pub(crate) const ANSWER_MS: u64 = 10_000;
 /// Relays that are open.
 const OPEN_MAX: usize = 16_384;
-/// Bytes of requests that clients have not answered yet.
+/// Bytes of requests that clients have not answered yet, and of what is kept until they have.
 const BYTES_MAX: usize = 64 << 20;
 /// Bytes of a header that is passed on: written anew, it may be several times as long.
 pub(crate) const HEADER_BYTES_MAX: usize = 256 << 10;
@@ -37,6 +37,17 @@ pub(crate) enum RelayFor {
     Survey { survey: u64, client_id: Arc<str> },
     /// Whoever sent a reply.
     Reply(Box<reply::Pushing>),
+}
+
+impl RelayFor {
+    /// What is kept for it while the client is asked, beside what the client is sent.
+    fn bytes(&self) -> usize {
+        match self {
+            RelayFor::Asker(asker) => asker.group.len() + asker.client_id.len(),
+            RelayFor::Survey { .. } => 0,
+            RelayFor::Reply(pushing) => pushing.bytes(),
+        }
+    }
 }
 
 /// A tool that asked for one client.
@@ -172,7 +183,8 @@ pub(crate) fn ask<H: Host>(
     body: &[u8],
 ) {
     let home = broker.meta.home();
-    if let Some(limit) = home.relays.no_room(body.len()) {
+    let bytes = body.len() + ask.what.bytes();
+    if let Some(limit) = home.relays.no_room(bytes) {
         conclude(broker, cx, ask.what, Err(NoAnswer::Limit(limit)));
         return;
     }
@@ -183,7 +195,7 @@ pub(crate) fn ask<H: Host>(
     }
     let head = head(home, ask.code, 0);
     let until = cx.now.mono.plus_ms(ask.wait_ms);
-    let relay = Relay { conn: ask.conn, until, bytes: body.len(), what: ask.what };
+    let relay = Relay { conn: ask.conn, until, bytes, what: ask.what };
     home.relays.bytes += relay.bytes;
     home.relays.by_time.insert((until, head.opaque));
     home.relays.open.insert(head.opaque, relay);

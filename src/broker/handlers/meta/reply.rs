@@ -31,6 +31,14 @@ pub(crate) struct Pushing {
     message: Option<Box<OwnMessage>>,
 }
 
+impl Pushing {
+    /// What it takes in memory until the requester has answered.
+    pub(crate) fn bytes(&self) -> usize {
+        let message = self.message.as_ref().map_or(0, |message| message.bytes());
+        size_of::<Pushing>() + self.client_id.len() + message
+    }
+}
+
 /// 324, 325.
 pub(crate) fn on_reply<H: Host>(
     broker: &mut Broker,
