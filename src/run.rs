@@ -319,10 +319,8 @@ fn open_store(config: &BrokerConfig, shards: usize) -> Result<OpenStore, Fatal> 
 }
 
 fn delay_levels(config: &BrokerConfig) -> Result<DelayLevels, Fatal> {
-    DelayLevels::parse(&config.message_delay_level).map_err(|part| {
-        let text = "is no delay: a number and one of s, m, h, d";
-        Fatal::start(format!("messageDelayLevel has the part {part:?}, which {text}"))
-    })
+    DelayLevels::parse(&config.message_delay_level)
+        .map_err(|why| Fatal::start(format!("messageDelayLevel {why}")))
 }
 
 /// The lines that operators and their scripts wait for; Java's texts.

@@ -205,6 +205,18 @@ fn sending_back_is_refused_with_the_reason() {
     assert!(server.stop().success());
 }
 
+#[test]
+fn levels_beyond_the_limit_are_refused_with_it() {
+    let levels = |config: String| {
+        let data = Data::new();
+        Server::start_refused(data.path(), &Setting { shards: 1, config })
+    };
+    let log = levels(format!("messageDelayLevel={}\n", "1s ".repeat(1025)));
+    assert!(log.contains("messageDelayLevel has 1025 levels, 1 to 1024 are possible"), "{log}");
+    let log = levels("messageDelayLevel=1s 5x\n".to_owned());
+    assert!(log.contains("messageDelayLevel has the part \"5x\", which is no delay"), "{log}");
+}
+
 /// A message with a property of time, and when it is due.
 fn timed(topic: &str, key: &str, value: i64) -> Message {
     Message::new(topic, b"timed".to_vec()).tag("A").with(key, &value.to_string())

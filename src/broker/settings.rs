@@ -35,11 +35,8 @@ impl Settings {
                 config.broker_ip1
             )
         })?;
-        let delay_levels = DelayLevels::parse(&config.message_delay_level).map_err(|part| {
-            format!(
-                "messageDelayLevel has the part {part:?}, which is no delay: a number and one of s, m, h, d"
-            )
-        })?;
+        let delay_levels = DelayLevels::parse(&config.message_delay_level)
+            .map_err(|why| format!("messageDelayLevel {why}"))?;
         let host = SocketAddr::new(ip, config.listen_port);
         Ok(Settings::at(host, config, streams, delay_levels))
     }

@@ -24,8 +24,8 @@ impl Default for DelayLevels {
 }
 
 impl DelayLevels {
-    /// Reads delays separated by blanks: a number and one of s, m, h, d. Error: the part that is none, or all of it when
-    /// there are none or more than `LEVELS_MAX`.
+    /// Reads delays separated by blanks: a number and one of s, m, h, d. Error: what is wrong, as the end of a sentence that
+    /// begins with the key.
     pub fn parse(text: &str) -> Result<DelayLevels, String> {
         let delay = |part: &str| {
             let unit_ms = match part.as_bytes().last()? {
@@ -40,11 +40,11 @@ impl DelayLevels {
         };
         let parts = text.split_ascii_whitespace();
         let levels: Vec<i64> = parts
-            .map(|part| delay(part).ok_or_else(|| part.to_string()))
+            .map(|part| delay(part).ok_or_else(|| no_delay(part)))
             .collect::<Result<_, _>>()?;
         match levels.len() {
             1..=LEVELS_MAX => Ok(DelayLevels(levels)),
-            _ => Err(text.to_string()),
+            count => Err(format!("has {count} levels, 1 to {LEVELS_MAX} are possible")),
         }
     }
 
@@ -71,6 +71,10 @@ impl DelayLevels {
     }
 }
 
+fn no_delay(part: &str) -> String {
+    format!("has the part {part:?}, which is no delay: a number and one of s, m, h, d")
+}
+
 fn level(properties: &[u8]) -> Option<i64> {
     Props::new(properties).get_i64(DELAY).filter(|level| *level > 0)
 }
@@ -87,7 +91,13 @@ mod tests {
         assert_eq!(levels.delay_ms(18), 7_200_000);
         assert_eq!(levels.delay_ms(99), 7_200_000, "as the last one");
         assert_eq!(DelayLevels::parse("2d"), Ok(DelayLevels(vec![172_800_000])));
-        assert_eq!(DelayLevels::parse("1s 5x"), Err("5x".to_string()));
-        assert_eq!(DelayLevels::parse("1s s"), Err("s".to_string()));
+        let error = |text: &str| DelayLevels::parse(text).unwrap_err();
+        let end = "which is no delay: a number and one of s, m, h, d";
+        assert_eq!(error("1s 5x"), format!("has the part \"5x\", {end}"));
+        assert_eq!(error("1s s"), format!("has the part \"s\", {end}"));
+        assert!(DelayLevels::parse(&"1s ".repeat(LEVELS_MAX)).is_ok());
+        let many = error(&"1s ".repeat(LEVELS_MAX + 1));
+        assert_eq!(many, "has 1025 levels, 1 to 1024 are possible");
+        assert_eq!(error(" "), "has 0 levels, 1 to 1024 are possible");
     }
 }

@@ -137,8 +137,7 @@ impl Settings {
 
     fn delay_levels(&self) -> Result<DelayLevels, Trouble> {
         let Some(text) = self.0.get("messageDelayLevel") else { return Ok(DelayLevels::default()) };
-        let bad = |part| Trouble::new("messageDelayLevel", format!("{part:?} is no delay"));
-        DelayLevels::parse(text).map_err(bad)
+        DelayLevels::parse(text).map_err(|why| Trouble::new("messageDelayLevel", why))
     }
 }
 

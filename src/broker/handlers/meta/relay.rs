@@ -62,8 +62,8 @@ pub(crate) struct Asker {
 /// Why there is no answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum NoAnswer {
-    /// Its time is up.
-    TimedOut,
+    /// Its time, of so many milliseconds, is up.
+    TimedOut(u64),
     /// The connection has ended.
     Gone,
     /// It was not asked, or its answer was not taken, because of a limit.
@@ -73,7 +73,7 @@ pub(crate) enum NoAnswer {
 impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NoAnswer::TimedOut => write!(f, "no answer for {ANSWER_MS} ms"),
+            NoAnswer::TimedOut(wait_ms) => write!(f, "no answer for {wait_ms} ms"),
             NoAnswer::Gone => f.write_str("its connection has ended"),
             NoAnswer::Limit(limit) => f.write_str(limit),
         }
@@ -92,6 +92,7 @@ pub(crate) type Said<'f> = Result<Answered<'f>, NoAnswer>;
 struct Relay {
     conn: ConnId,
     until: MonoNs,
+    wait_ms: u64,
     bytes: usize,
     what: RelayFor,
 }
@@ -105,11 +106,11 @@ pub(crate) struct Relays {
 }
 
 impl Relays {
-    fn take(&mut self, opaque: i32) -> Option<RelayFor> {
+    fn take(&mut self, opaque: i32) -> Option<Relay> {
         let relay = self.open.remove(&opaque)?;
         self.by_time.remove(&(relay.until, opaque));
         self.bytes -= relay.bytes;
-        Some(relay.what)
+        Some(relay)
     }
 
     fn is_asked(&self, conn: ConnId, opaque: i32) -> bool {
@@ -195,11 +196,12 @@ pub(crate) fn ask<H: Host>(
     }
     let head = head(home, ask.code, 0);
     let until = cx.now.mono.plus_ms(ask.wait_ms);
-    let relay = Relay { conn: ask.conn, until, bytes, what: ask.what };
+    let Ask { conn, wait_ms, what, .. } = ask;
+    let relay = Relay { conn, until, wait_ms, bytes, what };
     home.relays.bytes += relay.bytes;
     home.relays.by_time.insert((until, head.opaque));
     home.relays.open.insert(head.opaque, relay);
-    write(cx, ask.conn, head, fields, body);
+    write(cx, conn, head, fields, body);
     upkeep::arm(broker, cx);
 }
 
@@ -215,7 +217,7 @@ pub(crate) fn on_response<H: Host>(
     if !relays.is_asked(conn, header.opaque) {
         return false;
     }
-    let what = relays.take(header.opaque).expect("it is open");
+    let what = relays.take(header.opaque).expect("it is open").what;
     let bytes = frame.header.len();
     let said = if bytes > HEADER_BYTES_MAX {
         Err(NoAnswer::Limit(format!(
@@ -234,8 +236,8 @@ pub(crate) fn expire<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
         let relays = &mut broker.meta.home().relays;
         let due = relays.by_time.first().filter(|(until, _)| *until <= cx.now.mono);
         let Some((_, opaque)) = due.copied() else { return };
-        let what = relays.take(opaque).expect("listed while it is open");
-        conclude(broker, cx, what, Err(NoAnswer::TimedOut));
+        let relay = relays.take(opaque).expect("listed while it is open");
+        conclude(broker, cx, relay.what, Err(NoAnswer::TimedOut(relay.wait_ms)));
     }
 }
 
@@ -244,8 +246,8 @@ pub(crate) fn on_conn_closed<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, c
     let open = &broker.meta.home().relays.open;
     let asked = open.iter().filter(|(_, relay)| relay.conn == conn);
     for opaque in asked.map(|(opaque, _)| *opaque).collect::<Vec<i32>>() {
-        let what = broker.meta.home().relays.take(opaque).expect("it is open");
-        conclude(broker, cx, what, Err(NoAnswer::Gone));
+        let relay = broker.meta.home().relays.take(opaque).expect("it is open");
+        conclude(broker, cx, relay.what, Err(NoAnswer::Gone));
     }
 }
 
@@ -285,7 +287,7 @@ impl Asker {
     fn refuse<H: Host>(&self, cx: &mut Cx<'_, H>, why: &NoAnswer) {
         let (group, client_id) = (&self.group, &self.client_id);
         let refusal = match why {
-            NoAnswer::TimedOut => Refusal::new(
+            NoAnswer::TimedOut(_) => Refusal::new(
                 response::CONSUME_MSG_TIMEOUT,
                 format!("consumer <{group}> <{client_id}> Timeout: {why}"),
             ),
