@@ -3,7 +3,7 @@
 
 mod support;
 
-use client::{Consumer, Message, Producer, Pull, PullStatus, Received};
+use client::{Consumer, Message, Producer, Pull, PullStatus, Received, SendStatus};
 use std::time::{Duration, Instant};
 use support::{Data, Server, Setting};
 use wire::body::KvTable;
@@ -202,6 +202,55 @@ fn sending_back_is_refused_with_the_reason() {
     let reply = connection.call(code, |writer| header.encode(writer), &[]).unwrap();
     assert_eq!(reply.code(), response::SYSTEM_ERROR);
     assert_eq!(reply.remark(), format!("look message by offset failed, {}", 1_u64 << 40));
+    assert!(server.stop().success());
+}
+
+#[test]
+fn what_is_not_durable_in_time_is_told_about_retries_as_about_other_messages() {
+    let data = Data::new();
+    let config = "flushDiskType=SYNC_FLUSH\nsyncFlushTimeout=1\n";
+    let server = start(&data, 1, config);
+    let topic = server.topic();
+    let mut producer = producer(&server);
+    // So much that hardly a disk has it within a millisecond.
+    let large = vec![b'x'; 3_900_000];
+    let until = Instant::now() + TIMEOUT;
+    for to in [topic, RETRY] {
+        loop {
+            let ahead = producer.submit(&Message::new(topic, large.clone()), 1).unwrap();
+            let sent = producer.send(&Message::new(to, large.clone()), 0).unwrap();
+            producer.result(ahead).unwrap();
+            assert_eq!(sent.msg_id.len(), 32, "what there is to say of it is said");
+            if sent.status == SendStatus::FlushDiskTimeout {
+                break;
+            }
+            assert!(Instant::now() < until, "never late to {to}");
+        }
+    }
+    let message = receive(&server, topic, 0, 0, 1).remove(0);
+    let header = ConsumerSendMsgBackRequestHeader {
+        offset: message.physical_offset,
+        group: Text::plain(GROUP.as_bytes()),
+        delay_level: 0,
+        origin_msg_id: None,
+        origin_topic: None,
+        unit_mode: false,
+        max_reconsume_times: None,
+        broker_name: None,
+    };
+    let code = request::CONSUMER_SEND_MSG_BACK;
+    loop {
+        let ahead = producer.submit(&Message::new(topic, large.clone()), 1).unwrap();
+        let connection = producer.connection();
+        let reply = connection.call(code, |writer| header.encode(writer), &[]).unwrap();
+        producer.result(ahead).unwrap();
+        if reply.code() != response::SUCCESS {
+            assert_eq!(reply.code(), response::SYSTEM_ERROR, "{}", reply.remark());
+            assert!(reply.remark().starts_with("FLUSH_DISK_TIMEOUT"), "{}", reply.remark());
+            break;
+        }
+        assert!(Instant::now() < until, "never late to be sent back");
+    }
     assert!(server.stop().success());
 }
 

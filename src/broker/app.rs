@@ -389,8 +389,8 @@ impl Broker {
     }
 
     /// A message of the broker's own is stored.
-    pub fn on_stored<H: Host>(&mut self, cx: &mut Cx<'_, H>, ticket: u64, _in_time: bool) {
-        crate::put::on_stored(self, cx, ticket);
+    pub fn on_stored<H: Host>(&mut self, cx: &mut Cx<'_, H>, ticket: u64, in_time: bool) {
+        crate::put::on_stored(self, cx, ticket, in_time);
     }
 
     /// Queues have more for readers.

@@ -30,7 +30,7 @@ use wire::ids::{PhyOffset, QueueId};
 use wire::message::{MessageView, NewMessage};
 use wire::msg_id::MessageId;
 use wire::props::PROPERTIES_BYTES_MAX;
-use wire::reply::FrameWriter;
+use wire::reply::{FrameWriter, patch_refusal};
 use wire::req::send_form::SentMessage;
 
 /// Bytes of messages that wait for room in the log on one shard.
@@ -114,6 +114,8 @@ pub struct Stored {
     pub phy: PhyOffset,
     /// Index in its queue.
     pub queue_offset: i64,
+    /// It is in the log, but was not durable within `syncFlushTimeout`.
+    pub is_late: bool,
 }
 
 /// A message that was not stored, and why.
@@ -257,14 +259,26 @@ impl ClientAnswer {
         }
     }
 
+    /// The message is stored. Who is told that it is not durable in time is decided as in Java: who sent it or sent it
+    /// back, or gave a half another chance; not who took a message back, nor who replied.
     fn succeed<H: Host>(&self, settings: &Settings, cx: &mut Cx<'_, H>, stored: Stored) {
         match self {
+            ClientAnswer::Plain { .. } if stored.is_late => {
+                let remark = format!("FLUSH_DISK_TIMEOUT: {}", late_remark(settings));
+                self.refuse(cx, &Refusal::new(response::SYSTEM_ERROR, remark));
+            }
             ClientAnswer::Plain { .. } | ClientAnswer::Nothing => self.succeed_plainly(cx),
             ClientAnswer::Sent { conn, opaque, queue_id, key } => {
                 let (opaque, queue_id, phy) = (*opaque, *queue_id, stored.phy);
                 let queue_offset = stored.queue_offset;
                 let sent = SentMessage { opaque, queue_id, queue_offset, key, phy };
-                settings.send_reply.encode(cx.output(*conn), &sent);
+                let out = cx.output(*conn);
+                let at = out.len();
+                settings.send_reply.encode(out, &sent);
+                if stored.is_late {
+                    let code = response::FLUSH_DISK_TIMEOUT;
+                    patch_refusal(out, at, code, &late_remark(settings));
+                }
             }
             ClientAnswer::Recalled { conn, opaque, unique_key } => {
                 let head = reply_head(response::SUCCESS, *opaque);
@@ -288,6 +302,12 @@ pub(crate) enum PutFor {
     Timer(crate::timer::Source),
     /// Transactions.
     Transaction(Putting),
+}
+
+/// What a client is told of a message that is not durable in time; as to a plain send.
+fn late_remark(settings: &Settings) -> String {
+    let limit_ms = settings.config.sync_flush_timeout_ms;
+    format!("stage flushed: not durable within syncFlushTimeout = {limit_ms} ms")
 }
 
 struct Storing {
@@ -490,7 +510,7 @@ fn append<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, waiting: Waiting) ->
     let tags_code = look.tags_code(&broker.settings, &message.topic, now.wall);
     let phy = batch.push_indexed(&new, tags_code, &look.index_keys(&message.properties));
     let appended = batch.finish();
-    let stored = Stored { phy, queue_offset: appended.first.0 };
+    let stored = Stored { phy, queue_offset: appended.first.0, is_late: false };
     let number = broker.puts.number();
     broker.puts.storing.insert(number, Storing { from, ticket, stored });
     cx.when_stored(appended, number);
@@ -516,9 +536,15 @@ fn check_topic(topic: &[u8]) -> Result<(), Refusal> {
 }
 
 /// A message is stored. One that is not durable in time is there all the same: it will be, or the store stops.
-pub(crate) fn on_stored<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, number: u64) {
+pub(crate) fn on_stored<H: Host>(
+    broker: &mut Broker,
+    cx: &mut Cx<'_, H>,
+    number: u64,
+    in_time: bool,
+) {
     let Some(storing) = broker.puts.storing.remove(&number) else { return };
-    tell(cx, storing.from, storing.ticket, Ok(storing.stored));
+    let stored = Stored { is_late: !in_time, ..storing.stored };
+    tell(cx, storing.from, storing.ticket, Ok(stored));
 }
 
 /// By mail also to this shard: whoever asked hears of it after it has ended its own work.

@@ -455,7 +455,7 @@ fn store_one<H: Host>(
     let phy = batch.push_indexed(&message, tags_code, &keys);
     let appended = batch.finish();
     if sending.detour == Some(Detour::Half) {
-        let at = Stored { phy, queue_offset: appended.first.0 };
+        let at = Stored { phy, queue_offset: appended.first.0, is_late: false };
         let times = (sending.send.born_timestamp, now.wall.0);
         transactions.note(at, times, properties, settings.config.transactions.time_out_ms);
     }
