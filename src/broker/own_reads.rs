@@ -46,8 +46,6 @@ pub struct Found {
     pub next: i64,
     /// The queue's first message has this index or a larger one.
     pub min: i64,
-    /// There is nothing more now.
-    pub is_end: bool,
     /// The records, one after the other.
     pub records: Vec<u8>,
 }
@@ -107,8 +105,7 @@ pub(crate) fn answer<H: Host>(
         }
     }
     let queue = store.queue(queue);
-    let is_end = selection.next >= queue.visible();
-    let found = Found { next: selection.next, min: queue.min(), is_end, records };
+    let found = Found { next: selection.next, min: queue.min(), records };
     let me = cx.me();
     cx.mail(me, BrokerMail::OwnRead(OwnRead { who, found: Ok(found) }));
 }
