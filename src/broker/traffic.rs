@@ -350,6 +350,8 @@ pub(crate) struct Traffic {
     /// By queue number: what pairs got that there was no room for.
     got_besides: Vec<Got>,
     names: HashMap<GroupKey, Arc<[u8]>, foldhash::fast::RandomState>,
+    /// A pair is new since the last pull.
+    is_new_pair: bool,
     sent: u64,
     found: u64,
     missed: u64,
@@ -382,6 +384,7 @@ impl Traffic {
             got: HashMap::default(),
             got_besides: Vec::new(),
             names: HashMap::default(),
+            is_new_pair: false,
             sent: 0,
             found: 0,
             missed: 0,
@@ -404,8 +407,20 @@ impl Traffic {
         }
     }
 
-    /// A group pulls: its name, for later.
-    pub(crate) fn note_group(&mut self, key: GroupKey, name: &[u8]) {
+    /// Pulls that brought something, so far.
+    pub(crate) fn found(&self) -> u64 {
+        self.found
+    }
+
+    /// A group has pulled; `found`: as of before. Its name is kept for later, unless the pull was counted for a pair that is
+    /// known: that needs no look-up here.
+    pub(crate) fn note_pull(&mut self, found: u64, key: GroupKey, name: &[u8]) {
+        if self.found == found || std::mem::take(&mut self.is_new_pair) {
+            self.note_group(key, name);
+        }
+    }
+
+    fn note_group(&mut self, key: GroupKey, name: &[u8]) {
         if !self.names.contains_key(&key) && self.names.len() < PAIRS_MAX {
             self.names.insert(key, Arc::from(name));
         }
@@ -419,8 +434,9 @@ impl Traffic {
         let more = Sums { messages, bytes, calls: 1 };
         if let Some(got) = self.got.get_mut(&(queue, group)) {
             got.sums.add(more);
-        } else if has_room && self.names.contains_key(&group) {
+        } else if has_room {
             self.got.insert((queue, group), Got { sums: more, seen: Sums::default() });
+            self.is_new_pair = true;
         } else {
             add_besides(&mut self.got_besides, queue, more);
         }
@@ -465,6 +481,10 @@ impl Traffic {
         self.gets.retain(|key, _| !of_group(key));
         self.backs.retain(|key, _| !of_group(key));
         self.names.retain(|_, name| **name != *group);
+        self.retain_named();
+    }
+
+    fn retain_named(&mut self) {
         let names = std::mem::take(&mut self.names);
         self.retain_pairs(|(_, key)| names.contains_key(key));
         self.names = names;
@@ -505,6 +525,7 @@ impl Traffic {
                 add_total(&mut self.get, &mut self.own_get, is_own, more);
             }
         }
+        let mut is_nameless = false;
         for ((no, group), got) in &mut self.got {
             let more = got.take();
             if more.calls == 0 {
@@ -519,7 +540,13 @@ impl Traffic {
                 self.key.push(b'@');
                 self.key.extend_from_slice(name);
                 add(&mut self.gets, &self.key, more);
+            } else {
+                is_nameless = true;
             }
+        }
+        if is_nameless {
+            // Each becomes a new pair again, whose next pull says the name, or finds no room for it once more.
+            self.retain_named();
         }
     }
 

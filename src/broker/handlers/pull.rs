@@ -154,7 +154,6 @@ pub(crate) fn on_pull<H: Host>(
     let next_broker = NextBroker::new(broker, group.as_bytes());
     let name = group;
     let group = GroupKey(broker.group_hash.hash_one(name.as_bytes()));
-    broker.traffic.note_group(group, name.as_bytes());
     let suspend = header.sys_flag & sys_flag::PULL_SUSPEND != 0 && !broker.stopping;
     let config = &broker.settings.config;
     let wait_ms = if config.long_polling_enable {
@@ -181,7 +180,11 @@ pub(crate) fn on_pull<H: Host>(
             let selection = Selection::outside(ReadStatus::OffsetReset, to);
             answer(cx, &pull, selection, &[], from_memory);
         }
-        None => attempt(broker, cx, pull, suspend),
+        None => {
+            let found = broker.traffic.found();
+            attempt(broker, cx, pull, suspend);
+            broker.traffic.note_pull(found, group, name.as_bytes());
+        }
     }
     Outcome::Done
 }

@@ -151,6 +151,37 @@ fn pairs_of_deleted_topics_make_room_and_what_there_is_no_room_for_is_in_the_tot
 }
 
 #[test]
+fn a_group_is_named_by_the_pull_that_brings_its_first_messages_or_by_its_next_one() {
+    let mut queues = Queues::default();
+    let queue = queues.find_or_create(b"T", QueueId(0), StreamId(0));
+    let store = Store::new(StoreConfig::default(), Vec::new(), queues);
+    let mut traffic = Traffic::new(&test_settings(&[]));
+    let (group, waits) = (GroupKey(1), GroupKey(2));
+    let pull = |traffic: &mut Traffic, key: GroupKey, name: &[u8], messages: u64| {
+        let found = traffic.found();
+        if messages > 0 {
+            traffic.got(queue, key, messages, 10);
+        }
+        traffic.note_pull(found, key, name);
+    };
+    pull(&mut traffic, group, b"G", 3);
+    pull(&mut traffic, waits, b"W", 0);
+    traffic.got(queue, waits, 5, 50);
+    traffic.absorb(&store);
+    let messages = |traffic: &Traffic, key: &[u8]| traffic.gets.get(key).map(|i| i.sums.messages);
+    assert_eq!((messages(&traffic, b"T@G"), messages(&traffic, b"T@W")), (Some(3), Some(5)));
+    // A message comes for a pull that waited while its group was deleted; then the group pulls again.
+    traffic.remove_group(b"W");
+    traffic.got(queue, waits, 1, 10);
+    pull(&mut traffic, group, b"G", 1);
+    traffic.absorb(&store);
+    pull(&mut traffic, waits, b"W", 2);
+    traffic.absorb(&store);
+    assert_eq!((messages(&traffic, b"T@G"), messages(&traffic, b"T@W")), (Some(4), Some(2)));
+    assert_eq!(traffic.totals(at(0).mono).own_get, 12);
+}
+
+#[test]
 fn a_queue_that_began_anew_is_counted_from_its_beginning() {
     let sums = |messages, calls| Sums { messages, bytes: messages * 10, calls };
     assert_eq!(sums(7, 5).since(sums(3, 2)), sums(4, 3));
