@@ -199,7 +199,8 @@ impl<A: App> Shard<A> {
         self.reactor.turn(self.now.mono, &mut events);
         let some = !events.is_empty();
         if some {
-            // Whatever has arrived did so before this moment: no message is stored at a time before it was sent.
+            // Whatever has arrived did so before this moment: no message is stored at a time before it was sent. The clock
+            // as of the turn's begin does not say so, because the kernel takes what arrives in between.
             self.now = clock::now();
             self.since = self.now.mono;
             self.marks.arrived(self.now.mono);
