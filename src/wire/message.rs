@@ -393,23 +393,6 @@ impl<'a> MessageView<'a> {
         self.properties
     }
 
-    /// The message as one to be stored again, for instance under another topic.
-    pub fn to_new(&self) -> NewMessage<'a> {
-        NewMessage {
-            queue_id: self.queue_id,
-            flag: self.flag,
-            sys_flag: self.sys_flag,
-            born_timestamp: self.born_timestamp,
-            born_host: self.born_host,
-            store_host: self.store_host,
-            reconsume_times: self.reconsume_times,
-            prepared_transaction_offset: self.prepared_transaction_offset,
-            body: self.body,
-            topic: self.topic,
-            properties: self.properties,
-        }
-    }
-
     /// What the log decided when it took the record.
     pub fn place(&self) -> Place {
         Place {

@@ -26,7 +26,7 @@ use wire::body::client::{CheckClientConfig, HeartbeatData, LockBatchRequest, Loc
 use wire::body::register::{RegisterBrokerBody, TopicConfig, TopicConfigSerializeWrapper};
 use wire::body::route::{ClusterInfo, TopicRouteData};
 use wire::ids::{PhyOffset, StreamId};
-use wire::message::{MessageView, Probe, declared_size, probe};
+use wire::message::{MessageView, NewMessage, Probe, declared_size, probe};
 use wire::req::send::SendRequest;
 use wire::req::send_scan;
 use wire::req::{client, namesrv};
@@ -90,6 +90,23 @@ fn header(frame: &frames::Frame<'_>) {
     let _ = namesrv::GetRouteInfoRequestHeader::decode(fields);
 }
 
+/// The message as one to be stored again.
+fn to_new<'a>(view: &MessageView<'a>) -> NewMessage<'a> {
+    NewMessage {
+        queue_id: view.queue_id(),
+        flag: view.flag(),
+        sys_flag: view.sys_flag(),
+        born_timestamp: view.born_timestamp(),
+        born_host: view.born_host(),
+        store_host: view.store_host(),
+        reconsume_times: view.reconsume_times(),
+        prepared_transaction_offset: view.prepared_transaction_offset(),
+        body: view.body(),
+        topic: view.topic(),
+        properties: view.properties(),
+    }
+}
+
 /// Stored messages.
 pub fn message(data: &[u8]) {
     let _ = declared_size(data);
@@ -103,7 +120,7 @@ pub fn message(data: &[u8]) {
     for (key, _) in Props::new(view.properties()).iter() {
         assert!(!key.contains(&1) && !key.contains(&2));
     }
-    let new = view.to_new();
+    let new = to_new(&view);
     if new.check_limits().is_err() {
         return;
     }

@@ -35,6 +35,25 @@ fn encoded(message: &NewMessage<'_>) -> Vec<u8> {
     bytes
 }
 
+impl<'a> MessageView<'a> {
+    /// The message as one to be stored again.
+    pub(crate) fn to_new(self) -> NewMessage<'a> {
+        NewMessage {
+            queue_id: self.queue_id,
+            flag: self.flag,
+            sys_flag: self.sys_flag,
+            born_timestamp: self.born_timestamp,
+            born_host: self.born_host,
+            store_host: self.store_host,
+            reconsume_times: self.reconsume_times,
+            prepared_transaction_offset: self.prepared_transaction_offset,
+            body: self.body,
+            topic: self.topic,
+            properties: self.properties,
+        }
+    }
+}
+
 #[test]
 fn a_record_reads_back_in_every_shape() {
     let v4 = "127.0.0.1:20911";
