@@ -236,6 +236,17 @@ fn what_was_sent_is_read_and_received() {
 }
 
 #[test]
+fn delayed_messages_that_come_at_once_are_early() {
+    let address = Broker::default().start();
+    let line = "delay --delay 2s --queues 1 --rate 500 -d 200ms -w 0s --body 24 --json";
+    let result = json(&bench(address, line));
+    assert_eq!((&result["early"], &result["not_received"]), (&100.into(), &0.into()), "{result}");
+    let early_us = result["early_max_us"].as_f64().unwrap();
+    assert!((1_000_000.0..=2_000_000.0).contains(&early_us), "{result}");
+    assert_eq!(result["lateness_us"]["max"], 0.0, "{result}");
+}
+
+#[test]
 fn a_count_of_messages_goes_to_many_topics_and_a_backlog_is_read_meanwhile() {
     let broker = Broker::default();
     let address = broker.clone().start();

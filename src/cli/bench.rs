@@ -4,6 +4,7 @@
 //! Latencies count from the intended send time. What arrives after the window only completes latencies.
 
 mod args;
+mod delay;
 mod links;
 mod pace;
 mod pull;
@@ -13,15 +14,17 @@ mod send;
 mod server;
 mod setup;
 mod stages;
+mod stamp;
 mod tally;
 mod template;
+mod transaction;
 
 use args::{BenchCli, Common, E2eArgs, Load, PullArgs, SendArgs};
 use base::time::MonoNs;
 use clap::Parser;
 use links::{LinkId, Links, Listener, Outbox};
 use pace::Window;
-use pull::{Cursor, Puller, PullerPlan};
+use pull::{Cursor, Puller, PullerPlan, Wanted};
 use reactor::{affinity, clock, sys};
 use report::{Flow, Report};
 use send::{Sender, SenderPlan};
@@ -29,13 +32,14 @@ use serde_json::{Value, json};
 use server::ServerMeter;
 use setup::Target;
 use stages::Before;
+use stamp::{Stamped, WallClock};
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 use tally::SendTally;
-use template::{Shape, Template};
+use template::{Kind, Shape, Template};
 
 /// Exit status when nothing could be measured.
 const EXIT_FAILED: u8 = 1;
@@ -65,6 +69,8 @@ pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
         Load::Send(args) => (send_load(args), &args.common),
         Load::Pull(args) => (pull_load(args), &args.common),
         Load::E2e(args) => (e2e_load(args), &args.common),
+        Load::Delay(args) => (delay::load(args), &args.common),
+        Load::Transaction(args) => (transaction::load(args), &args.common),
     };
     match result {
         Ok(report) => {
@@ -117,15 +123,15 @@ impl Drive for Puller {
 }
 
 /// Senders on the first links, pullers on the others.
-struct EndToEnd {
-    sender: Sender,
+struct EndToEnd<S> {
+    sender: S,
     puller: Puller,
     first_puller: LinkId,
     /// The puller reads a backlog instead of what is sent.
     is_replay: bool,
 }
 
-impl Listener for EndToEnd {
+impl<S: Drive> Listener for EndToEnd<S> {
     fn received(
         &mut self,
         link: LinkId,
@@ -149,7 +155,7 @@ impl Listener for EndToEnd {
     }
 }
 
-impl Drive for EndToEnd {
+impl<S: Drive> Drive for EndToEnd<S> {
     fn issue(&mut self, out: &mut Outbox, now: MonoNs) {
         self.puller.issue(out, now);
         self.sender.issue(out, now);
@@ -158,7 +164,7 @@ impl Drive for EndToEnd {
     fn is_finished(&self, now: MonoNs) -> bool {
         let has_read = match self.is_replay {
             true => self.puller.is_finished(),
-            false => self.puller.messages_total() >= self.sender.stored_total(),
+            false => self.puller.messages_total() >= self.sender.messages(),
         };
         self.sender.is_finished(now) && has_read
     }
@@ -174,6 +180,8 @@ struct Run {
     window: Window,
     meter: Option<ServerMeter>,
     before: Before,
+    /// How long after the window the load may take to finish, ms.
+    drain_ms: u64,
     shows_progress: bool,
 }
 
@@ -203,13 +211,14 @@ impl Run {
             meter.set_window(window);
         }
         let shows_progress = common.progress || std::io::stderr().is_terminal();
-        Ok(Run { links, window, meter, before, shows_progress })
+        let drain_ms = DRAIN_MS;
+        Ok(Run { links, window, meter, before, drain_ms, shows_progress })
     }
 
     /// Spins until the load is finished; returns the part of the window in which there was something to do.
     fn drive(&mut self, load: &mut impl Drive) -> Result<f64, Failure> {
         let window = self.window;
-        let deadline = window.end.plus_ms(DRAIN_MS);
+        let deadline = window.end.plus_ms(self.drain_ms);
         let (mut busy_ns, mut is_busy) = (0, false);
         let mut last = clock::mono();
         let mut tick = (window.begin.0 + SECOND_NS, 0);
@@ -263,16 +272,40 @@ fn run_id() -> u64 {
 }
 
 /// One request for each queue of each topic, all topics in turn.
-fn templates(common: &Common, topics: &[String], body: u32, run_id: u64) -> Vec<Template> {
+fn templates(
+    common: &Common,
+    topics: &[String],
+    body: u32,
+    run_id: u64,
+    kind: Kind,
+) -> Vec<Template> {
     let body_bytes = usize::try_from(body).expect("usize has at least 32 bits");
     let (body, serialize) = (template::body(body_bytes), common.serialize.wire());
     let mut templates = Vec::new();
     for queue in 0..common.queues {
         for topic in topics {
-            templates.push(Template::new(&Shape { serialize, topic, run_id }, queue, &body));
+            let shape = Shape { serialize, topic, run_id, kind };
+            templates.push(Template::new(&shape, queue, &body));
         }
     }
     templates
+}
+
+/// What a broker is to do with the messages of `send`.
+fn kind(args: &SendArgs) -> Kind {
+    match (args.level, args.deliver_in) {
+        (Some(level), _) => Kind::Level(level),
+        (None, Some(delay)) => Kind::Timed(whole_ms(delay)),
+        (None, None) if args.filterable => {
+            let queues = u64::try_from(args.common.queues).expect("checked by the arguments");
+            Kind::Filterable(queues * u64::from(args.topics))
+        }
+        (None, None) => Kind::Plain,
+    }
+}
+
+fn whole_ms(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).expect("at most a day")
 }
 
 /// The names of the topics.
@@ -303,7 +336,7 @@ fn send_load(args: &SendArgs) -> Result<Report, Failure> {
     let in_flight = args.in_flight.unwrap_or(default_in_flight);
     let addresses = spread(&target, args.connections);
     let mut run = Run::begin(common, &addresses, common.warmup, args.bare)?;
-    let templates = templates(common, &topics, args.body, run_id());
+    let templates = templates(common, &topics, args.body, run_id(), kind(args));
     let request_bytes = templates.first().map_or(0, Template::len);
     let mut sender = Sender::new(SenderPlan {
         templates,
@@ -312,9 +345,9 @@ fn send_load(args: &SendArgs) -> Result<Report, Failure> {
         rate: args.rate,
         count: args.count,
         is_bare: args.bare,
-        stamp_run: None,
+        stamped: None,
         window: run.window,
-        now: clock::now(),
+        clock: WallClock::read(),
     });
     let busy_percent = run.drive(&mut sender)?;
     let is_open_loop = args.rate.is_some();
@@ -370,6 +403,11 @@ fn pull_load(args: &PullArgs) -> Result<Report, Failure> {
         return Err(Failure(format!("topic {} holds no message to read", common.topic)));
     }
     // A backlog that is read once has no part that could be spared for warming up.
+    let wanted = match (&args.tags, &args.sql) {
+        (Some(tags), _) => Wanted { kind: "TAG", expression: tags.clone() },
+        (None, Some(sql)) => Wanted { kind: "SQL92", expression: sql.clone() },
+        (None, None) => Wanted::all(),
+    };
     let warmup = if args.repeat { common.warmup } else { Duration::ZERO };
     let mut run = Run::begin(common, &addresses, warmup, false)?;
     let mut puller = Puller::new(PullerPlan {
@@ -380,7 +418,8 @@ fn pull_load(args: &PullArgs) -> Result<Report, Failure> {
         group: &args.group,
         batch: args.batch,
         repeat: args.repeat,
-        stamp_run: None,
+        stamped: None,
+        wanted: wanted.clone(),
         window: run.window,
     });
     let busy_percent = run.drive(&mut puller)?;
@@ -397,9 +436,14 @@ fn pull_load(args: &PullArgs) -> Result<Report, Failure> {
                 ("connections", json!(args.connections)),
                 ("batch", json!(args.batch)),
                 ("pulls", json!(tally.pulls)),
+                ("wanted", json!(wanted.expression)),
             ],
         ),
-        details: vec![("read_total", json!(tally.messages_total))],
+        details: vec![
+            ("read_total", json!(tally.messages_total)),
+            ("examined_total", json!(tally.examined.1)),
+            ("examined", json!(tally.examined.0)),
+        ],
         seconds: run.window.seconds(finished_at),
         flows: vec![Flow { name: "read", messages: tally.messages, bytes: tally.bytes }],
         latencies: vec![("pull", tally.latency)],
@@ -483,16 +527,17 @@ fn e2e_load(args: &E2eArgs) -> Result<Report, Failure> {
     let addresses = [senders.clone(), pullers].concat();
     let mut run = Run::begin(common, &addresses, common.warmup, false)?;
     let run_id = run_id();
+    let stamped = Stamped { run: run_id, delay_ms: 0 };
     let sender = Sender::new(SenderPlan {
-        templates: templates(common, &topics, args.body, run_id),
+        templates: templates(common, &topics, args.body, run_id, Kind::Plain),
         links: senders.len(),
         in_flight: args.in_flight,
         rate: Some(args.rate),
         count: None,
         is_bare: false,
-        stamp_run: Some(run_id),
+        stamped: Some(stamped),
         window: run.window,
-        now: clock::now(),
+        clock: WallClock::read(),
     });
     let puller = Puller::new(PullerPlan {
         cursors,
@@ -502,7 +547,8 @@ fn e2e_load(args: &E2eArgs) -> Result<Report, Failure> {
         group: &args.group,
         batch: args.batch,
         repeat: args.replay.is_some(),
-        stamp_run: args.replay.is_none().then_some(run_id),
+        stamped: args.replay.is_none().then_some(stamped),
+        wanted: Wanted::all(),
         window: run.window,
     });
     let is_replay = args.replay.is_some();
@@ -511,7 +557,7 @@ fn e2e_load(args: &E2eArgs) -> Result<Report, Failure> {
     Ok(e2e_report(args, run, load, busy_percent))
 }
 
-fn e2e_report(args: &E2eArgs, run: Run, load: EndToEnd, busy_percent: f64) -> Report {
+fn e2e_report(args: &E2eArgs, run: Run, load: EndToEnd<Sender>, busy_percent: f64) -> Report {
     let sent = load.sender.into_tally();
     let read = load.puller.into_tally();
     let own = [
@@ -529,17 +575,19 @@ fn e2e_report(args: &E2eArgs, run: Run, load: EndToEnd, busy_percent: f64) -> Re
     let mut losses = vec![("unanswered", sent.unanswered)];
     if !load.is_replay {
         losses.push(("not_received", missing));
+        losses.push(("duplicates", read.arrivals.duplicates));
     }
+    let received = match load.is_replay {
+        true => ("pull", read.latency),
+        false => ("end to end", read.arrivals.latency),
+    };
     Report {
         load: "e2e",
         parameters: parameters(&args.common, &own),
         details: vec![("acknowledged_total", json!(sent.stored_total))],
         seconds: run.window.seconds(clock::mono()),
         flows: if load.is_replay { vec![sends, reads] } else { vec![reads, sends] },
-        latencies: vec![
-            (if load.is_replay { "pull" } else { "end to end" }, read.latency),
-            ("send", sent.latency),
-        ],
+        latencies: vec![received, ("send", sent.latency)],
         refusals: vec![("send", sent.refusals), ("pull", read.refusals)],
         losses,
         stages: run.before.until_now(&args.common),

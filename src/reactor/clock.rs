@@ -12,6 +12,11 @@ pub fn mono() -> MonoNs {
     MonoNs(u64::try_from(read(libc::CLOCK_MONOTONIC)).unwrap_or(0))
 }
 
+/// Reads the wall clock alone: microseconds since 1970, for measurements that are finer than time stamps.
+pub fn wall_us() -> i64 {
+    read(libc::CLOCK_REALTIME) / 1_000
+}
+
 fn read(clock: libc::clockid_t) -> i64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid timespec for the call to fill.

@@ -4,8 +4,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::time::Duration;
 use wire::SerializeType;
 
-/// Least body of an end-to-end message: run id and intended send time.
-const STAMPED_BODY_BYTES_MIN: u32 = 16;
+/// Least body of a message whose receipt is measured: its stamp.
+const STAMPED_BODY_BYTES_MIN: u32 = 24;
+/// Highest delay level: no broker has so many.
+const LEVEL_MAX: u32 = 1000;
 /// A body above this is refused by a broker with default configuration (`maxMessageSize`).
 const BODY_BYTES_MAX: u32 = 4 * 1024 * 1024;
 /// Most requests in flight per connection; also the number of opaques a connection uses.
@@ -32,6 +34,10 @@ pub(super) enum Load {
     Pull(PullArgs),
     /// Send at a rate and receive with long polls: time from intended send to receipt
     E2e(E2eArgs),
+    /// Send delayed messages at a rate and receive them with long polls: time from due to receipt
+    Delay(DelayArgs),
+    /// Send half messages and commit them, closed loop
+    Transaction(TransactionArgs),
 }
 
 /// Arguments of every load.
@@ -101,6 +107,15 @@ pub(super) struct SendArgs {
     /// The server answers in order with frames that are not looked into (perf's bare ring)
     #[arg(long, conflicts_with = "namesrv")]
     pub(super) bare: bool,
+    /// The messages have TAGS and the properties price, region and kind, which pass one of ten
+    #[arg(long, conflicts_with = "bare")]
+    pub(super) filterable: bool,
+    /// Delay level of the messages; they are not waited for
+    #[arg(long, conflicts_with_all = ["bare", "filterable"], value_parser = clap::value_parser!(u32).range(1..=i64::from(LEVEL_MAX)))]
+    pub(super) level: Option<u32>,
+    /// Time of delivery of the messages, from when they are sent; they are not waited for
+    #[arg(long, conflicts_with_all = ["bare", "filterable", "level"], value_parser = duration)]
+    pub(super) deliver_in: Option<Duration>,
 }
 
 /// Arguments of `pull`.
@@ -117,6 +132,12 @@ pub(super) struct PullArgs {
     /// Start over at the end of a queue, until the time is up
     #[arg(long)]
     pub(super) repeat: bool,
+    /// Only messages with these tags
+    #[arg(long, value_name = "EXPRESSION", conflicts_with = "sql")]
+    pub(super) tags: Option<String>,
+    /// Only messages that this SQL92 expression matches (the broker needs enablePropertyFilter=true)
+    #[arg(long, value_name = "EXPRESSION")]
+    pub(super) sql: Option<String>,
     /// Consumer group
     #[arg(short = 'g', long, default_value = "BenchGroup")]
     pub(super) group: String,
@@ -142,6 +163,65 @@ pub(super) struct E2eArgs {
     /// Messages per second over all connections
     #[arg(short = 'r', long, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) rate: u64,
+    /// Bytes of each body
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(i64::from(STAMPED_BODY_BYTES_MIN)..=i64::from(BODY_BYTES_MAX)))]
+    pub(super) body: u32,
+    /// Most messages per pull
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(i32).range(1..=65_536))]
+    pub(super) batch: i32,
+    /// Consumer group
+    #[arg(short = 'g', long, default_value = "BenchGroup")]
+    pub(super) group: String,
+}
+
+/// Arguments of `delay`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct DelayArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Delay of the messages
+    #[arg(long, default_value = "1s", value_parser = duration)]
+    pub(super) delay: Duration,
+    /// The broker's delay level that has this delay; without it messages name their time of delivery
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(LEVEL_MAX)))]
+    pub(super) level: Option<u32>,
+    /// Connections that send
+    #[arg(short = 'c', long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(CONNECTIONS_MAX)))]
+    pub(super) connections: u32,
+    /// Connections that pull; the queues are dealt out to them
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(CONNECTIONS_MAX)))]
+    pub(super) pullers: u32,
+    /// Most sends in flight per connection
+    #[arg(short = 'i', long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=i64::from(IN_FLIGHT_MAX)))]
+    pub(super) in_flight: u32,
+    /// Messages per second over all connections
+    #[arg(short = 'r', long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) rate: u64,
+    /// Bytes of each body
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(i64::from(STAMPED_BODY_BYTES_MIN)..=i64::from(BODY_BYTES_MAX)))]
+    pub(super) body: u32,
+    /// Most messages per pull
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(i32).range(1..=65_536))]
+    pub(super) batch: i32,
+    /// Consumer group
+    #[arg(short = 'g', long, default_value = "BenchGroup")]
+    pub(super) group: String,
+}
+
+/// Arguments of `transaction`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct TransactionArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Connections
+    #[arg(short = 'c', long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(CONNECTIONS_MAX)))]
+    pub(super) connections: u32,
+    /// Transactions in flight per connection
+    #[arg(short = 'i', long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(IN_FLIGHT_MAX)))]
+    pub(super) in_flight: u32,
+    /// Connections that receive what is committed; 0: nobody does
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=i64::from(CONNECTIONS_MAX)))]
+    pub(super) pullers: u32,
     /// Bytes of each body
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(i64::from(STAMPED_BODY_BYTES_MIN)..=i64::from(BODY_BYTES_MAX)))]
     pub(super) body: u32,
@@ -223,6 +303,9 @@ mod tests {
         assert!(parse("bench send -n a:1 -b b:1").is_err());
         assert!(parse("bench e2e -b b:1 --body 15").is_err());
         assert!(parse("bench send -n n:1 --bare").is_err());
+        assert!(parse("bench send -b b:1 --level 18 --deliver-in 2s").is_err());
+        assert!(parse("bench pull -b b:1 --tags a --sql b").is_err());
+        assert!(parse("bench delay -b b:1 --delay 5s --level 2").is_ok());
         assert!(parse("bench send -b b:1 -c 64 -i 32 --serialize rocketmq --json").is_ok());
     }
 }

@@ -5,7 +5,7 @@
 use super::links::{LinkId, Listener, Outbox};
 use super::pace::Window;
 use super::scan::{Answer, Scanner, Sink};
-use super::send::{RUN_ID_BYTES, STAMP_BYTES};
+use super::stamp::{Arrivals, Stamped};
 use super::tally::{Latency, Refusals};
 use super::template::OPAQUE_FIRST;
 use base::time::MonoNs;
@@ -31,6 +31,22 @@ pub(super) struct Cursor {
     pub(super) end: Option<i64>,
 }
 
+/// Which messages are wanted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Wanted {
+    /// Type of the expression.
+    pub(super) kind: &'static str,
+    /// The expression.
+    pub(super) expression: String,
+}
+
+impl Wanted {
+    /// All of them.
+    pub(super) fn all() -> Wanted {
+        Wanted { kind: "TAG", expression: "*".to_owned() }
+    }
+}
+
 /// How a puller pulls.
 pub(super) struct PullerPlan<'a> {
     /// Queues.
@@ -47,8 +63,10 @@ pub(super) struct PullerPlan<'a> {
     pub(super) batch: i32,
     /// Start over at the end of a queue.
     pub(super) repeat: bool,
-    /// The run whose stamps count; none: bodies are not looked at.
-    pub(super) stamp_run: Option<u64>,
+    /// The stamps that count; none: bodies are not looked at.
+    pub(super) stamped: Option<Stamped>,
+    /// Which messages are wanted.
+    pub(super) wanted: Wanted,
     /// When.
     pub(super) window: Window,
 }
@@ -60,12 +78,16 @@ pub(super) struct PullTally {
     pub(super) messages: u64,
     /// Their bytes as stored.
     pub(super) bytes: u64,
-    /// Messages of the whole run; with stamps only those of this run.
+    /// Messages of the whole run; with stamps only those of this run, each once.
     pub(super) messages_total: u64,
+    /// Messages that the broker stepped over or sent: within the window, and in the whole run.
+    pub(super) examined: (u64, u64),
     /// Pulls answered with messages within the window.
     pub(super) pulls: u64,
-    /// From the pull to the end of its answer; or from the stamp to the receipt of the message.
+    /// From the pull to the end of its answer.
     pub(super) latency: Latency,
+    /// Messages with stamps.
+    pub(super) arrivals: Arrivals,
     /// Refusals of the run.
     pub(super) refusals: Refusals,
     /// When the last cursor reached its end.
@@ -95,7 +117,8 @@ struct State {
     serialize: SerializeType,
     batch: i32,
     repeat: bool,
-    stamp_run: Option<u64>,
+    stamped: Option<Stamped>,
+    wanted: Wanted,
     window: Window,
     places: Vec<Place>,
     retries: Vec<(MonoNs, usize)>,
@@ -122,7 +145,8 @@ impl Puller {
                 serialize: plan.serialize,
                 batch: plan.batch,
                 repeat: plan.repeat,
-                stamp_run: plan.stamp_run,
+                stamped: plan.stamped,
+                wanted: plan.wanted,
                 window: plan.window,
                 unfinished: places.len(),
                 places,
@@ -132,8 +156,10 @@ impl Puller {
                     messages: 0,
                     bytes: 0,
                     messages_total: 0,
+                    examined: (0, 0),
                     pulls: 0,
                     latency: Latency::new(),
+                    arrivals: Arrivals::new(),
                     refusals: Refusals::default(),
                     finished_at: None,
                 },
@@ -213,7 +239,7 @@ impl State {
         let is_at_end = place.cursor.end.is_some_and(|end| place.offset >= end);
         if is_at_end && self.repeat && now < self.window.end {
             place.offset = place.cursor.first;
-        } else if is_at_end || now >= self.window.end && self.stamp_run.is_none() {
+        } else if is_at_end || now >= self.window.end && self.stamped.is_none() {
             place.is_finished = true;
             self.unfinished -= 1;
             self.tally.finished_at = Some(now);
@@ -240,9 +266,9 @@ impl State {
             sys_flag: bits,
             commit_offset: 0,
             suspend_timeout_millis: SUSPEND_MS,
-            subscription: Some(Text::plain(b"*")),
+            subscription: Some(Text::plain(self.wanted.expression.as_bytes())),
             sub_version: 0,
-            expression_type: Some(Text::plain(b"TAG")),
+            expression_type: Some(Text::plain(self.wanted.kind.as_bytes())),
             max_msg_bytes: None,
             request_source: None,
             proxy_forward_client_id: None,
@@ -287,15 +313,20 @@ impl State {
             // The end that was asked for lies behind the end of the queue: messages were deleted meanwhile.
             place.cursor.end = Some(place.offset);
         }
+        let examined = u64::try_from(header.next_begin_offset - place.offset).unwrap_or(0);
+        self.tally.examined.1 += examined;
+        if self.window.contains(now) {
+            self.tally.examined.0 += examined;
+        }
         place.offset = header.next_begin_offset;
         Ok(answer.code == response::SUCCESS)
     }
 
     fn on_record(&mut self, bytes: usize, start: &[u8], now: MonoNs) {
-        if let Some(run) = self.stamp_run {
-            let Some(intended) = intended(start, run) else { return };
-            if self.window.contains(intended) {
-                self.tally.latency.record(intended, now);
+        if let Some(stamped) = self.stamped {
+            let body = body(start).unwrap_or_default();
+            if !self.tally.arrivals.came(body, stamped, self.window, now) {
+                return;
             }
         }
         self.tally.messages_total += 1;
@@ -306,16 +337,12 @@ impl State {
     }
 }
 
-/// The intended time in the stamp of a record of this run; `start` lacks the record's size.
-fn intended(start: &[u8], run: u64) -> Option<MonoNs> {
+/// The begin of a record's body; `start` lacks the record's size.
+fn body(start: &[u8]) -> Option<&[u8]> {
     let bits = i32::from_be_bytes(*start.get(32..)?.first_chunk::<4>()?);
     let v6_hosts = usize::from(bits & sys_flag::BORN_HOST_V6 != 0)
         + usize::from(bits & sys_flag::STORE_HOST_V6 != 0);
-    let body_at = 84 + 12 * v6_hosts;
-    let stamp = start.get(body_at..)?.first_chunk::<STAMP_BYTES>()?;
-    let (run_id, time) = stamp.split_at(RUN_ID_BYTES);
-    (run_id == run.to_be_bytes()).then_some(())?;
-    Some(MonoNs(u64::from_be_bytes(*time.first_chunk::<8>()?)))
+    start.get(84 + 12 * v6_hosts..)
 }
 
 struct PullSink<'a> {
@@ -357,7 +384,7 @@ impl Sink for PullSink<'_> {
         if self.state.window.contains(self.now) {
             self.state.tally.pulls += 1;
         }
-        if self.state.stamp_run.is_none() && self.state.window.contains(asked_at) {
+        if self.state.stamped.is_none() && self.state.window.contains(asked_at) {
             self.state.tally.latency.record(asked_at, self.now);
         }
         self.state.go_on(at, self.first_link, self.out, self.now);

@@ -3,11 +3,12 @@
 //! Bodies are not collected: of each record only its first bytes are looked at, the rest is counted and skipped.
 //! Only a unit (header, record start) that is split over two receives is copied.
 
+use super::stamp::STAMP_BYTES;
 use wire::header::FLAG_RESPONSE;
 use wire::{Frame, Header, SerializeType};
 
 /// Bytes of a record that are shown: up to the stamp in the body, with IPv6 hosts.
-pub(super) const RECORD_PREFIX_BYTES: usize = 88 + 24 + 16;
+pub(super) const RECORD_PREFIX_BYTES: usize = 88 + 24 + STAMP_BYTES;
 /// Least bytes a record has.
 const RECORD_BYTES_MIN: usize = 91;
 /// Length word and header word.

@@ -3,24 +3,20 @@
 use super::links::{LinkId, Listener, Outbox};
 use super::pace::{Pace, Window};
 use super::scan::{Answer, FrameCounter, Scanner, Sink};
+use super::stamp::{Stamp, Stamped, WallClock};
 use super::tally::{SendTally, Slots};
 use super::template::{OPAQUE_FIRST, Template};
-use base::time::{MonoNs, Now};
+use base::time::MonoNs;
 use std::collections::VecDeque;
 use wire::codes::response;
 
 /// Answers that mean the message is stored: the success, and the three that only miss a confirmation.
-const STORED: [i32; 4] = [
+pub(super) const STORED: [i32; 4] = [
     response::SUCCESS,
     response::FLUSH_DISK_TIMEOUT,
     response::SLAVE_NOT_AVAILABLE,
     response::FLUSH_SLAVE_TIMEOUT,
 ];
-
-/// Bytes in front of the stamp of an end-to-end message: the run it belongs to.
-pub(super) const RUN_ID_BYTES: usize = 8;
-/// The run and the intended time.
-pub(super) const STAMP_BYTES: usize = 16;
 
 /// Senders over the first links of a run.
 pub(super) struct Sender {
@@ -45,9 +41,9 @@ struct Requests {
     slots: Vec<Slots>,
     queue_next: usize,
     counter: u64,
-    started_at: Now,
+    clock: WallClock,
     count_max: u64,
-    stamp_run: Option<u64>,
+    stamped: Option<Stamped>,
     tally: SendTally,
 }
 
@@ -65,12 +61,12 @@ pub(super) struct SenderPlan {
     pub(super) count: Option<u64>,
     /// Answers come in order and are not looked into.
     pub(super) is_bare: bool,
-    /// The id of the run when bodies carry stamps.
-    pub(super) stamp_run: Option<u64>,
+    /// The stamps that bodies carry, if they do.
+    pub(super) stamped: Option<Stamped>,
     /// When.
     pub(super) window: Window,
-    /// Both clocks, now: born times are counted from it.
-    pub(super) now: Now,
+    /// The clock of born times.
+    pub(super) clock: WallClock,
 }
 
 impl Sender {
@@ -87,9 +83,9 @@ impl Sender {
                 slots: vec![Slots::new(plan.in_flight); plan.links],
                 queue_next: 0,
                 counter: 0,
-                started_at: plan.now,
+                clock: plan.clock,
                 count_max: plan.count.unwrap_or(u64::MAX),
-                stamp_run: plan.stamp_run,
+                stamped: plan.stamped,
                 tally: SendTally::new(plan.window),
             },
             streams: (0..plan.links).map(stream).collect(),
@@ -217,14 +213,16 @@ impl Requests {
         let slot = self.slots[link].start(intended)?;
         let template = &self.templates[self.queue_next];
         self.queue_next = (self.queue_next + 1) % self.templates.len();
-        let born_ms = self.started_at.wall.0 + ms(now.since(self.started_at.mono));
+        let born_ms = self.clock.ms(now);
         let buffer = out.to(link);
         template.append(buffer, slot, born_ms, self.counter);
-        if let Some(run) = self.stamp_run {
-            let mut stamp = [0; STAMP_BYTES];
-            stamp[..RUN_ID_BYTES].copy_from_slice(&run.to_be_bytes());
-            stamp[RUN_ID_BYTES..].copy_from_slice(&intended.0.to_be_bytes());
-            template.stamp(buffer, &stamp);
+        if let Some(stamped) = self.stamped {
+            let time = match i64::try_from(stamped.delay_ms).expect("at most a day") {
+                0 => intended,
+                delay_ms => self.clock.mono(born_ms + delay_ms),
+            };
+            let stamp = Stamp { run: stamped.run, time, number: self.counter };
+            template.stamp(buffer, &stamp.bytes());
         }
         self.counter += 1;
         self.tally.started(intended, now);
@@ -239,10 +237,6 @@ impl Requests {
     fn in_flight(&self) -> usize {
         self.slots.iter().map(Slots::in_flight).sum()
     }
-}
-
-fn ms(ns: u64) -> i64 {
-    i64::try_from(ns / 1_000_000).expect("a run is shorter than a million years")
 }
 
 struct AnswerSink<'a> {
@@ -299,8 +293,7 @@ impl Sink for AnswerSink<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::bench::template::{Shape, body};
-    use base::time::WallMs;
+    use crate::cli::bench::template::{Kind, Shape, body};
     use std::time::Duration;
     use wire::header::FLAG_RESPONSE;
     use wire::{FrameHead, FrameWriter, Header, SerializeType};
@@ -312,17 +305,18 @@ mod tests {
     }
 
     fn plan(links: usize, in_flight: u32, rate: Option<u64>) -> SenderPlan {
-        let shape = Shape { serialize: SerializeType::Json, topic: "T", run_id: 1 };
+        let shape =
+            Shape { serialize: SerializeType::Json, topic: "T", run_id: 1, kind: Kind::Plain };
         SenderPlan {
-            templates: (0..2).map(|queue| Template::new(&shape, queue, &body(20))).collect(),
+            templates: (0..2).map(|queue| Template::new(&shape, queue, &body(30))).collect(),
             links,
             in_flight,
             rate,
             count: None,
             is_bare: false,
-            stamp_run: Some(7),
+            stamped: Some(Stamped { run: 7, delay_ms: 0 }),
             window: Window::new(MonoNs(0), Duration::ZERO, Duration::from_millis(100)),
-            now: Now { wall: WallMs(1_700_000_000_000), mono: MonoNs(0) },
+            clock: WallClock::new(1_700_000_000_000_000, MonoNs(0)),
         }
     }
 
@@ -332,8 +326,9 @@ mod tests {
         let (mut rest, mut requests) = (&bytes[..], Vec::new());
         while let Some((frame, used)) = wire::frame::split(rest).unwrap() {
             let opaque = Header::decode(&frame).unwrap().opaque;
-            let stamp = frame.body[RUN_ID_BYTES..].first_chunk::<8>().unwrap();
-            requests.push((opaque - OPAQUE_FIRST, u64::from_be_bytes(*stamp) / MS));
+            let stamp = Stamp::read(frame.body).unwrap();
+            assert_eq!(stamp.run, 7);
+            requests.push((opaque - OPAQUE_FIRST, stamp.time.0 / MS));
             rest = &rest[used..];
         }
         requests
@@ -399,6 +394,20 @@ mod tests {
         sender.received(0, &answer(0, 0), &mut out, MonoNs(2)).unwrap();
         assert!(sender.is_finished(MonoNs(2)));
         assert_eq!(sender.into_tally().answers, (3, 3 * answer(0, 0).len() as u64));
+    }
+
+    #[test]
+    fn a_delayed_message_says_when_it_is_due() {
+        let stamped = Some(Stamped { run: 7, delay_ms: 1000 });
+        let clock = WallClock::new(1_700_000_000_000_300, MonoNs(0));
+        let mut sender = Sender::new(SenderPlan { stamped, clock, ..plan(1, 1, None) });
+        let mut out = Outbox::for_test(1);
+        sender.issue(&mut out, MonoNs(MS));
+        let bytes = std::mem::take(out.to(0));
+        let (frame, _) = wire::frame::split(&bytes).unwrap().unwrap();
+        let stamp = Stamp::read(frame.body).unwrap();
+        // Born at 1.3 ms, which is stamped as 1: one second later is 1001 ms of the wall clock.
+        assert_eq!((stamp.time, stamp.number), (MonoNs(1001 * MS - 300_000), 0));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use wire::codes::{MQ_VERSION_5_5_0, request};
 use wire::req::send::SendRequest;
-use wire::{FrameHead, FrameWriter, SerializeType, Text, props};
+use wire::{FrameHead, FrameWriter, SerializeType, Text, props, sys_flag};
 
 /// The opaque of slot 0. With slots below 2^16 all opaques have ten digits.
 pub(super) const OPAQUE_FIRST: i32 = 1_000_000_000;
@@ -16,6 +16,18 @@ const BINARY_OPAQUE_AT: usize = 8 + 2 + 1 + 2;
 const BORN_MARK: i64 = 1_111_222_233_334;
 /// Stands for the unique key.
 const UNIQUE_MARK: &[u8; 32] = b"0123456789ABCDEF0123456789ABCDEF";
+/// Stands for the time of delivery.
+const DUE_MARK: &[u8; 13] = b"2222333344445";
+/// Tags of messages to filter; one of them for each class.
+const TAG_MARK: &[u8; 5] = b"tag-#";
+/// As above, a property of text.
+const REGION_MARK: &[u8; 8] = b"region-#";
+/// As above, a property that is a number: 1, the class, and two digits that change more slowly.
+const PRICE_MARK: &[u8; 4] = b"1#%%";
+/// Messages to filter belong to so many classes, in turn within each queue.
+const CLASSES: u64 = 10;
+/// Group that the messages are sent by.
+pub(super) const PRODUCER_GROUP: &[u8] = b"BenchProducer";
 /// Hex digits of the counter at the end of the unique key.
 const COUNTER_DIGITS: usize = 16;
 /// What bodies consist of.
@@ -30,6 +42,23 @@ pub(super) struct Shape<'a> {
     pub(super) topic: &'a str,
     /// Tells this run from others; in unique keys and stamps.
     pub(super) run_id: u64,
+    /// What the broker is to do with them.
+    pub(super) kind: Kind,
+}
+
+/// What a broker is to do with the messages of a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// Store them.
+    Plain,
+    /// Deliver them after the delay of this level.
+    Level(u32),
+    /// Deliver them so many milliseconds after they were born, to the millisecond.
+    Timed(i64),
+    /// Keep them until their transaction ends.
+    Half,
+    /// Store them; they have properties by which they can be filtered, the same for so many in a row, one for each queue.
+    Filterable(u64),
 }
 
 /// One encoded request and the places to patch. Templates of one run share the body: with tens of thousands of
@@ -42,6 +71,80 @@ pub(super) struct Template {
     opaque_at: usize,
     born_at: usize,
     counter_at: usize,
+    patch: Patch,
+}
+
+/// Further places to patch.
+#[derive(Clone, Copy, Debug)]
+enum Patch {
+    None,
+    /// The time of delivery, so long after the born time.
+    Due {
+        at: usize,
+        delay_ms: i64,
+    },
+    /// The properties to filter by.
+    Class {
+        tag_at: usize,
+        region_at: usize,
+        price_at: usize,
+        queues: u64,
+    },
+}
+
+impl Patch {
+    fn find(bytes: &[u8], kind: Kind) -> Patch {
+        match kind {
+            Kind::Plain | Kind::Level(_) | Kind::Half => Patch::None,
+            Kind::Timed(delay_ms) => Patch::Due { at: find(bytes, DUE_MARK), delay_ms },
+            Kind::Filterable(queues) => Patch::Class {
+                tag_at: find(bytes, TAG_MARK) + TAG_MARK.len() - 1,
+                region_at: find(bytes, REGION_MARK) + REGION_MARK.len() - 1,
+                price_at: find(bytes, PRICE_MARK) + 1,
+                queues,
+            },
+        }
+    }
+
+    fn apply(self, frame: &mut [u8], born_ms: i64, counter: u64) {
+        match self {
+            Patch::None => {}
+            Patch::Due { at, delay_ms } => put_digits(&mut frame[at..at + 13], born_ms + delay_ms),
+            Patch::Class { tag_at, region_at, price_at, queues } => {
+                let in_queue = counter / queues;
+                let digit = |number: u64| i64::try_from(number).expect("below a hundred");
+                let class = digit(in_queue % CLASSES);
+                for at in [tag_at, region_at, price_at] {
+                    put_digits(&mut frame[at..=at], class);
+                }
+                let rest = digit(in_queue / CLASSES % 100);
+                put_digits(&mut frame[price_at + 1..price_at + 3], rest);
+            }
+        }
+    }
+}
+
+/// The properties of a message, with marks where they are patched.
+fn properties(kind: Kind) -> Vec<u8> {
+    let mut texts = Vec::new();
+    props::append(&mut texts, props::UNIQ_KEY, UNIQUE_MARK);
+    props::append(&mut texts, props::WAIT, b"true");
+    match kind {
+        Kind::Plain => {}
+        Kind::Level(level) => props::append_i64(&mut texts, props::DELAY, i64::from(level)),
+        Kind::Timed(_) => props::append(&mut texts, props::TIMER_DELIVER_MS, DUE_MARK),
+        Kind::Half => {
+            props::append(&mut texts, props::TRANSACTION_PREPARED, b"true");
+            props::append(&mut texts, props::PRODUCER_GROUP, PRODUCER_GROUP);
+        }
+        Kind::Filterable(_) => {
+            props::append(&mut texts, props::TAGS, TAG_MARK);
+            props::append(&mut texts, "price", PRICE_MARK);
+            props::append(&mut texts, "region", REGION_MARK);
+            props::append(&mut texts, "kind", b"order-created");
+        }
+    }
+    texts
 }
 
 /// The body of all messages of a run.
@@ -52,16 +155,14 @@ pub(super) fn body(bytes: usize) -> Rc<[u8]> {
 impl Template {
     /// The request for one queue; `body` is what `body` made for the shape's size.
     pub(super) fn new(shape: &Shape<'_>, queue_id: i32, shared: &Rc<[u8]>) -> Template {
-        let mut properties = Vec::new();
-        props::append(&mut properties, props::UNIQ_KEY, UNIQUE_MARK);
-        props::append(&mut properties, props::WAIT, b"true");
+        let properties = properties(shape.kind);
         let header = SendRequest {
-            producer_group: Some(Text::plain(b"BenchProducer")),
+            producer_group: Some(Text::plain(PRODUCER_GROUP)),
             topic: Text::plain(shape.topic.as_bytes()),
             default_topic: Some(Text::plain(b"TBW102")),
             default_topic_queue_nums: Some(4),
             queue_id,
-            sys_flag: 0,
+            sys_flag: if shape.kind == Kind::Half { sys_flag::TRANSACTION_PREPARED } else { 0 },
             born_timestamp: BORN_MARK,
             flag: 0,
             properties: Some(Text::plain(&properties)),
@@ -94,8 +195,9 @@ impl Template {
         let unique_at = find(&bytes, UNIQUE_MARK);
         let counter_at = unique_at + UNIQUE_MARK.len() - COUNTER_DIGITS;
         put_hex(&mut bytes[unique_at..counter_at], shape.run_id);
+        let patch = Patch::find(&bytes, shape.kind);
         let (head, body, serialize) = (bytes, Rc::clone(shared), shape.serialize);
-        Template { head, body, serialize, opaque_at, born_at, counter_at }
+        Template { head, body, serialize, opaque_at, born_at, counter_at, patch }
     }
 
     /// Bytes of each request.
@@ -119,6 +221,7 @@ impl Template {
         }
         put_digits(&mut frame[self.born_at..self.born_at + 13], born_ms);
         put_hex(&mut frame[self.counter_at..self.counter_at + COUNTER_DIGITS], counter);
+        self.patch.apply(frame, born_ms, counter);
         out.extend_from_slice(&self.body);
     }
 
@@ -163,7 +266,7 @@ mod tests {
 
     fn check(serialize: SerializeType) {
         // The topic looks like the marks, which only one place may.
-        let shape = Shape { serialize, topic: "T-100000000", run_id: 0xABC };
+        let shape = Shape { serialize, topic: "T-100000000", run_id: 0xABC, kind: Kind::Plain };
         let template = Template::new(&shape, 5, &body(40));
         let mut out = b"before".to_vec();
         template.append(&mut out, 0, 1_700_000_000_001, 1);
@@ -194,5 +297,44 @@ mod tests {
     fn every_patch_lands_in_its_field() {
         check(SerializeType::Json);
         check(SerializeType::Rocketmq);
+    }
+
+    /// `sysFlag` and properties of the message with this number, born at 1,700,000,000,001.
+    fn sent(kind: Kind, counter: u64) -> (i32, String) {
+        let serialize = SerializeType::Json;
+        let shape = Shape { serialize, topic: "T", run_id: 1, kind };
+        let mut out = Vec::new();
+        Template::new(&shape, 0, &body(4)).append(&mut out, 0, 1_700_000_000_001, counter);
+        let (frame, _) = wire::frame::split(&out).unwrap().unwrap();
+        let header = Header::decode(&frame).unwrap();
+        let send = SendRequest::decode(header.code, &header.fields).unwrap();
+        (send.sys_flag, send.properties.unwrap().to_cow().into_owned())
+    }
+
+    fn property(kind: Kind, counter: u64, key: &str) -> String {
+        let (_, properties) = sent(kind, counter);
+        let value = Props::new(properties.as_bytes()).get(key).unwrap_or_default();
+        String::from_utf8(value.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn each_kind_has_the_properties_that_brokers_look_for() {
+        assert_eq!(property(Kind::Level(3), 0, "DELAY"), "3");
+        assert_eq!(property(Kind::Timed(999), 0, "TIMER_DELIVER_MS"), "1700000001000");
+        assert_eq!(property(Kind::Half, 0, "TRAN_MSG"), "true");
+        assert_eq!(property(Kind::Half, 0, "PGROUP"), "BenchProducer");
+        let flags = [Kind::Plain, Kind::Half].map(|kind| sent(kind, 0).0);
+        assert_eq!(flags, [0, sys_flag::TRANSACTION_PREPARED]);
+    }
+
+    #[test]
+    fn one_of_ten_messages_of_each_queue_has_a_class() {
+        let kind = Kind::Filterable(8);
+        let classes: Vec<String> =
+            [0, 7, 8, 79, 80, 81].map(|counter| property(kind, counter, "TAGS")).into();
+        assert_eq!(classes, ["tag-0", "tag-0", "tag-1", "tag-9", "tag-0", "tag-0"]);
+        assert_eq!(property(kind, 8 * 4321, "price"), "1132");
+        assert_eq!(property(kind, 8 * 4321, "region"), "region-1");
+        assert_eq!(property(kind, 8 * 4321, "kind"), "order-created");
     }
 }

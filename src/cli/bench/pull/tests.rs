@@ -1,13 +1,14 @@
 //! Cursors against a queue of a few lines.
 
 use super::*;
+use crate::cli::bench::stamp::Stamp;
 use std::time::Duration;
 use wire::header::FLAG_RESPONSE;
 use wire::{Header, NewMessage, PhyOffset, Place as LogPlace, QueueId, QueueOffset};
 
 const MS: u64 = 1_000_000;
 
-fn puller(cursors: Vec<Cursor>, repeat: bool, stamp_run: Option<u64>) -> Puller {
+fn puller(cursors: Vec<Cursor>, repeat: bool, run: Option<u64>) -> Puller {
     Puller::new(PullerPlan {
         cursors,
         links: 3..5,
@@ -16,7 +17,8 @@ fn puller(cursors: Vec<Cursor>, repeat: bool, stamp_run: Option<u64>) -> Puller 
         group: "G",
         batch: 2,
         repeat,
-        stamp_run,
+        stamped: run.map(|run| Stamped { run, delay_ms: 0 }),
+        wanted: Wanted { kind: "SQL92", expression: "a > 1".to_owned() },
         window: Window::new(MonoNs(0), Duration::ZERO, Duration::from_millis(100)),
     })
 }
@@ -28,6 +30,8 @@ fn taken(out: &mut Outbox, link: LinkId) -> Vec<(i32, i64, i32)> {
     while let Some((frame, used)) = wire::frame::split(rest).unwrap() {
         let header = Header::decode(&frame).unwrap();
         let pull = PullMessageRequestHeader::decode(&header.fields).unwrap();
+        let wanted = (pull.expression_type.unwrap(), pull.subscription.unwrap());
+        assert!(wanted.0.eq_str("SQL92") && wanted.1.eq_str("a > 1"));
         pulls.push((header.opaque - OPAQUE_FIRST, pull.queue_offset, pull.sys_flag));
         rest = &rest[used..];
     }
@@ -98,6 +102,7 @@ fn a_queue_is_read_once_or_until_the_time_is_up() {
             (tally.messages, tally.pulls, tally.latency.count()),
             (2, 1, 1 + u64::from(repeat))
         );
+        assert_eq!(tally.examined, (2, 2 + 2 * u64::from(repeat)));
         assert_eq!(tally.bytes, 2 * (91 + 12 + 1 + 1));
     }
 }
@@ -122,14 +127,15 @@ fn stamps_of_this_run_give_the_latency() {
     puller.issue(&mut out, MonoNs(0));
     let bits = sys_flag::PULL_SUBSCRIPTION | sys_flag::PULL_SUSPEND;
     assert_eq!(taken(&mut out, 3), [(0, 5, bits)]);
-    let stamp = |run: u64, time: u64| [run.to_be_bytes(), (time * MS).to_be_bytes()].concat();
+    let stamp = |run: u64, time: u64| Stamp { run, time: MonoNs(time * MS), number: 0 }.bytes();
     let (mine, other) = (stamp(42, 10), stamp(41, 10));
-    let bytes = answer(0, 0, 8, &[&mine, &other, b"short"]);
+    let bytes = answer(0, 0, 8, &[&mine, &other, b"short", &mine]);
     puller.received(3, &bytes, &mut out, MonoNs(14 * MS)).unwrap();
     assert_eq!(taken(&mut out, 3), [(0, 8, bits)]);
     puller.received(3, &answer(0, 19, 8, &[]), &mut out, MonoNs(20 * MS)).unwrap();
     assert_eq!(taken(&mut out, 3), [(0, 8, bits)], "an empty answer is followed by the next poll");
     let tally = puller.into_tally();
-    assert_eq!((tally.messages_total, tally.latency.count()), (1, 1));
-    assert!((3_990.0..4_010.0).contains(&tally.latency.max_us()));
+    let arrivals = &tally.arrivals;
+    assert_eq!((tally.messages_total, arrivals.latency.count(), arrivals.duplicates), (1, 1, 1));
+    assert!((3_990.0..4_010.0).contains(&arrivals.latency.max_us()));
 }
