@@ -1,7 +1,7 @@
 //! The one client: `ringmq bench` as a process on its own CPU, and its line of JSON as figures.
 
 use crate::metric::Metric;
-use crate::scenario::{LoadKind, Point, SystemName};
+use crate::scenario::{Filter, LoadKind, Point, SystemName};
 use crate::system::{Running, Site};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -68,12 +68,37 @@ impl<'a> Call<'a> {
 
     /// Stores the backlog; says how many messages.
     pub(crate) fn fill(&self, topic: &str, bodies_mib: u64) -> Result<u64, String> {
+        self.store(topic, self.backlog(bodies_mib), &[])
+    }
+
+    /// Stores a backlog that can be filtered; says how many messages.
+    pub(crate) fn fill_filterable(&self, topic: &str, bodies_mib: u64) -> Result<u64, String> {
+        self.store(topic, self.backlog(bodies_mib), &["--filterable".to_owned()])
+    }
+
+    /// Stores delayed messages.
+    pub(crate) fn fill_pending(&self, topic: &str, count: u64) -> Result<u64, String> {
+        let delay = match self.point.delay_level {
+            Some(level) => ["--level".to_owned(), level.to_string()],
+            None => ["--deliver-in".to_owned(), self.delay()],
+        };
+        self.store(topic, count, &delay)
+    }
+
+    fn delay(&self) -> String {
+        format!("{}ms", self.point.delay_ms.unwrap_or(0))
+    }
+
+    fn backlog(&self, bodies_mib: u64) -> u64 {
         let body = u64::from(self.point.body.unwrap_or(1024));
-        let count = (bodies_mib * MIB / body).max(1);
+        (bodies_mib * MIB / body).max(1)
+    }
+
+    fn store(&self, topic: &str, count: u64, further: &[String]) -> Result<u64, String> {
         let times = Times { warmup_s: 0.0, duration_s: f64::from(BACKLOG_SECONDS_MAX) };
         let mut command = self.command("send", topic, times);
         self.add(&mut command, &["body"]);
-        command.args(["-c", "16", "-i", "32", "--count", &count.to_string()]);
+        command.args(["-c", "16", "-i", "32", "--count", &count.to_string()]).args(further);
         let stored = output(&mut command)?["acknowledged_total"].as_u64().unwrap_or(0);
         if stored == count { Ok(stored) } else { Err(format!("{stored} of {count} were stored")) }
     }
@@ -84,6 +109,32 @@ impl<'a> Call<'a> {
         let mut command = self.command("pull", topic, times);
         self.add(&mut command, &["batch"]);
         output(command.args(["-c", &connections.to_string()]))
+    }
+
+    /// `pull` with the point's subscription, over and over.
+    pub(crate) fn filter(&self, topic: &str, times: Times) -> Result<Value, String> {
+        let mut command = self.command("pull", topic, times);
+        self.add(&mut command, &["batch", "connections"]);
+        let filter = self.point.filter.unwrap_or(Filter::None);
+        output(command.arg("--repeat").args(filter.arguments()))
+    }
+
+    /// `delay`.
+    pub(crate) fn delayed(&self, topic: &str, times: Times) -> Result<Value, String> {
+        let mut command = self.command("delay", topic, times);
+        self.add(&mut command, &["body", "connections", "in_flight", "rate", "batch", "pullers"]);
+        command.args(["--delay", &self.delay()]);
+        if let Some(level) = self.point.delay_level {
+            command.args(["--level", &level.to_string()]);
+        }
+        output(&mut command)
+    }
+
+    /// `transaction`.
+    pub(crate) fn transaction(&self, topic: &str, times: Times) -> Result<Value, String> {
+        let mut command = self.command("transaction", topic, times);
+        self.add(&mut command, &["body", "connections", "in_flight", "batch", "pullers"]);
+        output(&mut command)
     }
 
     /// `e2e`, with a backlog's topic as its replay.
@@ -126,12 +177,12 @@ fn output(command: &mut Command) -> Result<Value, String> {
 /// What went wrong in a run according to the client: refusals, lost answers.
 pub(crate) fn problems(value: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    for name in ["send_errors", "pull_errors"] {
+    for name in ["send_errors", "pull_errors", "half_errors", "commit_errors"] {
         for (code, count) in value[name].as_object().into_iter().flatten() {
             found.push(format!("{name}: {count} of code {code}"));
         }
     }
-    for name in ["unanswered", "not_received"] {
+    for name in ["unanswered", "not_received", "duplicates", "early"] {
         if let Some(count @ 1..) = value[name].as_u64() {
             found.push(format!("{name}: {count}"));
         }
@@ -148,22 +199,46 @@ pub(crate) fn values(value: &Value, load: LoadKind) -> BTreeMap<String, f64> {
         }
     };
     let main = match load {
-        LoadKind::Pull => "read",
+        LoadKind::Pull | LoadKind::Filter => "read",
+        LoadKind::Delay => "received",
+        LoadKind::Transaction => "committed",
         LoadKind::E2e if value["received"].is_object() => "received",
-        LoadKind::Send | LoadKind::E2e | LoadKind::Startup | LoadKind::Idle => "sent",
+        LoadKind::Send | LoadKind::E2e | LoadKind::Startup | LoadKind::Idle | LoadKind::Pending => {
+            "sent"
+        }
+    };
+    let latency = match load {
+        LoadKind::Pull | LoadKind::Filter => "pull_us",
+        LoadKind::Transaction => "transaction_us",
+        LoadKind::Send
+        | LoadKind::E2e
+        | LoadKind::Startup
+        | LoadKind::Idle
+        | LoadKind::Delay
+        | LoadKind::Pending => "send_us",
     };
     let seconds = value["seconds"].as_f64().unwrap_or(0.0);
     let messages = value[main]["messages"].as_f64().unwrap_or(0.0);
-    put(Metric::MessagesPerSecond, value[main]["messages_per_second"].as_f64());
     let server = &value["server"];
     let cpu_us = server["cpu_us_per_message"].as_f64();
-    put(Metric::CpuUs, cpu_us);
-    put(Metric::MessagesPerCpuSecond, cpu_us.map(|us| 1e6 / us));
-    let latency = if load == LoadKind::Pull { &value["pull_us"] } else { &value["send_us"] };
-    put(Metric::P50Us, latency["p50"].as_f64());
-    put(Metric::P99Us, latency["p99"].as_f64());
-    put(Metric::P999Us, latency["p99.9"].as_f64());
-    put(Metric::MaxUs, latency["max"].as_f64());
+    if load == LoadKind::Filter {
+        let examined = value["examined"].as_f64().unwrap_or(0.0);
+        put(Metric::ExaminedPerSecond, Some(examined / seconds));
+        put(Metric::CpuUsPerExamined, cpu_us.map(|us| us * messages / examined));
+    } else {
+        put(Metric::MessagesPerSecond, value[main]["messages_per_second"].as_f64());
+        put(Metric::CpuUs, cpu_us);
+        put(Metric::MessagesPerCpuSecond, cpu_us.map(|us| 1e6 / us));
+    }
+    put(Metric::P50Us, value[latency]["p50"].as_f64());
+    put(Metric::P99Us, value[latency]["p99"].as_f64());
+    put(Metric::P999Us, value[latency]["p99.9"].as_f64());
+    put(Metric::MaxUs, value[latency]["max"].as_f64());
+    let lateness = &value["lateness_us"];
+    put(Metric::LatenessP50Us, lateness["p50"].as_f64());
+    put(Metric::LatenessP99Us, lateness["p99"].as_f64());
+    put(Metric::LatenessP999Us, lateness["p99.9"].as_f64());
+    put(Metric::LatenessMaxUs, lateness["max"].as_f64());
     let end_to_end = &value["end_to_end_us"];
     put(Metric::EndToEndP50Us, end_to_end["p50"].as_f64());
     put(Metric::EndToEndP99Us, end_to_end["p99"].as_f64());
@@ -187,7 +262,7 @@ pub(crate) fn values(value: &Value, load: LoadKind) -> BTreeMap<String, f64> {
 /// Curves of latencies: part of all messages, µs.
 pub(crate) fn curves(value: &Value) -> BTreeMap<String, Vec<(f64, f64)>> {
     let mut curves = BTreeMap::new();
-    for name in ["send", "end_to_end", "pull"] {
+    for name in ["send", "end_to_end", "pull", "lateness", "transaction"] {
         let points = value[format!("{name}_us")]["curve"].as_array();
         let points: Vec<(f64, f64)> = points
             .into_iter()
@@ -240,5 +315,41 @@ mod tests {
         });
         let found = values(&line, LoadKind::Pull);
         assert_eq!(found.get(&Metric::CpuSecondsPerGib.key()), Some(&0.5));
+    }
+
+    #[test]
+    fn a_filter_costs_cpu_per_message_that_it_saw() {
+        let line = json!({
+            "seconds": 2.0,
+            "examined": 1_000_000,
+            "read": { "messages": 100_000, "messages_per_second": 5e4, "gib_per_second": 0.5 },
+            "server": { "cpu_us_per_message": 5.0 },
+            "early": 2,
+        });
+        let found = values(&line, LoadKind::Filter);
+        assert_eq!(found.get(&Metric::CpuUsPerExamined.key()), Some(&0.5));
+        assert_eq!(found.get(&Metric::ExaminedPerSecond.key()), Some(&5e5));
+        assert!(!found.contains_key(&Metric::CpuUs.key()), "it would count other messages");
+        assert_eq!(problems(&line), ["early: 2"]);
+    }
+
+    #[test]
+    fn transactions_and_delays_have_latencies_of_their_own() {
+        let line = json!({
+            "seconds": 1.0,
+            "committed": { "messages": 10, "messages_per_second": 10.0 },
+            "received": { "messages": 20, "messages_per_second": 20.0 },
+            "transaction_us": { "p50": 7.0 },
+            "send_us": { "p50": 8.0 },
+            "lateness_us": { "p99": 9.0 },
+            "server": { "cpu_us_per_message": 4.0 },
+        });
+        let figures = |load: LoadKind| {
+            let found = values(&line, load);
+            [Metric::MessagesPerSecond, Metric::P50Us].map(|metric| found[&metric.key()])
+        };
+        assert_eq!(figures(LoadKind::Transaction), [10.0, 7.0]);
+        assert_eq!(figures(LoadKind::Delay), [20.0, 8.0]);
+        assert_eq!(values(&line, LoadKind::Delay)[&Metric::LatenessP99Us.key()], 9.0);
     }
 }

@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 
 /// Queues that have not grown for so long will not.
 const SETTLE_WAIT: Duration = Duration::from_secs(10);
+/// Messages that may be stored in another order than they were sent in, which is how the filtered ones take turns.
+const PASS_ORDER: u64 = 1024;
+/// Queues; each pass over one may end with a part of its turn.
+const PASS_QUEUES_MAX: u32 = 64;
 /// Bytes that may still be in memory when a run ends: log windows, dirty pages of half a second.
 const MEMORY_BYTES: f64 = (256u64 << 20) as f64;
 
@@ -19,11 +23,15 @@ pub(crate) fn settled(
     point: &Point,
     acknowledged: u64,
 ) -> Result<u64, String> {
-    let mut before = stored(address, topic, point)?;
+    settle(acknowledged, || stored(address, topic, point))
+}
+
+fn settle(wanted: u64, look: impl Fn() -> Result<u64, String>) -> Result<u64, String> {
+    let mut before = look()?;
     let mut grown = Instant::now();
-    while before < acknowledged && grown.elapsed() < SETTLE_WAIT {
+    while before < wanted && grown.elapsed() < SETTLE_WAIT {
         std::thread::sleep(Duration::from_millis(500));
-        let now = stored(address, topic, point)?;
+        let now = look()?;
         if now > before {
             (before, grown) = (now, Instant::now());
         }
@@ -48,6 +56,33 @@ pub(crate) fn stored(address: &str, topic: &str, point: &Point) -> Result<u64, S
         }
     }
     Ok(sum)
+}
+
+/// Messages that wait, once there are as many as wanted or no more come: the end of the queue of a delay level, or of
+/// the timer's.
+pub(crate) fn waiting(address: &str, level: Option<u32>, wanted: u64) -> Result<u64, String> {
+    let (topic, queue) = match level {
+        Some(level) => ("SCHEDULE_TOPIC_XXXX", i32::try_from(level).unwrap_or(i32::MAX) - 1),
+        None => ("rmq_sys_wheel_timer", 0),
+    };
+    let failed = |e: client::Error| format!("asking {address} for {topic}/{queue}: {e}");
+    settle(wanted, || {
+        let options = Options { timeout: Duration::from_secs(60), ..Options::default() };
+        let mut connection = Connection::connect_with(address, options).map_err(failed)?;
+        let end = connection.max_offset(topic, queue).map_err(failed)?;
+        u64::try_from(end).map_err(|_| format!("{topic}/{queue}: offset {end}"))
+    })
+}
+
+/// Whether a subscription that wants one of `one_of` messages got that part of what was examined, whose last pass may
+/// be incomplete. `stored`: messages that one pass examines.
+pub(crate) fn passed(examined: u64, stored: u64, read: u64, one_of: u64) -> Option<String> {
+    let passes = examined / stored.max(1) + 1;
+    let unclear = PASS_ORDER + passes * u64::from(PASS_QUEUES_MAX);
+    let wanted = examined / one_of;
+    (read.abs_diff(wanted) > unclear).then(|| {
+        format!("{examined} messages examined, {read} read, where one of {one_of} should pass")
+    })
 }
 
 /// Compares what was acknowledged with what is stored. More is possible only where answers were lost.
@@ -99,6 +134,14 @@ mod tests {
         assert_eq!(compare(10, 12, 2), None);
         assert!(compare(10, 9, 5).is_some());
         assert!(compare(10, 11, 0).is_some());
+    }
+
+    #[test]
+    fn a_filter_that_passes_all_or_nothing_is_noticed() {
+        assert_eq!(passed(1_000_000, 100_000, 100_010, 10), None);
+        assert_eq!(passed(1_000_000, 100_000, 1_000_000, 1), None);
+        assert!(passed(1_000_000, 100_000, 1_000_000, 10).is_some());
+        assert!(passed(1_000_000, 100_000, 0, 10).is_some());
     }
 
     #[test]

@@ -26,6 +26,18 @@ pub(crate) enum Metric {
     EndToEndP99Us,
     /// As above.
     EndToEndP999Us,
+    /// From when a delayed message was due to its receipt, µs.
+    LatenessP50Us,
+    /// As above.
+    LatenessP99Us,
+    /// As above.
+    LatenessP999Us,
+    /// As above.
+    LatenessMaxUs,
+    /// Messages per second that a subscription was compared with.
+    ExaminedPerSecond,
+    /// CPU time of the server per message that a subscription was compared with, µs.
+    CpuUsPerExamined,
     /// Bytes read per second, GiB.
     GibPerSecond,
     /// CPU time of the server per GiB read, s.
@@ -50,7 +62,7 @@ pub(crate) enum Metric {
 
 impl Metric {
     /// All, in the order of tables.
-    pub(crate) const ALL: [Metric; 20] = [
+    pub(crate) const ALL: [Metric; 26] = [
         Metric::MessagesPerSecond,
         Metric::MessagesPerCpuSecond,
         Metric::CpuUs,
@@ -61,6 +73,12 @@ impl Metric {
         Metric::EndToEndP50Us,
         Metric::EndToEndP99Us,
         Metric::EndToEndP999Us,
+        Metric::LatenessP50Us,
+        Metric::LatenessP99Us,
+        Metric::LatenessP999Us,
+        Metric::LatenessMaxUs,
+        Metric::ExaminedPerSecond,
+        Metric::CpuUsPerExamined,
         Metric::GibPerSecond,
         Metric::CpuSecondsPerGib,
         Metric::ResidentMib,
@@ -86,6 +104,12 @@ impl Metric {
             Metric::EndToEndP50Us => "end to end p50 µs",
             Metric::EndToEndP99Us => "end to end p99 µs",
             Metric::EndToEndP999Us => "end to end p99.9 µs",
+            Metric::LatenessP50Us => "late p50 µs",
+            Metric::LatenessP99Us => "late p99 µs",
+            Metric::LatenessP999Us => "late p99.9 µs",
+            Metric::LatenessMaxUs => "late max µs",
+            Metric::ExaminedPerSecond => "examined/s",
+            Metric::CpuUsPerExamined => "CPU-µs per examined",
             Metric::GibPerSecond => "GiB/s read",
             Metric::CpuSecondsPerGib => "CPU-s per GiB",
             Metric::ResidentMib => "resident MiB",
@@ -111,6 +135,8 @@ impl Metric {
             self,
             Metric::MessagesPerSecond
                 | Metric::CpuUs
+                | Metric::ExaminedPerSecond
+                | Metric::CpuUsPerExamined
                 | Metric::GibPerSecond
                 | Metric::CpuSecondsPerGib
                 | Metric::StartMs

@@ -174,11 +174,9 @@ fn percentiles(session: &Session<'_>) -> Option<String> {
     let point = shown(session).into_iter().next()?;
     let mut curves: Vec<(SystemName, Vec<(f64, f64)>)> = Vec::new();
     for system in session.systems() {
-        let name = if session.valid(system, &point).any(|r| r.curves.contains_key("end_to_end")) {
-            "end_to_end"
-        } else {
-            "send"
-        };
+        let has = |name: &&str| session.valid(system, &point).any(|r| r.curves.contains_key(*name));
+        let name = ["lateness", "end_to_end", "transaction"].into_iter().find(has);
+        let name = name.unwrap_or("send");
         let rounds: Vec<&Vec<(f64, f64)>> =
             session.valid(system, &point).filter_map(|r| r.curves.get(name)).collect();
         let curve = median_curve(&rounds);

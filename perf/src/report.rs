@@ -204,7 +204,13 @@ fn put_table(out: &mut String, session: &Session<'_>) {
     let hidden = [Metric::MessagesPerCpuSecond, Metric::MaxUs];
     let metrics: Vec<Metric> = all.iter().copied().filter(|m| !hidden.contains(m)).collect();
     let base = systems.iter().copied().find(|system| *system == SystemName::Java550);
-    let main = [Metric::MessagesPerCpuSecond, Metric::StartMs, Metric::ResidentMib];
+    let main = [
+        Metric::LatenessP99Us,
+        Metric::CpuUsPerExamined,
+        Metric::MessagesPerCpuSecond,
+        Metric::StartMs,
+        Metric::ResidentMib,
+    ];
     let main = main.into_iter().find(|metric| all.contains(metric));
     out.push_str("| load | system |");
     metrics.iter().for_each(|metric| put(out, format_args!(" {} |", metric.title())));

@@ -3,13 +3,15 @@
 //! Systems take turns (A B C A B C), so that the machine's drift hits all alike. RingMQ and the bare ring start on an
 //! empty store for every point; a JVM is warmed up and kept for all points of a round that it can serve.
 
+mod client_loads;
+
 use crate::bench::{self, Call, Times};
 use crate::checks;
 use crate::machine::{self, Machine};
 use crate::metric::Metric;
 use crate::process;
 use crate::record::{self, Line, Record, Skipped};
-use crate::scenario::{self, LoadKind, PictureKind, Point, Scenario, SystemName};
+use crate::scenario::{self, Filter, LoadKind, PictureKind, Point, Scenario, SystemName};
 use crate::statistics;
 use crate::system::{self, Running, Site};
 use crate::verdict::Session;
@@ -210,6 +212,12 @@ fn adjusted(mut scenario: Scenario, args: &RunArgs) -> Scenario {
         for point in &mut scenario.points {
             point.backlog_mib = point.backlog_mib.map(|mib| mib.min(16));
             point.topics = point.topics.map(|topics| topics.min(20));
+            point.pending = point.pending.map(|pending| pending.min(20_000));
+        }
+        if scenario.load == LoadKind::Delay {
+            // Deliveries begin a delay after the sends.
+            let delays = scenario.points.iter().filter_map(|point| point.delay_ms);
+            scenario.warmup_s += delays.max().unwrap_or(0) as f64 / 1000.0;
         }
     }
     if let Some(part) = &args.points {
@@ -279,7 +287,10 @@ impl Runner<'_> {
             if self.skipped.contains(&system) {
                 return Ok(());
             }
-            let restarts = matches!(self.scenario.load, LoadKind::Startup | LoadKind::Idle);
+            let restarts = matches!(
+                self.scenario.load,
+                LoadKind::Startup | LoadKind::Idle | LoadKind::Pending
+            );
             let shared = |point: &&Point| system::same_server(system, first, point) && !restarts;
             let count = rest.iter().take_while(shared).count().max(1);
             let (group, later) = rest.split_at(count);
@@ -367,16 +378,16 @@ impl Runner<'_> {
 
     /// Loads a JVM until its rate no longer changes; tells for how long.
     fn warm(&mut self, running: &Running, point: &Point) -> Result<f64, String> {
-        let load = Point { connections: Some(64), in_flight: Some(1), rate: None, ..point.clone() };
-        let load = Point { topics: None, queues: None, ..load };
-        let times = Times { warmup_s: 0.0, duration_s: WARM_PIECE_S };
+        let load = Point { connections: Some(64), in_flight: Some(1), ..point.clone() };
+        let load = Point { rate: None, topics: None, queues: None, pullers: None, ..load };
+        let load = Point { filter: Some(Filter::SqlComplex), ..load };
         let least = if self.args.quick { WARM_PIECE_S } else { WARM_SECONDS_MIN };
         let begin = Instant::now();
         let mut rates: Vec<f64> = Vec::new();
-        let topic = self.next_topic();
+        let topic = self.prepare_warm(running, &load)?;
+        let call = Call::new(self.site, running, &load);
         loop {
-            let value = Call::new(self.site, running, &load).send(&topic, times)?;
-            rates.push(value["sent"]["messages_per_second"].as_f64().unwrap_or(0.0));
+            rates.push(self.warm_piece(&call, &topic, WARM_PIECE_S)?);
             let last = &rates[rates.len().saturating_sub(WARM_PIECES)..];
             let is_steady = last.len() == WARM_PIECES && statistics::spread(last, 1) <= WARM_SPREAD;
             let seconds = begin.elapsed().as_secs_f64();
@@ -419,6 +430,10 @@ impl Runner<'_> {
                 take_memory(running, &mut record);
             }
             LoadKind::Idle => self.measure_idle(running, &mut record),
+            LoadKind::Delay => self.measure_delay(running, point, &mut record)?,
+            LoadKind::Transaction => self.measure_transaction(running, point, &mut record)?,
+            LoadKind::Filter => self.measure_filter(running, point, &mut record)?,
+            LoadKind::Pending => self.measure_pending(running, point, &mut record)?,
         }
         Ok(record)
     }
@@ -575,6 +590,10 @@ fn show(record: &Record, scenario: &Scenario) {
         Metric::CpuUs,
         Metric::P50Us,
         Metric::P999Us,
+        Metric::LatenessP50Us,
+        Metric::LatenessP999Us,
+        Metric::ExaminedPerSecond,
+        Metric::CpuUsPerExamined,
         Metric::GibPerSecond,
         Metric::StartMs,
         Metric::IdleCpuPercent,

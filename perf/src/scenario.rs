@@ -55,6 +55,51 @@ pub(crate) enum LoadKind {
     Startup,
     /// CPU and memory without load.
     Idle,
+    /// `ringmq bench delay`.
+    Delay,
+    /// `ringmq bench transaction`.
+    Transaction,
+    /// A backlog of messages with properties, then `ringmq bench pull` with a subscription, over and over.
+    Filter,
+    /// Delayed messages that stay where they are, then CPU and memory without load, then `ringmq bench send`.
+    Pending,
+}
+
+/// What a subscription passes. All but the first pass one of ten messages of the client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Filter {
+    /// Everything.
+    None,
+    /// One tag.
+    Tags,
+    /// One comparison of SQL92.
+    Sql,
+    /// A dozen comparisons of SQL92.
+    SqlComplex,
+}
+
+impl Filter {
+    /// Arguments of the client.
+    pub(crate) fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Filter::None => &[],
+            Filter::Tags => &["--tags", "tag-0"],
+            Filter::Sql => &["--sql", "price < 1100"],
+            Filter::SqlComplex => &[
+                "--sql",
+                "(price BETWEEN 1000 AND 1399 AND region IN ('region-0', 'region-4', 'region-7') \
+                 AND kind STARTSWITH 'order') \
+                 OR (price >= 1800 AND region CONTAINS 'asia' AND discount IS NOT NULL) \
+                 OR (NOT (kind = 'order-created') AND (price > 5000 OR region <> 'region-1'))",
+            ],
+        }
+    }
+
+    /// Which part of the client's messages it passes: one of so many.
+    pub(crate) fn one_of(self) -> u64 {
+        if self == Filter::None { 1 } else { 10 }
+    }
 }
 
 /// Encoding of request headers.
@@ -163,6 +208,14 @@ point! {
     backlog_mib: u64,
     /// Whether the backlog is read while sending.
     replay: bool,
+    /// Delay of delayed messages, in milliseconds.
+    delay_ms: u64,
+    /// The brokers' delay level that has this delay; absent: messages name their time of delivery.
+    delay_level: u32,
+    /// Delayed messages that wait.
+    pending: u64,
+    /// What the subscription passes.
+    filter: Filter,
     /// Limit of page cache and memory of the server, in MiB, by cgroup.
     cache_mib: u64,
 }
@@ -183,6 +236,10 @@ impl Point {
             batch: Some(32),
             backlog_mib: Some(0),
             replay: Some(false),
+            delay_ms: None,
+            delay_level: None,
+            pending: Some(0),
+            filter: Some(Filter::None),
             cache_mib: None,
         }
     }
@@ -394,10 +451,21 @@ fn check(scenario: &Scenario) -> Result<(), String> {
     }
     for point in &scenario.points {
         let full = point.full();
-        if scenario.load == LoadKind::E2e {
-            must(full.rate.is_some(), "load = \"e2e\" needs a rate".to_owned())?;
+        let load = scenario.load;
+        if matches!(load, LoadKind::E2e | LoadKind::Delay | LoadKind::Pending) {
+            let name = serde_json::to_value(load).unwrap_or_default();
+            must(full.rate.is_some(), format!("load = {name} needs a rate"))?;
         }
-        let reads = scenario.load == LoadKind::Pull || full.replay == Some(true);
+        let waits = load == LoadKind::Delay || load == LoadKind::Pending && full.pending != Some(0);
+        must(!waits || full.delay_ms.is_some(), "delayed messages need delay_ms".to_owned())?;
+        if let Some(delay_ms) = full.delay_ms.filter(|_| load == LoadKind::Delay) {
+            let is_longer = warmup * 1000.0 > delay_ms as f64;
+            must(
+                is_longer,
+                format!("warmup_s = {warmup}: longer than delay_ms, which is {delay_ms}"),
+            )?;
+        }
+        let reads = matches!(load, LoadKind::Pull | LoadKind::Filter) || full.replay == Some(true);
         let backlog = full.backlog_mib != Some(0);
         must(!reads || backlog, "reading a backlog needs backlog_mib".to_owned())?;
     }
@@ -470,6 +538,8 @@ mod tests {
             ("at_least = 5", "", "at_least or at_most"),
             ("load = \"send\"", "load = \"pull\"", "backlog_mib"),
             ("load = \"send\"", "load = \"e2e\"", "rate"),
+            ("load = \"send\"", "load = \"filter\"", "backlog_mib"),
+            ("load = \"send\"", "load = \"delay\"", "\"delay\" needs a rate"),
             ("load = \"send\"", "load = \"send\"\nrounds = 0", "rounds = 0"),
             ("in_flight = [1, 32]", "in_flight = []", "empty list"),
             (
@@ -483,6 +553,17 @@ mod tests {
             let error = parse("send", &text).unwrap_err();
             assert!(error.contains(part), "{part}: {error}");
         }
+    }
+
+    #[test]
+    fn a_delay_ends_before_anything_is_measured() {
+        let delayed = FILE.replace("\"send\"", "\"delay\"");
+        let error = |base: &str| parse("delay", &delayed.replace("body = 128", base)).err();
+        let missing = error("rate = 1").unwrap();
+        assert!(missing.contains("delay_ms"), "{missing}");
+        let short = error("rate = 1, delay_ms = 2000").unwrap();
+        assert!(short.contains("warmup_s = 2"), "{short}");
+        assert_eq!(error("rate = 1, delay_ms = 1999"), None);
     }
 
     #[test]

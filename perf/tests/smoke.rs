@@ -71,6 +71,56 @@ fn a_scenario_becomes_lines_a_table_and_pictures() {
     }
 }
 
+/// Loads of what clients ask for beyond sending and pulling, and the figures each must have.
+const CLIENT_LOADS: [(&str, &str, &[&str]); 4] = [
+    (
+        "delay",
+        "base = { rate = 200, delay_ms = 1000 }\npoint = [{ delay_level = 1 }, {}]",
+        &["lateness_p50_us", "lateness_p999_us", "cpu_us", "messages_per_second"],
+    ),
+    (
+        "transaction",
+        "base = { connections = 2 }\nsweep = { pullers = [0, 1] }",
+        &["messages_per_second", "cpu_us", "p50_us", "p99_us"],
+    ),
+    (
+        "filter",
+        "base = { body = 64, backlog_mib = 1 }\n\
+         sweep = { filter = [\"none\", \"tags\", \"sql\", \"sql_complex\"] }\n\
+         settings = { ringmq = { enablePropertyFilter = \"true\" } }",
+        &["examined_per_second", "cpu_us_per_examined"],
+    ),
+    (
+        "pending",
+        "base = { rate = 200, delay_ms = 7200000, pending = 500 }\n\
+         point = [{ delay_level = 18 }, {}]",
+        &["idle_cpu_percent", "p99_us", "resident_mib"],
+    ),
+];
+
+#[test]
+fn delays_transactions_and_filters_are_measured() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    for (load, rest, figures) in CLIENT_LOADS {
+        let (scenario, results, work) =
+            (path(&format!("{load}.toml")), path(&format!("{load}.jsonl")), path("work"));
+        let head = format!("title = \"{load}\"\nload = \"{load}\"\nsystems = [\"ringmq\"]\n");
+        std::fs::write(&scenario, format!("{head}{rest}\n")).unwrap();
+        let log = done(&["run", &scenario, "--quick", "--out", &results, "--work", &work]);
+        let text = text(Path::new(&results));
+        let runs: Vec<serde_json::Value> =
+            text.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(runs.len() >= 2, "{load}: {log}");
+        for run in &runs {
+            assert_eq!(run["problems"], serde_json::Value::Null, "{load}: {log}");
+            for figure in figures {
+                assert!(run["values"][*figure].is_f64(), "{load} has no {figure}: {run}");
+            }
+        }
+    }
+}
+
 #[test]
 fn every_scenario_of_the_repository_is_valid() {
     done(&["list"]);
