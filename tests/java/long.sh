@@ -37,7 +37,7 @@ start() {
 start
 sleep 2
 mkdir -p "$work/home"
-java -Xmx1g -XX:TieredStopAtLevel=1 -Djava.net.preferIPv4Stack=true -Duser.home="$work/home" -Drocketmq.client.logRoot="$work/home" \
+java -Xmx"$((1 + seconds / 400))g" -XX:TieredStopAtLevel=1 -Djava.net.preferIPv4Stack=true -Duser.home="$work/home" -Drocketmq.client.logRoot="$work/home" \
     -Drocketmq.client.localOffsetStoreDir="$work/home/offsets" -cp "$here/target/$client/cases.jar:$(cat "$here/target/$client/classpath.txt")" \
     ringmq.cases.LongRun "127.0.0.1:$nsport" --seconds "$seconds" --seed "$seed" >"$work/run.out" 2>"$work/run.err" &
 driver=$!
