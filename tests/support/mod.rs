@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
+pub(crate) mod device;
 pub(crate) mod golden;
 pub(crate) mod java;
 
@@ -14,7 +15,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 use wire::codes::response;
 use wire::req::client::QueryMessageRequestHeader;
@@ -33,9 +34,11 @@ pub(crate) struct Setting {
     pub(crate) config: String,
 }
 
-/// A running `ringmq standalone`.
+/// A running `ringmq standalone`, or a broker alone.
 pub(crate) struct Server {
     child: Child,
+    /// What it says on stdout, behind the boot line.
+    lines: Mutex<mpsc::Receiver<String>>,
     dir: PathBuf,
     /// Where the broker listens.
     pub(crate) broker: SocketAddr,
@@ -46,15 +49,34 @@ pub(crate) struct Server {
 impl Server {
     /// Starts on the data in `dir` and waits until it serves. Panics with the log when it does not.
     pub(crate) fn start(dir: &Path, setting: &Setting) -> Server {
-        let (mut server, lines) = Server::spawn(dir, setting);
+        Server::spawn(dir, setting).booted()
+    }
+
+    /// Starts a broker alone, for the name server at `namesrv`, and waits until it serves.
+    pub(crate) fn start_broker(dir: &Path, setting: &Setting, namesrv: SocketAddr) -> Server {
+        let config = dir.join("broker.conf");
+        let (port, _) = free_ports();
+        let place = format!(
+            "listenPort={port}\nbindAddress=127.0.0.1\nbrokerIP1=127.0.0.1\nnamesrvAddr={namesrv}\n\
+             storePathRootDir={}\nshardCount={}\nmappedFileSizeCommitLog=8388608\n",
+            dir.join("store").display(),
+            setting.shards
+        );
+        fs::write(&config, place + &setting.config).unwrap();
+        let mut command = Command::new(RINGMQ);
+        command.arg("broker").arg("-c").arg(&config);
+        Server::run(command, dir, (port, namesrv)).booted()
+    }
+
+    fn booted(mut self) -> Server {
         let deadline = Instant::now() + START;
         loop {
-            match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) if line.starts_with("The broker[") => return server,
-                Ok(_) => {}
-                Err(_) => {
-                    let state = server.child.try_wait();
-                    let log = server.log_tail();
+            match self.line(deadline.saturating_duration_since(Instant::now())) {
+                Some(line) if line.starts_with("The broker[") => return self,
+                Some(_) => {}
+                None => {
+                    let state = self.child.try_wait();
+                    let log = self.log_tail();
                     panic!("the server did not start ({state:?}); its log ends with:\n{log}");
                 }
             }
@@ -63,14 +85,14 @@ impl Server {
 
     /// Starts and kills after `life`, wherever the start is by then.
     pub(crate) fn start_and_kill(dir: &Path, setting: &Setting, life: Duration) {
-        let (server, _lines) = Server::spawn(dir, setting);
+        let server = Server::spawn(dir, setting);
         std::thread::sleep(life);
         server.kill();
     }
 
     /// Starts a server that must end by itself, and returns its log.
     pub(crate) fn start_refused(dir: &Path, setting: &Setting) -> String {
-        let (mut server, _lines) = Server::spawn(dir, setting);
+        let mut server = Server::spawn(dir, setting);
         let deadline = Instant::now() + START;
         while server.is_alive() {
             assert!(Instant::now() < deadline, "the start is not refused");
@@ -80,15 +102,20 @@ impl Server {
         server.log_tail()
     }
 
-    fn spawn(dir: &Path, setting: &Setting) -> (Server, mpsc::Receiver<String>) {
+    fn spawn(dir: &Path, setting: &Setting) -> Server {
         let config = dir.join("broker.conf");
         fs::write(&config, &setting.config).unwrap();
         let (broker, namesrv) = free_ports();
-        let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).unwrap();
         let mut command = Command::new(RINGMQ);
         command.arg("standalone").arg("--data").arg(dir).arg("-c").arg(&config);
         command.args(["--port", &broker.to_string(), "--namesrv-port", &namesrv.to_string()]);
         command.args(["--shards", &setting.shards.to_string()]);
+        let namesrv = SocketAddr::from((Ipv4Addr::LOCALHOST, namesrv));
+        Server::run(command, dir, (broker, namesrv))
+    }
+
+    fn run(mut command: Command, dir: &Path, (port, namesrv): (u16, SocketAddr)) -> Server {
+        let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).unwrap();
         command.env_remove("NAMESRV_ADDR").env_remove("JAVA_OPT_EXT").env("HOME", dir);
         command.current_dir(dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().unwrap();
@@ -99,16 +126,47 @@ impl Server {
                 let _ = send.send(line);
             }
         });
-        let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let dir = dir.to_path_buf();
-        (Server { child, dir, broker: address(broker), namesrv: address(namesrv) }, lines)
+        let broker = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Server { child, lines: Mutex::new(lines), dir: dir.to_path_buf(), broker, namesrv }
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// The next line on stdout.
+    pub(crate) fn line(&self, timeout: Duration) -> Option<String> {
+        self.lines.lock().unwrap().recv_timeout(timeout).ok()
+    }
+
+    /// Waits for the end, at most 40 s; what it said meanwhile on stdout.
+    pub(crate) fn ended(mut self) -> (ExitStatus, Vec<String>) {
+        let deadline = Instant::now() + Duration::from_secs(40);
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                let lines = std::iter::from_fn(|| self.line(Duration::from_secs(5)));
+                return (status, lines.collect());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the server does not stop: {}", self.log_tail());
+    }
+
+    /// CPU time it has used.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        // Of utime and stime, in ticks of 10 ms.
+        let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
     }
 
     /// `kill -9` while others still use the server; `kill` follows.
     pub(crate) fn kill_now(&self) {
-        let pid = i32::try_from(self.child.id()).unwrap();
-        let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        self.signal(rustix::process::Signal::KILL);
     }
 
     /// `kill -9`, and waits for the end.
@@ -120,9 +178,7 @@ impl Server {
 
     /// An orderly stop, which must succeed within 30 s.
     pub(crate) fn stop(mut self) -> ExitStatus {
-        let pid = i32::try_from(self.child.id()).unwrap();
-        let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(rustix::process::Signal::TERM);
         let deadline = Instant::now() + Duration::from_secs(30);
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().unwrap() {
