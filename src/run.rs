@@ -1,5 +1,6 @@
 //! The processes: what happens once the configuration is known, from the first check to the exit status.
 
+mod goodbye;
 mod node;
 mod signals;
 
@@ -12,7 +13,8 @@ use reactor::affinity::{self, Cpu};
 use reactor::{ReactorConfig, probe, sys};
 use shard::ListenerTag;
 use shard::boot::{ShardConfig, ShardSeed};
-use shard::server::{self, Ending};
+use shard::server::{self, Ending, Server};
+use shard::stalled::StallLimits;
 use shard::store_dir::{self, OpenStore, StoreDirConfig};
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -103,6 +105,8 @@ struct Common {
     receive_buffer_bytes: usize,
     idle_s: u64,
     sync_flush_timeout_ms: u64,
+    stall: StallLimits,
+    graceful_stop_ms: u64,
 }
 
 fn common(
@@ -119,6 +123,11 @@ fn common(
             receive_buffer_bytes: c.recv_buffer_bytes,
             idle_s: c.server_channel_max_idle_time_s,
             sync_flush_timeout_ms: c.sync_flush_timeout_ms,
+            stall: StallLimits {
+                requests_max: c.overload.window_requests_max,
+                wait_ms: c.overload.fast_failure_enable.then_some(c.overload.window_wait_ms),
+            },
+            graceful_stop_ms: c.housekeeping.graceful_stop_ms,
         });
     }
     let c = &namesrv.expect("a process is a broker, a name server, or both").config;
@@ -130,6 +139,8 @@ fn common(
         receive_buffer_bytes: c.recv_buffer_bytes,
         idle_s: c.server_channel_max_idle_time_s,
         sync_flush_timeout_ms: 0,
+        stall: StallLimits::default(),
+        graceful_stop_ms: c.graceful_stop_ms,
     })
 }
 
@@ -149,6 +160,7 @@ impl Common {
             },
             idle_connection_ms: self.idle_s * 1000,
             sync_flush_timeout_ms: self.sync_flush_timeout_ms,
+            stall: self.stall,
             spin_ns: SPIN_NS,
         }
     }
@@ -202,7 +214,7 @@ fn run(
     let make = move |id: ShardId| {
         let broker = broker_seed.as_ref();
         let namesrv = namesrv_seed.clone().filter(|_| id == ShardId::META);
-        Node::new(id, shards, broker, namesrv, ready.clone())
+        Node::new(id, shards, broker, namesrv, ready.clone()).lingering(common.graceful_stop_ms)
     };
     let server = server::start(seeds, make).map_err(|text| Fatal { text, exit: EXIT_HOST })?;
     signals.stop_on_signal(server.stopper());
@@ -211,7 +223,17 @@ fn run(
         println!("{line}");
         tracing::info!("{line}");
     }
-    finish(server.join(), store.as_ref())
+    serve(server, store.as_ref())
+}
+
+/// Waits for the end, and says how it was.
+fn serve(server: Server, store: Option<&OpenStore>) -> Result<(), Fatal> {
+    let stopper = server.stopper();
+    let ending = server.join();
+    let outcome = goodbye::outcome(&ending);
+    finish(ending, store)?;
+    goodbye::tell(outcome, &stopper);
+    Ok(())
 }
 
 fn finish(ending: Ending, store: Option<&OpenStore>) -> Result<(), Fatal> {

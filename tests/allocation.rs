@@ -18,6 +18,7 @@ use reactor::{ReactorConfig, affinity, sys};
 use shard::ListenerTag;
 use shard::boot::{ShardConfig, ShardSeed};
 use shard::server::{self, Server};
+use shard::stalled::StallLimits;
 use shard::store_dir::{self, StoreDirConfig};
 use std::backtrace::Backtrace;
 use std::collections::BTreeMap;
@@ -204,7 +205,13 @@ fn shard_config() -> ShardConfig {
         sockets_max: 64,
         scratch_blocks: 16,
     };
-    ShardConfig { reactor, idle_connection_ms: 0, sync_flush_timeout_ms: 5_000, spin_ns: 25_000 }
+    ShardConfig {
+        reactor,
+        idle_connection_ms: 0,
+        sync_flush_timeout_ms: 5_000,
+        stall: StallLimits::default(),
+        spin_ns: 25_000,
+    }
 }
 
 // ---- the load ----

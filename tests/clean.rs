@@ -4,12 +4,15 @@
 mod support;
 
 use client::{Consumer, Message, NewTopic, Producer, Pull, PullStatus};
+use std::collections::BTreeMap;
 use std::fs::{self, File, FileTimes};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 use support::{Data, Server, Setting};
+use wire::body::broker::ConsumerOffsetWrapper;
 use wire::codes::{request, response};
+use wire::json;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -310,5 +313,127 @@ fn a_new_store_that_stops_without_a_message_has_nothing_to_warn_of() {
         let warnings = log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR"));
         let own: Vec<&str> = warnings.filter(|line| !line.contains("/dev/shm/")).collect();
         assert!(own.is_empty(), "the {start} start: {own:?}");
+    }
+}
+
+/// The offsets of a group, as the broker's table has them.
+fn group_offsets(server: &Server, topic: &str, group: &str) -> Option<BTreeMap<i32, i64>> {
+    let mut connection = server.connect(TIMEOUT).unwrap();
+    let reply = connection.call_ok(request::GET_ALL_CONSUMER_OFFSET, |_| {}, &[]).unwrap();
+    let offsets: ConsumerOffsetWrapper = json::from_slice(reply.body()).unwrap();
+    offsets.offset_table.get(&format!("{topic}@{group}")).cloned()
+}
+
+/// Commits offset 3 of every queue, and waits until the table has them.
+fn commit(server: &Server, data: &Data, topic: &str, group: &str) {
+    let mut connection = server.connect(TIMEOUT).unwrap();
+    for queue in 0..8 {
+        connection.update_consumer_offset(group, topic, queue, 3).unwrap();
+    }
+    let file = data.store().join("config/consumerOffset.json");
+    let key = format!("{topic}@{group}");
+    let is_written = || fs::read_to_string(&file).is_ok_and(|text| text.contains(&key));
+    wait_for("offsets are written", is_written);
+}
+
+fn offsets_setting(shards: u16) -> Setting {
+    let usual = setting(shards);
+    Setting { shards, config: usual.config + "flushConsumerOffsetInterval=100\n" }
+}
+
+fn begins_at_zero(server: &Server, topic: &str, group: &str) {
+    let mut connection = server.connect(TIMEOUT).unwrap();
+    for queue in 0..8 {
+        let offset = connection.consumer_offset(group, topic, queue).unwrap();
+        assert!(matches!(offset, None | Some(0)), "queue {queue} goes on at {offset:?}");
+    }
+}
+
+#[test]
+fn offsets_go_with_their_topic_also_across_a_kill() {
+    for shards in [1, 2] {
+        let data = Data::new();
+        let mut server = Server::start(data.path(), &offsets_setting(shards));
+        for _ in 0..3 {
+            let topic = server.topic();
+            server.topic_named("Stays");
+            send(&server, topic, 8, 3);
+            commit(&server, &data, topic, "G_gone");
+            commit(&server, &data, "Stays", "G_gone");
+            server.connect(TIMEOUT).unwrap().delete_topic(topic).unwrap();
+            assert_eq!(group_offsets(&server, topic, "G_gone"), None);
+            server.kill();
+            server = Server::start(data.path(), &offsets_setting(shards));
+            assert_eq!(group_offsets(&server, topic, "G_gone"), None);
+            server.topic_named(topic);
+            // Made anew, it has as many messages as were read of the old one: none is left out.
+            send(&server, topic, 8, 3);
+            begins_at_zero(&server, topic, "G_gone");
+            let kept = group_offsets(&server, "Stays", "G_gone").unwrap();
+            assert!(kept.len() == 8 && kept.values().all(|offset| *offset == 3), "{kept:?}");
+            server.connect(TIMEOUT).unwrap().delete_topic(topic).unwrap();
+        }
+        assert!(server.stop().success());
+    }
+}
+
+#[test]
+fn offsets_go_with_their_group_when_asked() {
+    for shards in [1, 2] {
+        let data = Data::new();
+        let server = Server::start(data.path(), &offsets_setting(shards));
+        let topic = server.topic();
+        send(&server, topic, 8, 3);
+        for group in ["G_kept", "G_gone", "G_other"] {
+            commit(&server, &data, topic, group);
+        }
+        let mut tool = server.connect(TIMEOUT).unwrap();
+        for (group, is_clean) in [("G_kept", b"false".as_slice()), ("G_gone", b"true")] {
+            let fields = |writer: &mut wire::FrameWriter<'_>| {
+                writer.field_str("groupName", group.as_bytes());
+                writer.field_str("cleanOffset", is_clean);
+            };
+            tool.call_ok(request::DELETE_SUBSCRIPTIONGROUP, fields, &[]).unwrap();
+        }
+        server.kill();
+        let server = Server::start(data.path(), &offsets_setting(shards));
+        assert_eq!(group_offsets(&server, topic, "G_gone"), None);
+        begins_at_zero(&server, topic, "G_gone");
+        for group in ["G_kept", "G_other"] {
+            let mut connection = server.connect(TIMEOUT).unwrap();
+            assert_eq!(connection.consumer_offset(group, topic, 3).unwrap(), Some(3), "{group}");
+        }
+        assert!(server.stop().success());
+    }
+}
+
+#[test]
+fn offsets_of_topics_that_nobody_knows_stay_until_an_operator_says_otherwise() {
+    for shards in [1, 2] {
+        let data = Data::new();
+        let server = Server::start(data.path(), &offsets_setting(shards));
+        let topic = server.topic();
+        server.topic_named("Lost");
+        for name in [topic, "Lost"] {
+            send(&server, name, 8, 3);
+            commit(&server, &data, name, "G");
+        }
+        assert!(server.stop().success());
+        for name in ["topics.json", "topics.json.bak"] {
+            let _ = fs::remove_file(data.store().join("config").join(name));
+        }
+        let server = Server::start(data.path(), &offsets_setting(shards));
+        server.topic_named(topic);
+        assert!(group_offsets(&server, "Lost", "G").is_some(), "as with Java");
+        ask(&server, request::CLEAN_UNUSED_TOPIC);
+        assert_eq!(group_offsets(&server, "Lost", "G"), None);
+        assert_eq!(group_offsets(&server, topic, "G").unwrap().len(), 8);
+        server.topic_named("Lost");
+        send(&server, "Lost", 8, 3);
+        begins_at_zero(&server, "Lost", "G");
+        assert!(server.stop().success());
+        let server = Server::start(data.path(), &offsets_setting(shards));
+        begins_at_zero(&server, "Lost", "G");
+        assert!(server.stop().success());
     }
 }

@@ -77,7 +77,8 @@ impl Stage {
     }
 
     /// Ends the test: the process lives, memory is bounded, the well-behaved client is content, a stop is orderly.
-    fn end(mut self) {
+    /// How long the well-behaved client waited at most.
+    fn end(mut self) -> Duration {
         self.server.assert_alive(self.name);
         let resident = self.server.resident_bytes();
         let (stop, control) = self.control.take().unwrap();
@@ -96,6 +97,7 @@ impl Stage {
         let Stage { server, _data, _turn, .. } = self;
         let status = server.stop();
         assert!(status.success(), "the orderly stop ended with {status}");
+        control.slowest
     }
 }
 
@@ -801,4 +803,47 @@ fn a_crowd_of_waiting_pulls_that_leaves_at_once_hurts_nobody() {
     drop(streams);
     std::thread::sleep(Duration::from_secs(2));
     stage.end();
+}
+
+#[test]
+fn a_crowd_of_readers_that_never_read_shares_bounded_memory() {
+    let mut stage = Stage::new("a crowd of slow readers");
+    let mut producer = Producer::new(stage.connect(), "G_hostile");
+    let big = vec![b'x'; 64 << 10];
+    for _ in 0..8 {
+        for queue in 0..8 {
+            producer.send(&Message::new(TOPIC, big.as_slice()), queue).unwrap();
+        }
+    }
+    let before = stage.server.resident_bytes();
+    let mut streams: Vec<TcpStream> = (0..200).map(|_| stage.raw()).collect();
+    let mut most = 0;
+    // Each asks for 8 MiB, a little at a time, and takes nothing of it.
+    for turn in 0..4 {
+        let pulls: Vec<u8> = (0..8).flat_map(|n| pull_frame(turn * 8 + n, n, 0, 0)).collect();
+        for stream in &mut streams {
+            stream.write_all(&pulls).unwrap();
+            stage.cases += 8;
+        }
+        for _ in 0..100 {
+            most = most.max(stage.server.resident_bytes());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    eprintln!(
+        "a crowd of slow readers: {} MiB resident at most, {} before",
+        most >> 20,
+        before >> 20
+    );
+    assert!(most < RESIDENT_BYTES_MAX, "{most} bytes were resident");
+    // They are not forgotten: whoever begins to read gets all of it.
+    let mut late =
+        Connection::over(streams.pop().unwrap(), Options { timeout: ANSWER, ..Options::default() })
+            .unwrap();
+    for opaque in 0..32 {
+        assert_eq!(outcome(&mut late, opaque), End::Answered(0), "pull {opaque} of a late reader");
+    }
+    drop(streams);
+    let slowest = stage.end();
+    assert!(slowest < Duration::from_secs(5), "another client waited for {slowest:?}");
 }

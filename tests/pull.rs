@@ -7,10 +7,10 @@ use client::{Consumer, Message, Producer, Pull, PullStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use support::{Data, Server, Setting};
-use wire::body::broker::SubscriptionGroupConfig;
+use support::{Data, Server, Setting, rounds};
+use wire::body::broker::{ConsumeStats, SubscriptionGroupConfig};
 use wire::codes::request;
-use wire::req::client::PullMessageRequestHeader;
+use wire::req::client::{GetConsumeStatsRequestHeader, PullMessageRequestHeader};
 use wire::sys_flag;
 use wire::text::Text;
 
@@ -184,4 +184,66 @@ fn pull_header<'a>(
         broker_name: None,
         expression_type: None,
     }
+}
+
+/// CPU time of the broker for 300 pulls of 32 old messages each, from an offset on.
+fn cost_of_pulls(server: &Server, topic: &str, first: i64) -> Duration {
+    let mut consumer = consumer(server, GROUP);
+    let used = server.cpu_time();
+    for number in 0..300 {
+        let pulled = consumer.pull(&Pull::new(topic, 0, first + number * 32)).unwrap();
+        assert_eq!(pulled.messages.len(), 32, "at {}", first + number * 32);
+    }
+    server.cpu_time() - used
+}
+
+/// CPU time of the broker for 300 looks at the progress of the group, which has consumed this far.
+fn cost_of_progress(server: &Server, topic: &str, consumed: i64, lag: i64) -> Duration {
+    let mut connection = server.connect(TIMEOUT).unwrap();
+    connection.update_consumer_offset(GROUP, topic, 0, consumed).unwrap();
+    let header = GetConsumeStatsRequestHeader {
+        consumer_group: Text::plain(GROUP.as_bytes()),
+        topic: Some(Text::plain(topic.as_bytes())),
+    };
+    let used = server.cpu_time();
+    for _ in 0..300 {
+        let code = request::GET_CONSUME_STATS;
+        let reply = connection.call_ok(code, |w| header.encode(w), &[]).unwrap();
+        let stats: ConsumeStats = wire::json::from_slice(reply.body()).unwrap();
+        let (_, offset) = &stats.offset_table.0[0];
+        assert_eq!(offset.broker_offset - offset.consumer_offset, lag);
+    }
+    server.cpu_time() - used
+}
+
+/// Queue entries are found by their offset, nothing is kept in memory for what was not consumed: a pull and a look at the
+/// progress cost the same near the end of a queue and far behind it.
+#[test]
+fn what_a_group_costs_does_not_depend_on_how_far_behind_it_is() {
+    let count = i64::try_from(rounds("RINGMQ_MESSAGES", 200_000, 5_000_000)).unwrap();
+    let data = Data::new();
+    let server = start(&data, "");
+    let topic = server.topic();
+    let mut producer = Producer::new(server.connect(TIMEOUT).unwrap(), "P");
+    let batch: Vec<Message> = (0..1000).map(|_| Message::new(topic, vec![7; 10])).collect();
+    for _ in 0..count / 1000 {
+        producer.send_batch(&batch, 0).unwrap();
+    }
+    drop(producer);
+    assert!(server.stop().success());
+    // After a start nothing is in memory, near or far.
+    let server = start(&data, "");
+    let (near, far) = (count - 10_000, 0);
+    let pulls = [far, near].map(|first| cost_of_pulls(&server, topic, first));
+    let memory = server.private_bytes();
+    let looks =
+        [0, near].map(|consumed| cost_of_progress(&server, topic, consumed, count - consumed));
+    let grown = server.private_bytes().saturating_sub(memory);
+    eprintln!("lag of {count} and 10000: pulls {pulls:?}, looks {looks:?}, {} KiB", grown >> 10);
+    for [far, near] in [pulls, looks] {
+        let limit = near * 2 + Duration::from_millis(100);
+        assert!(far < limit, "{far:?} far behind, {near:?} near the end");
+    }
+    assert!(grown < 16 << 20, "{grown} bytes for a look");
+    assert!(server.stop().success());
 }

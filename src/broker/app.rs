@@ -19,7 +19,7 @@ use crate::traffic::Traffic;
 use crate::transactions::Transactions;
 use crate::wanted::SqlCache;
 use base::ids::{ConnId, ShardId};
-use shard::{App, Cx, Peer};
+use shard::{App, Cx, Goodbye, Peer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::queues::{QueueNo, stream_of};
@@ -240,6 +240,9 @@ impl Broker {
         }
         let request = Request { conn, peer, header, frame };
         let outcome = match handlers::find::<H>(request.header.code) {
+            Some(_) if self.stopping && handlers::is_new_work(request.header.code) => {
+                Outcome::Refuse(Refusal::stopping())
+            }
             Some(row) if row.home == handlers::Home::Meta && !self.is_meta() => {
                 Outcome::Forward(ShardId::META)
             }
@@ -262,10 +265,7 @@ impl Broker {
             }
             Outcome::Stall => {
                 if let Err(no_room) = cx.stall(request.conn, request.peer, request.frame) {
-                    let remark = format!(
-                        "[PC_SYNCHRONIZED]broker busy, start flow control for a while: {no_room}"
-                    );
-                    request.refuse(cx, &Refusal::new(response::SYSTEM_BUSY, remark));
+                    request.refuse(cx, &Refusal::new(response::SYSTEM_BUSY, no_room.to_string()));
                 }
             }
         }
@@ -300,7 +300,12 @@ impl Broker {
                     crate::scatter::finish(self, cx, then);
                 }
             }
-            BrokerMail::ConnClosed(conn) => handlers::meta::session::on_conn_closed(self, cx, conn),
+            BrokerMail::ConnClosed(conn) => {
+                crate::parked::on_conn_closed(self, cx, conn);
+                if self.is_meta() {
+                    handlers::meta::session::on_conn_closed(self, cx, conn);
+                }
+            }
             BrokerMail::Offsets { changed, delays, last } => {
                 handlers::meta::on_offsets(self, cx, changed, delays, last);
             }
@@ -320,12 +325,16 @@ impl Broker {
         handlers::meta::clean::remove_topic(self, cx, topic);
         self.topics.remove(topic);
         self.offsets.remove_topic(topic);
-        self.traffic.remove_topic(topic, cx.store());
+        if self.settings.config.housekeeping.auto_delete_unused_stats {
+            self.traffic.remove_topic(topic, cx.store());
+        }
     }
 
     /// A connection has ended.
     pub fn on_closed<H: Host>(&mut self, cx: &mut Cx<'_, H>, conn: ConnId) {
-        cx.mail(ShardId::META, BrokerMail::ConnClosed(conn));
+        for shard in (0u16..).take(self.shards).map(ShardId) {
+            cx.mail(shard, BrokerMail::ConnClosed(conn));
+        }
         if self.is_meta() {
             handlers::meta::on_own_conn_closed(self, cx, conn);
         }
@@ -398,6 +407,12 @@ impl Broker {
         crate::parked::on_news(self, cx, queues);
     }
 
+    /// The process will stop in a while: name servers forget the broker, waiting pulls go elsewhere.
+    pub fn on_leave<H: Host>(&mut self, cx: &mut Cx<'_, H>) {
+        crate::parked::on_stop(self, cx);
+        handlers::meta::on_leave(self, cx);
+    }
+
     /// The process is stopping.
     pub fn on_stop<H: Host>(&mut self, cx: &mut Cx<'_, H>) {
         self.stopping = true;
@@ -410,6 +425,11 @@ impl Broker {
     /// Whether the process may say that it is ready: name servers know the broker, or did not answer for 1 s.
     pub fn boot_ready(&self) -> bool {
         self.meta.boot_ready()
+    }
+
+    /// The goodbyes, for people.
+    pub fn goodbyes(&self) -> Vec<Goodbye> {
+        self.meta.goodbyes()
     }
 
     /// Whether the goodbyes are done.

@@ -16,6 +16,7 @@ use crate::handlers::offset::Search;
 use crate::handlers::pull::{
     Pull, answer, come_again, from_memory, limits, note_sent, refuse_pull,
 };
+use crate::refusal::Refusal;
 use crate::wanted::Scan;
 use base::time::MonoNs;
 use blocks::{BLOCK_BYTES, BlockAt, Blocks};
@@ -28,6 +29,7 @@ use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
 use store::read::{
     Look, Piece, ReadLimits, ReadStatus, SCAN_ENTRIES_MAX, Selection, classify, select,
 };
+use wire::codes::response;
 use wire::message::MessageView;
 
 /// Cold jobs in flight on a shard.
@@ -115,7 +117,8 @@ impl Cold {
 pub(crate) struct ColdPulls {
     slots: Vec<Option<Cold>>,
     free: Vec<u64>,
-    line: Line<Job>,
+    /// Jobs, and since when they wait.
+    line: Line<(MonoNs, Job)>,
     blocks: Blocks,
     runs: Runs,
     scratch: Vec<u8>,
@@ -202,13 +205,37 @@ fn enqueue<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, job: Job) {
         run(broker, cx, job);
         return;
     }
-    match broker.cold.line.push_within(group, job, WAITING_MAX) {
+    match broker.cold.line.push_within(group, (cx.now.mono, job), WAITING_MAX) {
         Ok(()) => {}
-        Err(Job::Pull(pull)) => come_again(cx, &pull),
-        Err(Job::Search(search)) => search.refuse(broker, cx, &too_many()),
-        Err(Job::Fetch(fetch)) => fetch::refuse(broker, cx, fetch, &too_many()),
-        Err(Job::Listing(listing)) => listing.refuse(cx, &too_many()),
+        Err((_, Job::Pull(pull))) => come_again(cx, &pull),
+        Err((_, Job::Search(search))) => search.refuse(broker, cx, &too_many()),
+        Err((_, Job::Fetch(fetch))) => fetch::refuse(broker, cx, fetch, &too_many()),
+        Err((_, Job::Listing(listing))) => listing.refuse(cx, &too_many()),
     }
+}
+
+/// A pull that has waited for its turn longer than it may; its client asks again, behind those that came meanwhile.
+fn is_too_old<H: Host>(broker: &Broker, cx: &Cx<'_, H>, since: MonoNs, job: &Job) -> bool {
+    let overload = &broker.settings.config.overload;
+    let limit_ms = if overload.fast_failure_enable { overload.pull_wait_ms } else { u64::MAX };
+    matches!(job, Job::Pull(pull) if pull.conn().is_some()) && since.plus_ms(limit_ms) < cx.now.mono
+}
+
+/// Refuses what is too old, with Java's words and the limit.
+fn refuse_old<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, since: MonoNs, job: Job) {
+    let Job::Pull(pull) = job else { return };
+    let age_ms = cx.now.mono.since(since) / 1_000_000;
+    let remark = format!(
+        "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: {age_ms}ms, size of queue: \
+         {}; stage read: the disk is behind, waitTimeMillsInPullQueue = {}",
+        broker.cold.line.len(),
+        broker.settings.config.overload.pull_wait_ms
+    );
+    refuse_pull(cx, &pull, &Refusal::new(response::SYSTEM_BUSY, remark));
+}
+
+fn read_failed() -> Refusal {
+    Refusal::new(response::SYSTEM_ERROR, READ_FAILED)
 }
 
 /// Bytes that a group may have in flight.
@@ -229,9 +256,13 @@ fn next_in_line<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
             cx.set_timer(cx.now.mono, timer_key(TimerKind::ColdLine, 0));
             break;
         }
-        let Some(job) = broker.cold.line.pop(budget) else { break };
+        let Some((since, job)) = broker.cold.line.pop(budget) else { break };
         begun += 1;
-        run(broker, cx, job);
+        if is_too_old(broker, cx, since, &job) {
+            refuse_old(broker, cx, since, job);
+        } else {
+            run(broker, cx, job);
+        }
     }
     load_blocks(broker, cx);
 }
@@ -391,7 +422,7 @@ fn finish_pull<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64) {
     if pull.is_full(cx) {
         come_again(cx, &pull);
     } else if choice.failed {
-        refuse_pull(cx, &pull, READ_FAILED);
+        refuse_pull(cx, &pull, &read_failed());
     } else if let Some((count, selection)) = check(cx.store(), blocks, scratch, &pull, &choice) {
         choice.pieces.truncate(count);
         let mut selection = selection;
@@ -412,7 +443,7 @@ fn finish_pull<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64) {
             out.extend_from_slice(record.expect("checked in this turn"));
         });
     } else {
-        refuse_pull(cx, &pull, READ_FAILED);
+        refuse_pull(cx, &pull, &read_failed());
     }
     for at in &choice.blocks {
         blocks.unpin(*at);
@@ -638,7 +669,7 @@ fn fail_pull<H: Host>(cx: &mut Cx<'_, H>, pull: &Pull) {
                 queue.id.0,
                 pull.offset
             );
-            refuse_pull(cx, pull, READ_FAILED);
+            refuse_pull(cx, pull, &read_failed());
         }
     }
 }

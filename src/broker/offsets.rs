@@ -123,7 +123,12 @@ impl ConsumerOffsets {
 
     /// Forgets a deleted topic's offsets.
     pub(crate) fn remove_topic(&mut self, topic: &[u8]) {
-        self.table.retain(|key, _| topic_of(key) != topic);
+        self.retain_topics(|of| of != topic);
+    }
+
+    /// Forgets the offsets of all topics but these.
+    pub(crate) fn retain_topics(&mut self, is_kept: impl Fn(&[u8]) -> bool) {
+        self.table.retain(|key, _| is_kept(topic_of(key)));
     }
 
     /// Forgets a deleted group's offsets.

@@ -1,4 +1,5 @@
-//! The waiting room of pulls that found nothing: parked by queue, woken by the append, answered at their time.
+//! The waiting room of pulls that found nothing: parked by queue, woken by the append, answered at their time, dropped
+//! with their connection.
 //!
 //! Limits: per shard and per connection; beyond them a pull is answered at once, as if it had not asked to wait.
 
@@ -21,7 +22,19 @@ struct Slot {
     timer: Option<TimerId>,
     generation: u32,
     /// Index in the list of its queue.
-    place: usize,
+    place: u32,
+    /// Neighbours in the list of its connection.
+    before: u32,
+    after: u32,
+}
+
+/// No slot.
+const NONE: u32 = u32::MAX;
+
+/// The pulls of a connection.
+struct OfConn {
+    first: u32,
+    count: u32,
 }
 
 /// Pulls that wait. See the module.
@@ -30,7 +43,7 @@ pub(crate) struct ParkedPulls {
     slots: Vec<Slot>,
     free: Vec<u32>,
     by_queue: Vec<Vec<u32>>,
-    by_conn: HashMap<ConnId, u32, foldhash::fast::RandomState>,
+    by_conn: HashMap<ConnId, OfConn, foldhash::fast::RandomState>,
     count: usize,
     scratch: Vec<u32>,
 }
@@ -39,14 +52,21 @@ impl ParkedPulls {
     /// Whether this pull may wait. The broker's own are few.
     pub(crate) fn has_room(&self, pull: &Pull) -> bool {
         let Some(conn) = pull.conn() else { return true };
-        let own = self.by_conn.get(&conn).copied().unwrap_or(0);
+        let own = self.by_conn.get(&conn).map_or(0, |of_conn| of_conn.count);
         self.count < PARKED_MAX && own < PARKED_PER_CONN_MAX
     }
 
     fn insert(&mut self, pull: Pull) -> (u32, u32) {
         let (conn, queue) = (pull.conn(), pull.queue);
         let at = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { pull: None, timer: None, generation: 0, place: 0 });
+            self.slots.push(Slot {
+                pull: None,
+                timer: None,
+                generation: 0,
+                place: 0,
+                before: NONE,
+                after: NONE,
+            });
             u32::try_from(self.slots.len() - 1).expect("bounded by PARKED_MAX")
         });
         let slot = &mut self.slots[at as usize];
@@ -58,7 +78,7 @@ impl ParkedPulls {
         }
         self.link(at, queue);
         if let Some(conn) = conn {
-            *self.by_conn.entry(conn).or_default() += 1;
+            self.join_conn(at, conn);
         }
         self.count += 1;
         (at, generation)
@@ -70,28 +90,52 @@ impl ParkedPulls {
         let timer = slot.timer.take();
         self.free.push(at);
         self.count -= 1;
-        if let Some(conn) = pull.conn()
-            && let Some(count) = self.by_conn.get_mut(&conn)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.by_conn.remove(&conn);
-            }
+        if let Some(conn) = pull.conn() {
+            self.leave_conn(at, conn);
         }
         Some((pull, timer))
     }
 
+    fn join_conn(&mut self, at: u32, conn: ConnId) {
+        let of_conn = self.by_conn.entry(conn).or_insert(OfConn { first: NONE, count: 0 });
+        let after = std::mem::replace(&mut of_conn.first, at);
+        of_conn.count += 1;
+        let slot = &mut self.slots[at as usize];
+        (slot.before, slot.after) = (NONE, after);
+        if let Some(next) = self.slots.get_mut(after as usize) {
+            next.before = at;
+        }
+    }
+
+    fn leave_conn(&mut self, at: u32, conn: ConnId) {
+        let Slot { before, after, .. } = self.slots[at as usize];
+        if let Some(next) = self.slots.get_mut(after as usize) {
+            next.before = before;
+        }
+        if let Some(previous) = self.slots.get_mut(before as usize) {
+            previous.after = after;
+        }
+        let of_conn = self.by_conn.get_mut(&conn).expect("a parked pull is in its list");
+        of_conn.count -= 1;
+        if of_conn.first == at {
+            of_conn.first = after;
+        }
+        if of_conn.count == 0 {
+            self.by_conn.remove(&conn);
+        }
+    }
+
     fn link(&mut self, at: u32, queue: QueueNo) {
         let list = &mut self.by_queue[queue.0 as usize];
-        self.slots[at as usize].place = list.len();
+        self.slots[at as usize].place = u32::try_from(list.len()).expect("bounded by PARKED_MAX");
         list.push(at);
     }
 
     fn unlink(&mut self, at: u32, queue: QueueNo) {
         let list = &mut self.by_queue[queue.0 as usize];
         let place = self.slots[at as usize].place;
-        assert_eq!(list.swap_remove(place), at, "a slot knows its place");
-        if let Some(moved) = list.get(place) {
+        assert_eq!(list.swap_remove(place as usize), at, "a slot knows its place");
+        if let Some(moved) = list.get(place as usize) {
             self.slots[*moved as usize].place = place;
         }
     }
@@ -165,6 +209,18 @@ pub(crate) fn send_away<H: Host>(
                 cx.cancel_timer(timer);
             }
             come_again(cx, &pull);
+        }
+    }
+}
+
+/// A connection has ended: nobody waits for its pulls any more.
+pub(crate) fn on_conn_closed<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, conn: ConnId) {
+    while let Some(of_conn) = broker.parked.by_conn.get(&conn) {
+        let at = of_conn.first;
+        let (pull, timer) = broker.parked.take(at).expect("a pull in a list is parked");
+        broker.parked.unlink(at, pull.queue);
+        if let Some(timer) = timer {
+            cx.cancel_timer(timer);
         }
     }
 }

@@ -14,6 +14,12 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// What is asked of a broker that stops, and would begin something.
+    pub(crate) fn stopping() -> Refusal {
+        let remark = "service not available now (stage received): the broker is shutting down";
+        Refusal::new(response::SERVICE_NOT_AVAILABLE, remark)
+    }
+
     /// A refusal with this code and remark.
     pub fn new(code: i32, remark: impl Into<Cow<'static, str>>) -> Refusal {
         Refusal { code, remark: remark.into() }

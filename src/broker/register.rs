@@ -17,8 +17,6 @@ const PAUSE_MS_MAX: u64 = 10_000;
 const READY_MS: u64 = 1000;
 /// Pause between two registrations because of changed topics: each holds all topics.
 const GATHER_MS: u64 = 100;
-/// Longest goodbye.
-const GOODBYE_MS: u64 = 3000;
 
 /// A request to a name server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -122,7 +120,8 @@ pub(crate) struct Register {
     generation: u64,
     opaque: i32,
     began: MonoNs,
-    goodbye: Option<MonoNs>,
+    /// Name servers are told goodbye, and not approached any more.
+    is_leaving: bool,
     is_ready: bool,
     steps: Vec<Step>,
 }
@@ -146,7 +145,7 @@ impl Register {
             generation: 1,
             opaque: 0,
             began: MonoNs(0),
-            goodbye: None,
+            is_leaving: false,
             is_ready: names.is_empty(),
             steps: Vec::new(),
         }
@@ -187,7 +186,7 @@ impl Register {
             State::Resolving | State::Left => None,
         });
         let ready = (!self.is_ready).then(|| self.began.plus_ms(READY_MS));
-        servers.chain(ready).chain(self.goodbye).min()
+        servers.chain(ready).min()
     }
 
     /// Does what is due.
@@ -202,11 +201,11 @@ impl Register {
     fn drive(&mut self, at: usize, now: MonoNs) {
         let server = &mut self.servers[at];
         match server.state {
-            State::Waiting(_) | State::Resolving if self.goodbye.is_some() => {
+            State::Waiting(_) | State::Resolving if self.is_leaving => {
                 server.state = State::Left;
             }
             State::Waiting(due) if due <= now => self.approach(at, now),
-            State::Connecting { conn, deadline } if deadline <= now || self.goodbye.is_some() => {
+            State::Connecting { conn, deadline } if deadline <= now || self.is_leaving => {
                 self.steps.extend(conn.map(Step::Close));
                 self.fail(at, now, "no connection within 3 s");
             }
@@ -303,19 +302,23 @@ impl Register {
         server.is_registered = false;
         server.was_tried = true;
         server.state =
-            if self.goodbye.is_some() { State::Left } else { State::Waiting(now.plus_ms(pause)) };
+            if self.is_leaving { State::Left } else { State::Waiting(now.plus_ms(pause)) };
     }
 
     fn ask_next(&mut self, at: usize, now: MonoNs) {
         let server = &self.servers[at];
         let State::Open { pending: None, due, .. } = server.state else { return };
         let is_old = server.generation != self.generation;
-        let ask = match self.goodbye {
-            Some(_) => Ask::Unregister,
-            None if is_old && server.gathers_until <= now => Ask::Register,
-            None if due > now => return,
-            None if self.pace.force => Ask::Register,
-            None => Ask::Version,
+        let ask = if self.is_leaving {
+            Ask::Unregister
+        } else if is_old && server.gathers_until <= now {
+            Ask::Register
+        } else if due > now {
+            return;
+        } else if self.pace.force {
+            Ask::Register
+        } else {
+            Ask::Version
         };
         self.ask(at, ask, now);
     }
@@ -379,14 +382,13 @@ impl Register {
 
     /// The process stops: goodbyes go out behind what is under way.
     pub(crate) fn stop(&mut self, now: MonoNs) {
-        self.goodbye = Some(now.plus_ms(GOODBYE_MS));
+        self.is_leaving = true;
         self.tick(now);
     }
 
-    /// Whether every goodbye was answered, or its time is over.
-    pub(crate) fn has_left(&self, now: MonoNs) -> bool {
-        let Some(until) = self.goodbye else { return false };
-        now >= until || self.servers.iter().all(|server| server.state == State::Left)
+    /// Whether every goodbye was answered.
+    pub(crate) fn has_left(&self) -> bool {
+        self.is_leaving && self.servers.iter().all(|server| server.state == State::Left)
     }
 }
 

@@ -187,8 +187,8 @@ pub struct BrokerConfig {
     pub relaying: Relaying,
     /// Tell a group's members about each other.
     pub notify_consumer_ids_changed_enable: bool,
-    /// Silence after which a client is forgotten.
-    pub channel_expired_timeout_ms: u64,
+    /// When what nobody needs is forgotten, and how long a stop takes.
+    pub housekeeping: Housekeeping,
     /// Refuse half messages.
     pub reject_transaction_message: bool,
     /// Transactions.
@@ -238,6 +238,8 @@ pub struct BrokerConfig {
     pub server_channel_max_idle_time_s: u64,
     /// Connections that wait to be accepted.
     pub server_socket_backlog: u32,
+    /// What is refused while it waits.
+    pub overload: Overload,
 
     /// Shards; 0 is one per CPU.
     pub shard_count: usize,
@@ -265,6 +267,30 @@ pub struct BrokerConfig {
     pub log_path: PathBuf,
     /// Log lines' time zone, minutes east of Greenwich.
     pub log_time_zone_minutes: i32,
+}
+
+/// When what nobody needs is forgotten, and how long a stop takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Housekeeping {
+    /// Silence after which a client is forgotten.
+    pub channel_expired_timeout_ms: u64,
+    /// Forget the statistics of deleted topics and groups.
+    pub auto_delete_unused_stats: bool,
+    /// How long clients are asked to go elsewhere before a stop, ms; 0: they are not.
+    pub graceful_stop_ms: u64,
+}
+
+/// What is refused while it waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Overload {
+    /// Refuse what waits too long.
+    pub fast_failure_enable: bool,
+    /// Longest wait of a send for room in the log window, ms.
+    pub window_wait_ms: u64,
+    /// Sends of a shard that wait for it at most.
+    pub window_requests_max: usize,
+    /// Longest wait of a pull for its turn to read old messages, ms.
+    pub pull_wait_ms: u64,
 }
 
 /// Messages with a time of delivery.
@@ -504,11 +530,15 @@ fn relaying(config: &Config) -> Relaying {
     }
 }
 
+fn log_directory(config: &Config, root: &Path) -> PathBuf {
+    let log = config.text("storePathCommitLog");
+    if log.is_empty() { root.join("commitlog") } else { PathBuf::from(log) }
+}
+
 fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
     let config = reader.config;
     let root = PathBuf::from(reader.name("storePathRootDir"));
-    let log = config.text("storePathCommitLog");
-    let log = if log.is_empty() { root.join("commitlog") } else { PathBuf::from(log) };
+    let log = log_directory(config, &root);
     BrokerConfig {
         broker_cluster_name: reader.name("brokerClusterName"),
         broker_name: reader.name("brokerName"),
@@ -537,7 +567,7 @@ fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
         trace_on: config.flag("traceOn"),
         relaying: relaying(config),
         notify_consumer_ids_changed_enable: config.flag("notifyConsumerIdsChangedEnable"),
-        channel_expired_timeout_ms: reader.number("channelExpiredTimeout"),
+        housekeeping: housekeeping(reader),
         reject_transaction_message: config.flag("rejectTransactionMessage"),
         transactions: transactions(reader),
         max_message_size: reader.number("maxMessageSize"),
@@ -560,6 +590,7 @@ fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
         flush_interval_commit_log_ms: reader.number("flushIntervalCommitLog"),
         server_channel_max_idle_time_s: reader.number("serverChannelMaxIdleTimeSeconds"),
         server_socket_backlog: reader.number("serverSocketBacklog"),
+        overload: overload(reader),
         shard_count: reader.number("shardCount"),
         shard_cpus: reader.cpus("shardCpus"),
         log_streams: reader.number("logStreams"),
@@ -574,6 +605,29 @@ fn build(reader: &mut Reader<'_>, broker_role: BrokerRole) -> BrokerConfig {
         log_path: log_path(reader, &root),
         log_time_zone_minutes: reader.time_zone("logTimeZone"),
         store_path_root_dir: root,
+    }
+}
+
+/// How long clients are asked to go elsewhere before a stop, ms; 0: they are not.
+pub(crate) fn graceful_stop_ms(reader: &mut Reader<'_>) -> u64 {
+    let wait_s: u64 = reader.number("shutdownWaitTimeSeconds");
+    if reader.config.flag("enableShutdownGracefully") { wait_s * 1000 } else { 0 }
+}
+
+fn housekeeping(reader: &mut Reader<'_>) -> Housekeeping {
+    Housekeeping {
+        channel_expired_timeout_ms: reader.number("channelExpiredTimeout"),
+        auto_delete_unused_stats: reader.config.flag("autoDeleteUnusedStats"),
+        graceful_stop_ms: graceful_stop_ms(reader),
+    }
+}
+
+fn overload(reader: &mut Reader<'_>) -> Overload {
+    Overload {
+        fast_failure_enable: reader.config.flag("brokerFastFailureEnable"),
+        window_wait_ms: reader.number("osPageCacheBusyTimeOutMills"),
+        window_requests_max: reader.number("sendThreadPoolQueueCapacity"),
+        pull_wait_ms: reader.number("waitTimeMillsInPullQueue"),
     }
 }
 

@@ -46,6 +46,8 @@ pub struct NamesrvConfig {
     pub server_channel_max_idle_time_s: u64,
     /// Connections that wait to be accepted.
     pub server_socket_backlog: u32,
+    /// How long clients are asked to go elsewhere before a stop, ms; 0: they are not.
+    pub graceful_stop_ms: u64,
     /// Shards; 0 is one.
     pub shard_count: usize,
     /// CPUs of the shards in order; empty is the mask of the process.
@@ -96,6 +98,7 @@ fn build(reader: &mut Reader<'_>) -> NamesrvConfig {
         wait_for_service_s: reader.number("waitSecondsForService"),
         server_channel_max_idle_time_s: reader.number("serverChannelMaxIdleTimeSeconds"),
         server_socket_backlog: reader.number("serverSocketBacklog"),
+        graceful_stop_ms: crate::broker::graceful_stop_ms(reader),
         shard_count: reader.number("shardCount"),
         shard_cpus: reader.cpus("shardCpus"),
         recv_buffer_bytes: reader.number("recvBufferBytes"),

@@ -2,6 +2,8 @@
 
 pub(crate) const POOL: &str = "work runs on shards, there are no thread pools";
 pub(crate) const QUEUE: &str = "no queue stands between the network and the work";
+pub(crate) const SENDS: &str =
+    "sends wait for nothing but room in the log window: osPageCacheBusyTimeOutMills";
 pub(crate) const OPERATIONS: &str = "what has ended in a turn of the shard is written at its end";
 pub(crate) const NETTY: &str = "sockets are driven by io_uring, there is no Netty";
 pub(crate) const MMAP: &str = "files are not mapped into memory";

@@ -4,11 +4,14 @@ use base::ids::{ConnId, ShardId};
 use broker::settings::Settings;
 use broker::{BootTables, Broker, BrokerDone, BrokerMail, Host};
 use namesrv::{NameServer, NamesrvDone, Seed};
-use shard::{App, Cx, ListenerTag, Peer};
+use shard::{App, Cx, Goodbye, ListenerTag, Peer};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use store::queues::QueueNo;
-use wire::frame::Frame;
+use wire::codes::{MQ_VERSION_5_5_0, response};
+use wire::frame::{Frame, SerializeType};
+use wire::header::{FLAG_RESPONSE, Header};
+use wire::reply::{FrameHead, FrameWriter};
 
 /// Listener of the broker.
 pub(super) const BROKER: ListenerTag = ListenerTag(1);
@@ -40,7 +43,15 @@ pub(super) struct Node {
     broker: Option<Broker>,
     namesrv: Option<NameServer>,
     ready: Option<Ready>,
+    /// How long clients are asked to go elsewhere before a stop, ms.
+    linger_ms: u64,
+    lingers: bool,
 }
+
+/// Timer for the end of that time. Neither the broker nor the name server has such a key.
+const TIMER_LINGER: u64 = u64::MAX;
+/// Clients up to this `MQVersion` do not understand GO_AWAY (5.3.1): they are served until the end.
+const GO_AWAY_UNKNOWN: i32 = 475;
 
 /// What brokers on all shards are made from.
 pub(super) type BrokerSeed = (Arc<Settings>, Arc<BootTables>);
@@ -71,7 +82,52 @@ impl Node {
             ready.tell();
         }
         let ready = (id == ShardId::META && broker.is_some()).then_some(ready);
-        Node { broker, namesrv: namesrv.map(NameServer::new), ready }
+        let namesrv = namesrv.map(NameServer::new);
+        Node { broker, namesrv, ready, linger_ms: 0, lingers: false }
+    }
+
+    /// Asks clients to go elsewhere for so many ms before it stops.
+    pub(super) fn lingering(mut self, linger_ms: u64) -> Node {
+        self.linger_ms = linger_ms;
+        self
+    }
+
+    /// Asks a client to go elsewhere; whether it was. Java: `enableShutdownGracefully`.
+    fn sends_away(
+        &self,
+        cx: &mut Cx<'_, Self>,
+        conn: ConnId,
+        peer: Peer,
+        frame: &Frame<'_>,
+    ) -> bool {
+        // In one process the broker says goodbye to the name server beside it.
+        let is_beside = peer.listener == Some(NAMESRV) && self.broker.is_some();
+        if !self.lingers || peer.listener.is_none() || is_beside {
+            return false;
+        }
+        let Ok(header) = Header::decode(frame) else { return false };
+        if header.is_response() || header.version <= GO_AWAY_UNKNOWN {
+            return false;
+        }
+        if !header.is_oneway() {
+            let head = FrameHead {
+                serialize: SerializeType::Json,
+                code: response::GO_AWAY,
+                opaque: header.opaque,
+                flag: FLAG_RESPONSE,
+                version: MQ_VERSION_5_5_0,
+            };
+            let mut writer = FrameWriter::begin(cx.output(conn), head);
+            writer.remark("please go away");
+            writer.finish();
+        }
+        true
+    }
+
+    fn stop_broker(&mut self, cx: &mut Cx<'_, Self>) {
+        if let Some(broker) = &mut self.broker {
+            broker.on_stop(cx);
+        }
     }
 
     fn announce(&mut self) {
@@ -105,6 +161,9 @@ impl App for Node {
     }
 
     fn on_frame(&mut self, cx: &mut Cx<'_, Self>, conn: ConnId, peer: Peer, frame: &Frame<'_>) {
+        if self.lingers && self.sends_away(cx, conn, peer, frame) {
+            return;
+        }
         match (&mut self.namesrv, &mut self.broker) {
             (Some(namesrv), _) if peer.listener == Some(NAMESRV) => {
                 namesrv.on_frame(cx, conn, peer, frame, NodeDone::Namesrv);
@@ -135,7 +194,11 @@ impl App for Node {
     }
 
     fn on_timer(&mut self, cx: &mut Cx<'_, Self>, key: u64) {
-        if namesrv::owns_timer(key) {
+        if key == TIMER_LINGER {
+            self.lingers = false;
+            self.linger_ms = 0;
+            self.stop_broker(cx);
+        } else if namesrv::owns_timer(key) {
             if let Some(namesrv) = &mut self.namesrv {
                 namesrv.on_timer(cx, key);
             }
@@ -174,13 +237,30 @@ impl App for Node {
     }
 
     fn on_stop(&mut self, cx: &mut Cx<'_, Self>) {
+        if self.linger_ms == 0 {
+            self.stop_broker(cx);
+            return;
+        }
+        self.lingers = true;
+        cx.set_timer(cx.now.mono.plus_ms(self.linger_ms), TIMER_LINGER);
         if let Some(broker) = &mut self.broker {
-            broker.on_stop(cx);
+            broker.on_leave(cx);
         }
     }
 
+    fn goodbyes(&self) -> Vec<Goodbye> {
+        let clients = Goodbye { what: "clients that are asked to go away", done: None };
+        let clients = self.lingers.then_some(clients);
+        clients.into_iter().chain(self.broker.iter().flat_map(Broker::goodbyes)).collect()
+    }
+
+    fn lingers_ms(&self) -> u64 {
+        self.linger_ms
+    }
+
     fn may_stop(&self) -> bool {
-        self.broker.as_ref().is_none_or(Broker::may_stop)
+        !self.lingers
+            && self.broker.as_ref().is_none_or(Broker::may_stop)
             && self.namesrv.as_ref().is_none_or(NameServer::may_stop)
     }
 }

@@ -1,5 +1,6 @@
 //! SIGTERM and SIGINT: the first one stops in order, the second one ends the process at once.
 
+use super::goodbye;
 use shard::server::Stopper;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator;
@@ -23,7 +24,7 @@ impl Signals {
         let act = move || {
             let mut seen = signals.forever();
             if let Some(signal) = seen.next() {
-                tracing::info!("signal {signal}: stopping; a second one ends the process at once");
+                goodbye::begin(signal);
                 stopper.stop();
             }
             if seen.next().is_some() {

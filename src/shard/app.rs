@@ -2,6 +2,7 @@
 
 use crate::cx::Cx;
 use base::ids::{ConnId, ShardId};
+use base::time::MonoNs;
 use std::net::SocketAddr;
 use store::queues::QueueNo;
 use wire::frame::Frame;
@@ -17,6 +18,15 @@ pub struct Peer {
     pub listener: Option<ListenerTag>,
     /// Address of the other end.
     pub address: SocketAddr,
+}
+
+/// One thing that a stop waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Goodbye {
+    /// What, for people.
+    pub what: &'static str,
+    /// Since when it is there.
+    pub done: Option<MonoNs>,
 }
 
 /// The application on one shard. Every method runs to completion on the shard's thread.
@@ -52,4 +62,12 @@ pub trait App: Sized + 'static {
     fn on_stop(&mut self, cx: &mut Cx<'_, Self>);
     /// Whether the goodbyes are done (or given up).
     fn may_stop(&self) -> bool;
+    /// The goodbyes of this shard, for people.
+    fn goodbyes(&self) -> Vec<Goodbye> {
+        Vec::new()
+    }
+    /// How much longer than usual the goodbyes may take, ms.
+    fn lingers_ms(&self) -> u64 {
+        0
+    }
 }

@@ -1,6 +1,7 @@
 //! What a shard is started with.
 
 use crate::index_files::ShardIndex;
+use crate::stalled::StallLimits;
 use crate::store_dir::StorePaths;
 use base::ids::ShardId;
 use reactor::ReactorConfig;
@@ -46,6 +47,8 @@ pub struct ShardConfig {
     pub idle_connection_ms: u64,
     /// A synced message that is not durable after this long is answered FLUSH_DISK_TIMEOUT.
     pub sync_flush_timeout_ms: u64,
+    /// How much waits for the log window, and how long.
+    pub stall: StallLimits,
     /// Work that comes at shorter intervals than this is waited for awake, ns.
     pub spin_ns: u64,
 }

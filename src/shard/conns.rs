@@ -1,7 +1,8 @@
 //! The connections of a shard: partial input, pending output, and the limits that keep one from hurting others.
 //!
 //! Input is buffered only while a frame is incomplete, and grows with what arrives, never with what is announced.
-//! Output of a slow reader first pauses its requests, then costs it the connection.
+//! Output of a slow reader first pauses its requests, then costs it the connection; the more all readers together leave
+//! unread, the sooner.
 
 use crate::app::Peer;
 use crate::frames::InputError;
@@ -9,11 +10,18 @@ use base::ids::{ConnId, ShardId};
 use base::time::MonoNs;
 use reactor::{Reactor, SocketId};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use wire::frame::FRAME_BYTES_MAX;
 
 /// Unsent output above which a connection's requests are no longer read.
 pub(crate) const OUTPUT_PAUSE_BYTES: usize = 1 << 20;
 /// Unsent output above which the connection is closed.
 pub(crate) const OUTPUT_BYTES_MAX: usize = 64 << 20;
+/// Unsent output of all connections of a shard above which it is tight: then the next two count instead.
+const OUTPUT_TIGHT_BYTES: usize = 64 << 20;
+/// As `OUTPUT_PAUSE_BYTES`; what the kernel has not taken counts, too.
+const TIGHT_PAUSE_BYTES: usize = 64 << 10;
+/// As `OUTPUT_BYTES_MAX`: room for one answer of any size, behind another.
+const TIGHT_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
 /// Frames of one connection that other shards may be handling: their answers are not in its output yet.
 const HANDED_OVER_MAX: u32 = 32;
 /// Held input above which a connection is not read.
@@ -39,6 +47,10 @@ pub(crate) struct Conn {
     /// The incomplete frame at the end of what was received; while `held`, whole frames too.
     input: Vec<u8>,
     output: Vec<u8>,
+    /// Bytes that a send under way holds.
+    in_flight: usize,
+    /// Its part of `Conns::output_bytes`.
+    counted: usize,
     sending: bool,
     dirty: bool,
     paused: bool,
@@ -62,15 +74,26 @@ pub(crate) enum ConnState {
 }
 
 impl Conn {
+    /// Unsent output, as far as it counts.
+    fn unsent(&self, is_tight: bool) -> usize {
+        if is_tight { self.output.len() + self.in_flight } else { self.output.len() }
+    }
+
     /// Nothing more is to be received for now.
-    fn must_pause(&self) -> bool {
-        self.output.len() > OUTPUT_PAUSE_BYTES || self.held && self.input.len() > HELD_PAUSE_BYTES
+    fn must_pause(&self, is_tight: bool) -> bool {
+        self.unsent(is_tight) > pause_bytes(is_tight)
+            || self.held && self.input.len() > HELD_PAUSE_BYTES
     }
 
     /// Answers have gone: held frames may go on.
-    fn is_drained(&self) -> bool {
-        self.output.len() <= OUTPUT_PAUSE_BYTES / 2 && self.handed_over <= HANDED_OVER_MAX / 2
+    fn is_drained(&self, is_tight: bool) -> bool {
+        self.unsent(is_tight) <= pause_bytes(is_tight) / 2
+            && self.handed_over <= HANDED_OVER_MAX / 2
     }
+}
+
+fn pause_bytes(is_tight: bool) -> usize {
+    if is_tight { TIGHT_PAUSE_BYTES } else { OUTPUT_PAUSE_BYTES }
 }
 
 /// All connections of a shard.
@@ -85,6 +108,8 @@ pub(crate) struct Conns {
     pool_bytes: usize,
     pub(crate) scratch: Vec<u8>,
     input_bytes: usize,
+    /// Unsent output of all, as it was counted last.
+    output_bytes: usize,
     input_pool: Vec<Vec<u8>>,
     /// Held connections whose frames may go on.
     resumed: Vec<ConnId>,
@@ -105,6 +130,7 @@ impl Conns {
             pool_bytes: 0,
             scratch: Vec::new(),
             input_bytes: 0,
+            output_bytes: 0,
             input_pool: Vec::new(),
             resumed: Vec::new(),
         }
@@ -119,6 +145,8 @@ impl Conns {
                 socket: None,
                 input: Vec::new(),
                 output: Vec::new(),
+                in_flight: 0,
+                counted: 0,
                 sending: false,
                 dirty: false,
                 paused: false,
@@ -257,6 +285,7 @@ impl Conns {
         assert!(slot.input.is_empty(), "input is taken before it is put back");
         slot.input = input;
         self.input_bytes = total;
+        self.count_output(conn);
         Ok(())
     }
 
@@ -265,7 +294,7 @@ impl Conns {
         let slot = self.slots.get(conn.slot as usize).filter(|s| s.generation == conn.generation);
         slot.is_some_and(|s| {
             s.state == ConnState::Open
-                && s.output.len() <= OUTPUT_PAUSE_BYTES
+                && s.unsent(self.is_tight()) <= pause_bytes(self.is_tight())
                 && s.handed_over < HANDED_OVER_MAX
         })
     }
@@ -322,7 +351,20 @@ impl Conns {
     /// Whether a reply with a large body would add to output that is not being read.
     pub(crate) fn is_full(&self, conn: ConnId) -> bool {
         let slot = self.slots.get(conn.slot as usize).filter(|s| s.generation == conn.generation);
-        slot.is_some_and(|s| s.output.len() > OUTPUT_PAUSE_BYTES)
+        slot.is_some_and(|s| s.unsent(self.is_tight()) > pause_bytes(self.is_tight()))
+    }
+
+    /// Counts what a connection's answers have added, before others of the same turn are handled.
+    pub(crate) fn count_output(&mut self, conn: ConnId) {
+        let Some(slot) = self.get(conn) else { return };
+        let unsent = slot.unsent(true);
+        let before = std::mem::replace(&mut slot.counted, unsent);
+        self.output_bytes = self.output_bytes + unsent - before;
+    }
+
+    /// Whether all connections together leave so much unread that each may leave only little.
+    fn is_tight(&self) -> bool {
+        self.output_bytes > OUTPUT_TIGHT_BYTES
     }
 
     // ---- output ----
@@ -374,6 +416,8 @@ impl Conns {
         conn.held = false;
         conn.handed_over = 0;
         conn.output = Vec::new();
+        conn.in_flight = 0;
+        self.output_bytes -= std::mem::take(&mut conn.counted);
         self.free.push(slot);
     }
 
@@ -398,6 +442,7 @@ impl Conns {
         self.recycle(buffer);
         let Some(slot) = self.get(conn) else { return };
         slot.sending = false;
+        slot.in_flight = 0;
         slot.last_active = now;
         self.look_at(conn);
     }
@@ -407,6 +452,8 @@ impl Conns {
         let mut dirty = std::mem::take(&mut self.dirty);
         for slot in dirty.drain(..) {
             let id = self.id(slot);
+            self.count_output(id);
+            let is_tight = self.is_tight();
             let conn = &mut self.slots[slot as usize];
             conn.dirty = false;
             if !matches!(conn.state, ConnState::Open | ConnState::Draining) {
@@ -414,27 +461,29 @@ impl Conns {
             }
             let socket = conn.socket.expect("an open connection has a socket");
             if !conn.sending && !conn.output.is_empty() {
+                conn.in_flight = conn.output.len();
                 reactor.send(socket, std::mem::take(&mut conn.output));
                 conn.sending = true;
             }
+            let bytes_max = if is_tight { TIGHT_BYTES_MAX } else { OUTPUT_BYTES_MAX };
             if conn.state == ConnState::Draining && !conn.sending {
                 ended.push(id);
-            } else if conn.output.len() > OUTPUT_BYTES_MAX {
+            } else if conn.output.len() > bytes_max {
                 tracing::warn!(
-                    "connection {} ({}) does not read: {} bytes wait, the limit is {OUTPUT_BYTES_MAX}; closed",
+                    "connection {} ({}) does not read: {} bytes wait, the limit is {bytes_max}; closed",
                     id,
                     conn.peer.address,
                     conn.output.len()
                 );
                 ended.push(id);
-            } else if conn.must_pause() && !conn.paused {
+            } else if conn.must_pause(is_tight) && !conn.paused {
                 conn.paused = true;
                 reactor.stop_receive(socket);
-            } else if conn.paused && !conn.must_pause() && conn.is_drained() {
+            } else if conn.paused && !conn.must_pause(is_tight) && conn.is_drained(is_tight) {
                 conn.paused = false;
                 reactor.start_receive(socket);
             }
-            if conn.held && conn.is_drained() {
+            if conn.held && conn.is_drained(is_tight) {
                 self.resumed.push(id);
             }
         }

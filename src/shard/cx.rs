@@ -3,22 +3,16 @@
 use crate::app::{App, Peer};
 use crate::conns::Conns;
 use crate::stages::Stages;
+use crate::stalled::{NoRoom, StallLimits, Stalled, StalledFrames, Why};
 use base::ids::{ConnId, ShardId};
 use base::time::{MonoNs, Now};
 use base::wheel::{TimerId, Wheel};
 use ha::ack_gate::{AckGate, Waiter};
-use std::collections::VecDeque;
-use std::fmt;
 use std::net::SocketAddr;
 use store::index::IndexQuery;
 use store::{Appended, Store};
 use wire::frame::Frame;
 use wire::ids::{PhyOffset, QueueId, StreamId};
-
-/// Most bytes of frames held back while the log window is full.
-const STALLED_BYTES_MAX: usize = 64 << 20;
-/// Longest time a frame is held back; then its sender is told to slow down.
-pub(crate) const STALL_MS_MAX: u64 = 1000;
 
 /// Mail between shards: the application's own, and bytes for connections of the receiver.
 pub(crate) enum ShardMail<M> {
@@ -89,62 +83,6 @@ pub(crate) struct QueueRead {
     pub(crate) token: u64,
 }
 
-/// A frame held back because the log window is full.
-pub(crate) struct Stalled {
-    pub(crate) conn: ConnId,
-    pub(crate) peer: Peer,
-    pub(crate) frame: Vec<u8>,
-    pub(crate) deadline: MonoNs,
-    /// When it was received.
-    pub(crate) since: MonoNs,
-}
-
-/// Frames held back, oldest first.
-pub(crate) struct StalledFrames {
-    pub(crate) list: VecDeque<Stalled>,
-    pub(crate) bytes: usize,
-    /// Set while the loop offers held-back frames again.
-    pub(crate) retrying: bool,
-    /// Deadline of the frame that is offered again.
-    pub(crate) deadline: MonoNs,
-    /// Set while a frame is offered for the last time.
-    pub(crate) expired: bool,
-}
-
-impl Default for StalledFrames {
-    fn default() -> Self {
-        let list = VecDeque::new();
-        StalledFrames { list, bytes: 0, retrying: false, deadline: MonoNs(0), expired: false }
-    }
-}
-
-/// Why a frame is not held back any longer while the log window is full. As text: the stage, the limit and its value.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NoRoom {
-    /// It has waited as long as it may; otherwise too many bytes wait.
-    waited: bool,
-    waiting_bytes: usize,
-    window_bytes: usize,
-    /// Size of the next log file, when the disk has no room for it.
-    missing_file: Option<u64>,
-}
-
-impl fmt::Display for NoRoom {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "stage appended: the log window (logWindowBytes = {}) ", self.window_bytes)?;
-        if self.waited {
-            write!(f, "had no room for {STALL_MS_MAX} ms, the limit; ")?;
-        } else {
-            let bytes = self.waiting_bytes;
-            write!(f, "is full and {bytes} bytes wait for it, the limit is {STALLED_BYTES_MAX}; ")?;
-        }
-        match self.missing_file {
-            Some(bytes) => write!(f, "the disk has no room for a log file of {bytes} bytes"),
-            None => write!(f, "stage written: the disk is behind"),
-        }
-    }
-}
-
 /// The application's view of its shard for the length of one call.
 pub struct Cx<'s, A: App> {
     /// Both clocks, read at the start of the turn.
@@ -162,6 +100,7 @@ pub struct Cx<'s, A: App> {
     pub(crate) requests: &'s mut Requests<A>,
     pub(crate) stalled: &'s mut StalledFrames,
     pub(crate) sync_flush_timeout_ms: u64,
+    pub(crate) stall: StallLimits,
 }
 
 impl<A: App> Cx<'_, A> {
@@ -300,42 +239,52 @@ impl<A: App> Cx<'_, A> {
         gate.park(appended.end, waiter, reply, deadline);
     }
 
-    /// Holds a frame back until the log window has room. Errors: it has waited, or too much waits; then refuse it.
+    /// Holds a frame back until the log window has room. Errors: it has waited, or its connection holds its share; then
+    /// refuse it.
     ///
     /// Asked before an append: `must_stall` keeps the order behind frames that already wait.
     pub fn stall(&mut self, conn: ConnId, peer: Peer, frame: &Frame<'_>) -> Result<(), NoRoom> {
-        let waiting_bytes = self.stalled.bytes + frame.bytes.len();
-        if waiting_bytes > STALLED_BYTES_MAX || self.stalled.expired {
-            let waited = self.stalled.expired;
-            let streams = self.store.as_deref().into_iter().flat_map(Store::streams);
-            let mut found = NoRoom { waited, waiting_bytes, window_bytes: 0, missing_file: None };
-            for stream in streams {
-                found.window_bytes = stream.window().bytes();
-                if stream.segments().lacks_room() {
-                    found.missing_file = Some(stream.segments().segment_bytes());
-                }
-            }
-            return Err(found);
-        }
-        // Held back again, a frame keeps its deadline.
-        let deadline = match self.stalled.retrying {
-            true => self.stalled.deadline,
-            false => self.now.mono.plus_ms(STALL_MS_MAX),
+        let limits = self.stall;
+        let (since, deadline) = match self.stalled.retrying {
+            // Held back again, a frame keeps its deadline.
+            Some(times) => times,
+            None => (self.since, limits.deadline(self.now.mono)),
         };
-        self.stalled.bytes += frame.bytes.len();
-        let stalled =
-            Stalled { conn, peer, frame: frame.bytes.to_vec(), deadline, since: self.since };
-        if self.stalled.retrying {
-            self.stalled.list.push_front(stalled);
-        } else {
-            self.stalled.list.push_back(stalled);
+        let age_ms = |since: MonoNs| self.now.mono.since(since) / 1_000_000;
+        if self.stalled.expired {
+            return Err(self.no_room(Why::Waited(limits.wait_ms.unwrap_or(0)), age_ms(since)));
         }
+        if self.stalled.retrying.is_none()
+            && let Err(own) = self.stalled.admit(conn, frame.bytes.len(), &limits)
+        {
+            let oldest = self.stalled.front().map_or(since, |oldest| oldest.since);
+            return Err(self.no_room(Why::Share(own), age_ms(oldest)));
+        }
+        self.stalled.push(Stalled { conn, peer, frame: frame.bytes.to_vec(), deadline, since });
         Ok(())
+    }
+
+    fn no_room(&self, why: Why, age_ms: u64) -> NoRoom {
+        let mut found = NoRoom {
+            why,
+            age_ms,
+            waiting: self.stalled.held(),
+            requests_max: self.stall.requests_max,
+            window_bytes: 0,
+            missing_file: None,
+        };
+        for stream in self.store.as_deref().into_iter().flat_map(Store::streams) {
+            found.window_bytes = stream.window().bytes();
+            if stream.segments().lacks_room() {
+                found.missing_file = Some(stream.segments().segment_bytes());
+            }
+        }
+        found
     }
 
     /// Whether older frames wait for the window, so that this one has to wait too.
     pub fn must_stall(&self) -> bool {
-        !self.stalled.retrying && !self.stalled.list.is_empty()
+        self.stalled.retrying.is_none() && !self.stalled.is_empty()
     }
 
     // ---- time ----
@@ -400,21 +349,4 @@ fn remote_output<'r>(
         }
     };
     &mut remote[at].1
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_names_the_stage_the_limit_and_its_value() {
-        let held =
-            NoRoom { waited: true, waiting_bytes: 7, window_bytes: 4096, missing_file: None };
-        let text = held.to_string();
-        assert!(text.contains("logWindowBytes = 4096") && text.contains("1000 ms"), "{text}");
-        assert!(text.contains("stage written: the disk is behind"), "{text}");
-        let many = NoRoom { waited: false, missing_file: Some(1 << 30), ..held }.to_string();
-        assert!(many.contains("7 bytes wait for it, the limit is 67108864"), "{many}");
-        assert!(many.contains("no room for a log file of 1073741824 bytes"), "{many}");
-    }
 }

@@ -22,9 +22,10 @@ mod retention;
 pub mod server;
 mod slice;
 pub mod stages;
+pub mod stalled;
 mod stop;
 pub mod store_dir;
 mod turn;
 
-pub use app::{App, ListenerTag, Peer};
+pub use app::{App, Goodbye, ListenerTag, Peer};
 pub use cx::Cx;

@@ -5,8 +5,9 @@
 
 use crate::app::{App, ListenerTag, Peer};
 use crate::conns::Conns;
-use crate::cx::{Cx, Requests, ShardMail, StalledFrames};
+use crate::cx::{Cx, Requests, ShardMail};
 use crate::stages::Marks;
+use crate::stalled::{StallLimits, StalledFrames};
 use base::ids::{ConnId, ShardId};
 use base::time::Now;
 use base::wheel::Wheel;
@@ -55,6 +56,7 @@ macro_rules! cx {
             requests: &mut $shard.requests,
             stalled: &mut $shard.stalled,
             sync_flush_timeout_ms: SYNC_FLUSH_TIMEOUT_MS,
+            stall: StallLimits::default(),
         }
     };
 }

@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::boot::ShardSeed;
 use crate::stop::StopFlag;
+pub use crate::stop::Waited;
 use crate::turn::Shard;
 use reactor::host::{self, ShardThread};
 use reactor::mesh;
@@ -25,6 +26,11 @@ impl Stopper {
     /// Asks all shards to stop in order.
     pub fn stop(&self) {
         self.0.raise();
+    }
+
+    /// What the shards that have ended waited for, the longest wait of each.
+    pub fn waited(&self) -> Vec<Waited> {
+        self.0.waited()
     }
 }
 

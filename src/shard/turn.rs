@@ -4,11 +4,12 @@ use crate::ListenerTag;
 use crate::app::{App, Peer};
 use crate::boot::{ShardConfig, ShardSeed};
 use crate::conns::{ConnState, Conns};
-use crate::cx::{Cx, Requests, ShardMail, StalledFrames};
+use crate::cx::{Cx, Requests, ShardMail};
 use crate::frames::{self, InputError};
 use crate::io_map::{IoMap, JobDone};
 use crate::slice::SliceChoice;
 use crate::stages::Marks;
+use crate::stalled::StalledFrames;
 use crate::stop::StopFlag;
 use base::ids::{ConnId, ShardId};
 use base::limit::LineLimit;
@@ -37,27 +38,6 @@ const RESUMES_PER_TURN: usize = 64;
 const LINES_PER_SECOND: u32 = 20;
 /// Pause between looks for idle connections.
 const IDLE_SWEEP_MS: u64 = 5_000;
-/// How long the application's goodbyes may take.
-const LEAVE_MS: u64 = 10_000;
-/// How long the store may take to become durable before the rest is left to recovery: 50,000 queues need some 10 s.
-const SETTLE_MS: u64 = 30_000;
-
-mod answers;
-mod upkeep;
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
-    Running,
-    /// The application says goodbye.
-    Leaving {
-        until: MonoNs,
-    },
-    /// The store becomes durable, output is sent.
-    Settling {
-        until: MonoNs,
-    },
-    Stopped,
-}
 
 /// One shard.
 pub(crate) struct Shard<A: App> {
@@ -82,6 +62,7 @@ pub(crate) struct Shard<A: App> {
     since: MonoNs,
     marks: Marks,
     phase: Phase,
+    leave: Leave,
     next_sweep: MonoNs,
     /// Since when there is no work.
     idle_since: Option<MonoNs>,
@@ -119,9 +100,16 @@ macro_rules! cx {
             requests: &mut $shard.requests,
             stalled: &mut $shard.stalled,
             sync_flush_timeout_ms: $shard.config.sync_flush_timeout_ms,
+            stall: $shard.config.stall,
         }
     };
 }
+
+mod answers;
+mod leave;
+mod upkeep;
+
+use leave::{Leave, Phase};
 
 impl<A: App> Shard<A> {
     /// Builds the shard on its own thread.
@@ -172,6 +160,7 @@ impl<A: App> Shard<A> {
             since: now.mono,
             marks,
             phase: Phase::Running,
+            leave: Leave::default(),
             next_sweep: now.mono.plus_ms(IDLE_SWEEP_MS),
             idle_since: None,
             idle_gap_ns: u64::MAX / 8,
@@ -486,28 +475,26 @@ impl<A: App> Shard<A> {
 
     /// Offers held-back frames again, oldest first, until one has to wait again.
     fn retry_stalled(&mut self) {
-        if self.stalled.list.is_empty() {
+        if self.stalled.is_empty() {
             return;
         }
-        self.stalled.retrying = true;
         self.mark_appended();
-        for _ in 0..self.stalled.list.len() {
-            let Some(stalled) = self.stalled.list.pop_front() else { break };
-            self.stalled.bytes -= stalled.frame.len();
-            self.stalled.deadline = stalled.deadline;
+        for _ in 0..self.stalled.len() {
+            let Some(stalled) = self.stalled.pop() else { break };
+            self.stalled.retrying = Some((stalled.since, stalled.deadline));
             self.stalled.expired = self.now.mono >= stalled.deadline;
-            let waiting = self.stalled.list.len();
+            let waiting = self.stalled.len();
             if let Ok(Some((frame, _))) = frame::split(&stalled.frame) {
                 let peer = stalled.peer;
                 self.since = stalled.since;
                 self.app.on_frame(&mut cx!(self), stalled.conn, peer, &frame);
                 self.mark_appended();
             }
-            if self.stalled.list.len() > waiting {
+            if self.stalled.len() > waiting {
                 break;
             }
         }
-        self.stalled.retrying = false;
+        self.stalled.retrying = None;
         self.stalled.expired = false;
     }
 
@@ -568,6 +555,7 @@ impl<A: App> Shard<A> {
             ShardMail::Bytes(conn, bytes) => {
                 self.conns.output(conn).extend_from_slice(&bytes);
                 self.conns.recycle(bytes);
+                self.conns.count_output(conn);
             }
             ShardMail::Close(conn) => self.conns.close_after_output(conn),
             ShardMail::Handled(conn, count) => self.conns.handled(conn, count),
@@ -649,57 +637,17 @@ impl<A: App> Shard<A> {
         self.mail_waits = self.mesh.flush(&mut self.reactor);
     }
 
-    fn advance_phase(&mut self) {
-        let now = self.now.mono;
-        match self.phase {
-            Phase::Running if self.stop.is_raised() => {
-                self.reactor.stop_listening();
-                self.phase = Phase::Leaving { until: now.plus_ms(LEAVE_MS) };
-                self.app.on_stop(&mut cx!(self));
-            }
-            Phase::Leaving { until } if self.app.may_stop() || now >= until => {
-                if let Some(store) = self.store.as_mut() {
-                    store.close();
-                }
-                self.phase = Phase::Settling { until: now.plus_ms(SETTLE_MS) };
-            }
-            Phase::Settling { until } => {
-                let closed = self.store.as_ref().is_none_or(|s| s.is_closed());
-                let answered = self.gates.iter().all(|(_, gate)| gate.is_empty());
-                let sent = !self.conns.has_output();
-                if closed && answered && sent || now >= until {
-                    self.phase = Phase::Stopped;
-                }
-            }
-            Phase::Running | Phase::Leaving { .. } | Phase::Stopped => {}
-        }
-    }
-
     fn next_deadline(&self) -> MonoNs {
         let files_are_out = self.io.as_ref().is_some_and(IoMap::files_are_out);
         let store = self.store.as_ref().and_then(|s| s.next_deadline(files_are_out));
         let gates = self.gates.iter().filter_map(|(_, gate)| gate.next_deadline()).min();
         let timers = self.timers.next_fire();
-        let stalled = self.stalled.list.front().map(|s| s.deadline);
+        let stalled = self.stalled.front().map(|s| s.deadline);
         let listeners = self.reactor.next_deadline();
         let nearest = [store, gates, timers, stalled, listeners].into_iter().flatten().min();
         let stopping = self.phase != Phase::Running;
         let latest = if stopping { self.now.mono.plus_ms(5) } else { self.next_sweep };
         nearest.map_or(latest, |n| n.min(latest))
-    }
-
-    /// After an orderly close nothing is left in memory for the next start.
-    fn drop_windows(&self) {
-        for stream in self.store.iter().flat_map(Store::streams) {
-            if let Err(error) = stream.window().unlink() {
-                tracing::warn!("stream {}: removing the log window: {error}", stream.id().0);
-            }
-        }
-    }
-
-    /// Whether the store was closed with everything in place.
-    pub(crate) fn is_clean(&self) -> bool {
-        self.store.as_ref().is_none_or(|s| s.failure().is_none() && s.is_closed())
     }
 }
 
@@ -724,10 +672,7 @@ impl<A: App> Turner for Shard<A> {
         self.advance_phase();
         self.finish_turn();
         if self.phase == Phase::Stopped {
-            if self.is_clean() {
-                self.drop_windows();
-                self.stop.note_clean(self.stopped_queues());
-            }
+            self.note_stop();
             return Pace::Stop;
         }
         let waiting = self.mail_waits

@@ -147,6 +147,29 @@ impl<H: Host> Table<H> {
     ];
 }
 
+/// Whether a request changes something that a broker which is shutting down does not begin to change any more. Sends
+/// and replies of consumers say so themselves, in their own form; offsets are taken until the last are handed over.
+pub(crate) fn is_new_work(code: i32) -> bool {
+    matches!(
+        code,
+        request::CONSUMER_SEND_MSG_BACK
+            | request::END_TRANSACTION
+            | request::RESUME_CHECK_HALF_MESSAGE
+            | request::UPDATE_AND_CREATE_TOPIC
+            | request::UPDATE_AND_CREATE_TOPIC_LIST
+            | request::DELETE_TOPIC_IN_BROKER
+            | request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP
+            | request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST
+            | request::DELETE_SUBSCRIPTIONGROUP
+            | request::UPDATE_BROKER_CONFIG
+            | request::DELETE_EXPIRED_COMMITLOG
+            | request::CLEAN_EXPIRED_CONSUMEQUEUE
+            | request::CLEAN_UNUSED_TOPIC
+            | request::INVOKE_BROKER_TO_RESET_OFFSET
+            | request::CLONE_GROUP_OFFSET
+    )
+}
+
 /// The row of a code.
 pub(crate) fn find<H: Host>(code: i32) -> Option<&'static Row<H>> {
     let data = Table::<H>::DATA.iter().find(|row| row.code == code);

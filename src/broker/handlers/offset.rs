@@ -49,6 +49,9 @@ pub(crate) fn on_update<H: Host>(
     let header = decode!(UpdateConsumerOffsetRequestHeader, request);
     let (topic, queue) = (header.topic.to_cow(), QueueId(header.queue_id));
     at_owner!(broker, topic, queue);
+    if broker.stopping && !broker.owes_offsets {
+        return Refusal::stopping().into();
+    }
     let group = header.consumer_group.to_cow();
     if broker.meta.group_may_consume(group.as_bytes()).is_none() {
         let remark = format!("Group {group} not exist!");

@@ -154,7 +154,7 @@ pub(crate) fn on_pull<H: Host>(
     let next_broker = NextBroker::new(broker, group.as_bytes());
     let name = group;
     let group = GroupKey(broker.group_hash.hash_one(name.as_bytes()));
-    let suspend = header.sys_flag & sys_flag::PULL_SUSPEND != 0 && !broker.stopping;
+    let suspend = header.sys_flag & sys_flag::PULL_SUSPEND != 0;
     let config = &broker.settings.config;
     let wait_ms = if config.long_polling_enable {
         u64::try_from(header.suspend_timeout_millis).unwrap_or(0).min(WAIT_MS_MAX)
@@ -331,8 +331,12 @@ pub(crate) fn attempt<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pu
     match classify(cx.store().queue(pull.queue), pull.offset) {
         Err(selection) => {
             broker.traffic.missed();
-            let waits = code_of(selection.status, pull.offset) == response::PULL_NOT_FOUND;
-            if waits && suspend && pull.wait_ms > 0 && broker.parked.has_room(&pull) {
+            let is_empty = code_of(selection.status, pull.offset) == response::PULL_NOT_FOUND;
+            let waits = is_empty && suspend && pull.wait_ms > 0;
+            if waits && broker.stopping && pull.conn().is_some() {
+                // Told that there is nothing, a client would ask again at once.
+                refuse_pull(cx, &pull, &Refusal::stopping());
+            } else if waits && broker.parked.has_room(&pull) {
                 parked::park(broker, cx, pull);
             } else {
                 answer(cx, &pull, selection, &[], from_memory);
@@ -451,14 +455,14 @@ pub(crate) fn wake<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: &mut 
 }
 
 /// Answers an error of ours: the client keeps its offset and asks again in a while.
-pub(crate) fn refuse_pull<H: Host>(cx: &mut Cx<'_, H>, pull: &Pull, remark: &str) {
+pub(crate) fn refuse_pull<H: Host>(cx: &mut Cx<'_, H>, pull: &Pull, refusal: &Refusal) {
     let (conn, opaque) = match pull.reader {
         Reader::Client { conn, opaque } => (conn, opaque),
-        Reader::Own(who) => return own_reads::fail(cx, who, remark),
+        Reader::Own(who) => return own_reads::fail(cx, who, &refusal.remark),
     };
-    let head = crate::handlers::reply_head(response::SYSTEM_ERROR, opaque);
+    let head = crate::handlers::reply_head(refusal.code, opaque);
     let mut writer = FrameWriter::begin(cx.output(conn), head);
-    writer.remark(remark);
+    writer.remark(&refusal.remark);
     writer.finish();
 }
 

@@ -89,10 +89,7 @@ fn send_one<H: Host>(
     properties: &mut Vec<u8>,
 ) -> Result<Outcome, Refusal> {
     if broker.stopping {
-        return Err(Refusal::new(
-            response::SERVICE_NOT_AVAILABLE,
-            "stage received: the broker is shutting down",
-        ));
+        return Err(Refusal::stopping());
     }
     let topic = text(&send.topic);
     check_internal(&topic)?;

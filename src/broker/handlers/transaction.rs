@@ -47,10 +47,6 @@ pub(crate) fn on_end<H: Host>(
     if owner != broker.me {
         return Outcome::Forward(owner);
     }
-    if broker.stopping {
-        let remark = "stage received: the broker is shutting down";
-        return Refusal::new(response::SERVICE_NOT_AVAILABLE, remark).into();
-    }
     let stream = broker.stream_of(HALF_TOPIC, QUEUE);
     let place = PhyOffset::from_wire(header.commit_log_offset);
     let Some(place) = place.filter(|place| place.stream() == stream) else {

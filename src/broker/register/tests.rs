@@ -152,16 +152,15 @@ fn the_goodbye_follows_what_is_under_way() {
     let (mut register, first) = open(PACE);
     register.stop(at(20));
     assert_eq!(register.take_steps(), [], "the registration is answered first");
-    assert!(!register.has_left(at(21)));
+    assert!(!register.has_left());
     answer(&mut register, &first, 0, false, at(22));
     let goodbye = only(&mut register);
     assert_eq!(asked(&goodbye).0, Ask::Unregister);
     answer(&mut register, &goodbye, 0, false, at(23));
-    assert!(register.has_left(at(23)));
+    assert!(register.has_left());
+    assert_eq!(register.next_deadline(), None, "a name server that was left is left alone");
     let (mut register, _) = open(PACE);
     register.stop(at(20));
-    assert!(
-        !register.has_left(at(3019)) && register.has_left(at(3020)),
-        "it is not waited for long"
-    );
+    register.closed(conn(1), at(30));
+    assert!(register.has_left(), "a name server that is gone need not be told");
 }

@@ -36,6 +36,7 @@ fn started(dir: &Path, values: &[(&'static str, &str)]) -> (Server, SocketAddr) 
             reactor: ReactorConfig::small(),
             idle_connection_ms: 120_000,
             sync_flush_timeout_ms: 5_000,
+            stall: shard::stalled::StallLimits::default(),
             spin_ns: 0,
         },
     };

@@ -65,7 +65,9 @@ pub(crate) fn apply<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, change: Ch
         Change::Group(config) => broker.meta.groups.set(config),
         Change::GroupRemoved { group, drops_offsets } => {
             broker.meta.groups.remove(&group);
-            broker.traffic.remove_group(&group);
+            if broker.settings.config.housekeeping.auto_delete_unused_stats {
+                broker.traffic.remove_group(&group);
+            }
             if drops_offsets {
                 broker.offsets.remove_group(&group);
             }
@@ -108,8 +110,8 @@ fn set_offset<H: Host>(
     }
 }
 
-/// Notes at home what a change means for files and name servers.
-fn record<H: Host>(broker: &mut Broker, cx: &Cx<'_, H>, change: &Change) {
+/// Notes at home what a change means for files and name servers; whether consumer offsets go with it.
+fn record<H: Host>(broker: &mut Broker, cx: &Cx<'_, H>, change: &Change) -> bool {
     let (wall, mono) = (cx.now.wall, cx.now.mono);
     let home = broker.meta.home();
     match change {
@@ -139,22 +141,29 @@ fn record<H: Host>(broker: &mut Broker, cx: &Cx<'_, H>, change: &Change) {
         Change::GroupRemoved { group, drops_offsets: true } => {
             home.offsets.remove(|key| split_key(key).is_some_and(|(_, of)| *of == **group))
         }
+        Change::Clean(Clean::UnusedTopics) => {
+            let (topics, system) = (&broker.topics, &home.system);
+            let is_gone = |topic: &[u8]| !clean::is_known_or_kept(topics, system, topic);
+            home.offsets.remove(|key| split_key(key).is_some_and(|(topic, _)| is_gone(topic)))
+        }
         Change::GroupRemoved { drops_offsets: false, .. }
         | Change::Topic(_)
         | Change::Group(_)
         | Change::Subscriptions { .. }
         | Change::Settings(_)
         | Change::Offsets { .. }
-        | Change::Clean(_) => false,
+        | Change::Clean(Clean::Log | Clean::ExpiredQueues) => false,
     };
     if is_less {
+        next_version(&mut home.offsets.version, wall);
         home.writes.touch(TableFile::Offsets, mono);
     }
+    is_less
 }
 
 /// What is to follow once the tables that these changes are part of are in their files.
-fn when_in_files(broker: &mut Broker, changes: &[Change], then: Then) -> Then {
-    if matches!(then, Then::Nothing | Then::ReplyAfterJobs { .. }) {
+fn when_in_files(broker: &mut Broker, changes: &[Change], drops_offsets: bool, then: Then) -> Then {
+    if matches!(then, Then::Nothing) {
         return then;
     }
     let is_topic = |c: &Change| matches!(c, Change::Topic(_) | Change::TopicRemoved(_));
@@ -166,6 +175,10 @@ fn when_in_files(broker: &mut Broker, changes: &[Change], then: Then) -> Then {
     }
     if changes.iter().any(is_group) {
         tables.push((TableFile::Groups, writes.changes(TableFile::Groups)));
+    }
+    if drops_offsets {
+        // Whoever makes the topic anew begins at 0: an offset of the old one would leave messages out.
+        tables.push((TableFile::Offsets, writes.changes(TableFile::Offsets)));
     }
     if tables.is_empty() { then } else { Then::WhenWritten { tables, then: Box::new(then) } }
 }
@@ -179,12 +192,13 @@ pub(crate) fn publish<H: Host>(
     changes: Vec<Change>,
     then: Then,
 ) {
+    let mut drops_offsets = false;
     for change in &changes {
-        record(broker, cx, change);
+        drops_offsets |= record(broker, cx, change);
         apply(broker, cx, change.clone());
     }
     // A topic or a group that somebody was told of, or has sent to, is there after a kill.
-    let mut then = Some(when_in_files(broker, &changes, then));
+    let mut then = Some(when_in_files(broker, &changes, drops_offsets, then));
     let last = changes.len().checked_sub(1);
     for (at, change) in changes.into_iter().enumerate() {
         let after = if Some(at) == last { then.take() } else { None };

@@ -1,6 +1,8 @@
 //! Deleting what nobody needs, by request: 329, 306, 316. And the files of deleted topics. Java: AdminBrokerProcessor,
 //! DefaultMessageStore.
 //!
+//! Unlike Java, 316 also drops the consumer offsets of the topics that do not exist.
+//!
 //! Each is answered when every shard has taken it; files go afterwards, in the background. The deletion of a topic is
 //! answered when it is noted and the files are gone. Unlike Java, 306 keeps queues that are in use and have expired as a
 //! whole: made anew, their offsets would begin at 0, and consumers that stand further on would leave messages out.
@@ -12,6 +14,7 @@ use crate::handlers::meta::topic_rules::SystemTopics;
 use crate::handlers::{Outcome, Request};
 use crate::mail::BrokerDone;
 use crate::scatter::Then;
+use crate::topics::TopicTable;
 use shard::Cx;
 use shard::queue_files::queue_dir;
 use shard::store_dir::deleted::{self, Deletion};
@@ -110,6 +113,9 @@ pub(crate) fn apply<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, what: Clea
                 );
                 remove_topic(broker, cx, &topic);
             }
+            // Made anew, a topic begins at 0: what groups had read of the old one means nothing there.
+            let Broker { offsets, topics, .. } = broker;
+            offsets.retain_topics(|topic| is_known_or_kept(topics, &system, topic));
             sweep(broker, cx);
         }
     }
@@ -117,7 +123,12 @@ pub(crate) fn apply<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, what: Clea
 
 /// Whether the queues of a topic stay whether or not somebody made it.
 fn is_kept(broker: &Broker, system: &SystemTopics, topic: &[u8]) -> bool {
-    broker.topics.get(topic).is_some()
+    is_known_or_kept(&broker.topics, system, topic)
+}
+
+/// As `is_kept`.
+pub(crate) fn is_known_or_kept(topics: &TopicTable, system: &SystemTopics, topic: &[u8]) -> bool {
+    topics.get(topic).is_some()
         || topic.starts_with(LMQ_PREFIX)
         || std::str::from_utf8(topic).is_ok_and(|name| system.contains(name))
 }

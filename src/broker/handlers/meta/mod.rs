@@ -43,7 +43,7 @@ use base::time::{MonoNs, Now};
 use base::wheel::TimerId;
 use change::Change;
 use gather::{Answer, Gathers, Question};
-use shard::Cx;
+use shard::{Cx, Goodbye};
 use std::path::PathBuf;
 use std::sync::Arc;
 use topic_rules::SystemTopics;
@@ -154,8 +154,8 @@ pub(crate) struct Home {
     /// Numbers requests of the broker to clients.
     opaque: i32,
     pub(crate) timer: Option<(MonoNs, TimerId)>,
-    /// The process is stopping, and waits no longer than this.
-    pub(crate) stop_until: Option<MonoNs>,
+    /// The process is stopping.
+    pub(crate) stop: Option<upkeep::Stop>,
     /// Shards that have sent their last offsets.
     pub(crate) last_offsets: usize,
     pub(crate) may_stop: bool,
@@ -213,6 +213,12 @@ impl Meta {
         self.home.as_ref().is_none_or(|home| home.may_stop)
     }
 
+    /// The goodbyes, for people.
+    pub(crate) fn goodbyes(&self) -> Vec<Goodbye> {
+        let stop = self.home.as_ref().and_then(|home| home.stop.as_ref());
+        stop.map(upkeep::Stop::goodbyes).unwrap_or_default()
+    }
+
     /// Whether the process may say that it is ready: the first registration was answered or given up, or 1 s passed.
     pub(crate) fn boot_ready(&self) -> bool {
         self.home.as_ref().is_none_or(|home| home.register.is_ready())
@@ -255,7 +261,7 @@ impl Home {
             began: Now::default(),
             opaque: 0,
             timer: None,
-            stop_until: None,
+            stop: None,
             last_offsets: 0,
             may_stop: false,
         }
@@ -321,7 +327,7 @@ impl<H: Host> Table<H> {
 }
 
 pub(crate) use upkeep::{
-    on_connected, on_offsets, on_own_conn_closed, on_resolved, on_response, on_stop,
+    on_connected, on_leave, on_offsets, on_own_conn_closed, on_resolved, on_response, on_stop,
     on_table_written, on_timer, start,
 };
 

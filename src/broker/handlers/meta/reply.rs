@@ -59,8 +59,7 @@ fn begin<H: Host>(
     request: &Request<'_>,
 ) -> Result<Outcome, Refusal> {
     if broker.stopping {
-        let remark = "stage received: the broker is shutting down";
-        return Err(Refusal::new(response::SERVICE_NOT_AVAILABLE, remark));
+        return Err(Refusal::stopping());
     }
     let sent = SendRequest::decode(request.header.code, &request.header.fields)?;
     let topic = sent.topic.to_cow();

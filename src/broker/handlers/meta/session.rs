@@ -239,7 +239,7 @@ pub(crate) fn on_conn_closed<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, c
 
 /// Ends what was silent for too long.
 pub(crate) fn expire<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
-    let timeout_ms = broker.settings.config.channel_expired_timeout_ms;
+    let timeout_ms = broker.settings.config.housekeeping.channel_expired_timeout_ms;
     let expired = broker.meta.home().clients.expire(cx.now.mono, timeout_ms);
     for conn in expired.conns {
         tracing::warn!("connection {conn}: no heartbeat for {timeout_ms} ms; closed");

@@ -11,7 +11,7 @@ use crate::tables::{self, TableFile, begin_version, next_version, split_key};
 use crate::topics::{PERM_READ, PERM_WRITE};
 use base::ids::ConnId;
 use base::time::MonoNs;
-use shard::Cx;
+use shard::{Cx, Goodbye};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use wire::body::register::{RegisterBrokerBody, TopicConfig};
@@ -25,8 +25,10 @@ use wire::req::namesrv::{
 };
 use wire::text::Text;
 
-/// Period of looking for silent clients and old locks.
+/// Period of looking for silent clients and old locks; shorter when clients may be silent for little longer.
 const SCAN_MS: u64 = 10_000;
+/// Shortest such period.
+const SCAN_MS_MIN: u64 = 100;
 /// Offsets that came are written after this long, together with those that come meanwhile.
 const OFFSETS_GATHER_MS: u64 = 500;
 /// Longest wait for the goodbyes.
@@ -70,8 +72,13 @@ pub(crate) fn start<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
     home.writes.touch(TableFile::Topics, now.mono);
     home.writes.touch(TableFile::Groups, now.mono);
     home.register.start(now.mono);
-    cx.set_timer(now.mono.plus_ms(SCAN_MS), timer_key(TimerKind::Meta, TIMER_SCAN));
+    cx.set_timer(now.mono.plus_ms(scan_ms(broker)), timer_key(TimerKind::Meta, TIMER_SCAN));
     settle(broker, cx);
+}
+
+fn scan_ms(broker: &Broker) -> u64 {
+    let silence_ms = broker.settings.config.housekeeping.channel_expired_timeout_ms;
+    (silence_ms / 4).clamp(SCAN_MS_MIN, SCAN_MS)
 }
 
 /// Carries out what has become due, and sets the timer for what is due next. Call it after every change at home.
@@ -101,7 +108,7 @@ pub(crate) fn arm<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
     let due = [
         home.register.next_deadline(),
         home.writes.next_due(),
-        home.stop_until,
+        home.stop.as_ref().map(|stop| stop.until),
         home.relays.next_deadline(),
     ];
     let Some(due) = due.into_iter().flatten().min() else { return };
@@ -117,7 +124,7 @@ pub(crate) fn arm<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
 pub(crate) fn on_timer<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, value: u64) {
     let now = cx.now.mono;
     if value == TIMER_SCAN {
-        cx.set_timer(now.plus_ms(SCAN_MS), timer_key(TimerKind::Meta, TIMER_SCAN));
+        cx.set_timer(now.plus_ms(scan_ms(broker)), timer_key(TimerKind::Meta, TIMER_SCAN));
         let span_ms = broker.settings.config.filter_data.clean_span_ms;
         let home = broker.meta.home();
         home.locks.expire(now);
@@ -224,8 +231,13 @@ fn refused(then: Then, why: &str) -> Then {
             }
             Then::Reply { conn, bytes }
         }
-        other @ (Then::ReplyAfterJobs { .. }
-        | Then::Redispatch { .. }
+        Then::ReplyAfterJobs { conn, mut bytes } => {
+            if !bytes.is_empty() {
+                patch_refusal(&mut bytes, 0, response::SYSTEM_ERROR, why);
+            }
+            Then::ReplyAfterJobs { conn, bytes }
+        }
+        other @ (Then::Redispatch { .. }
         | Then::WhenWritten { .. }
         | Then::Mail { .. }
         | Then::Nothing) => other,
@@ -273,6 +285,48 @@ pub(crate) fn on_offsets<H: Host>(
 
 // ---- the goodbye ----
 
+/// What a stop waits for at home, and since when it is there.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    /// It waits no longer.
+    until: MonoNs,
+    /// Name servers were told, and have answered.
+    unregistered: Option<MonoNs>,
+    /// Every shard has delivered what it was about to, and told its last offsets.
+    offsets: Option<MonoNs>,
+    /// Every table is in its file.
+    tables: Option<MonoNs>,
+}
+
+impl Stop {
+    fn new(now: MonoNs) -> Stop {
+        let until = now.plus_ms(STOP_MS);
+        Stop { until, unregistered: None, offsets: None, tables: None }
+    }
+
+    /// Its parts, for people.
+    pub(crate) fn goodbyes(&self) -> Vec<Goodbye> {
+        let parts = [
+            ("name servers", self.unregistered),
+            ("last offsets of all shards", self.offsets),
+            ("tables", self.tables),
+        ];
+        parts.into_iter().map(|(what, done)| Goodbye { what, done }).collect()
+    }
+
+    fn is_done(&self) -> bool {
+        self.goodbyes().iter().all(|part| part.done.is_some())
+    }
+}
+
+/// The process will stop in a while: nobody is to be sent here any more.
+pub(crate) fn on_leave<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
+    if broker.is_meta() {
+        broker.meta.home().register.stop(cx.now.mono);
+        settle(broker, cx);
+    }
+}
+
 /// The process is stopping.
 pub(crate) fn on_stop<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
     if !broker.is_meta() {
@@ -280,7 +334,7 @@ pub(crate) fn on_stop<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
     }
     let now = cx.now.mono;
     let home = broker.meta.home();
-    home.stop_until = Some(now.plus_ms(STOP_MS));
+    home.stop = Some(Stop::new(now));
     home.register.stop(now);
     settle(broker, cx);
 }
@@ -288,17 +342,27 @@ pub(crate) fn on_stop<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
 fn check_stop(broker: &mut Broker, now: MonoNs) {
     let shards = broker.shards;
     let home = broker.meta.home();
-    let Some(until) = home.stop_until else { return };
+    let Some(stop) = &mut home.stop else { return };
+    if home.register.has_left() {
+        stop.unregistered.get_or_insert(now);
+    }
     let missing = shards.saturating_sub(home.last_offsets);
-    let is_done = missing == 0 && home.writes.is_settled() && home.register.has_left(now);
-    if !is_done && until <= now && !home.may_stop {
-        let settled = home.writes.is_settled();
+    if missing == 0 {
+        stop.offsets.get_or_insert(now);
+        if home.writes.is_settled() {
+            stop.tables.get_or_insert(now);
+        }
+    }
+    let (is_done, is_over) = (stop.is_done(), stop.until <= now);
+    if !is_done && is_over && !home.may_stop {
+        let missing = stop.goodbyes().into_iter().filter(|part| part.done.is_none());
+        let missing: Vec<&str> = missing.map(|part| part.what).collect();
         tracing::warn!(
-            "the goodbye took longer than {STOP_MS} ms: {missing} shards without their last offsets, tables written: \
-             {settled}"
+            "the goodbye took longer than {STOP_MS} ms, without: {}",
+            missing.join(", ")
         );
     }
-    home.may_stop |= is_done || until <= now;
+    home.may_stop |= is_done || is_over;
 }
 
 // ---- registration ----
