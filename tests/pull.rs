@@ -3,13 +3,13 @@
 
 mod support;
 
-use client::{Consumer, Message, Producer, Pull, PullStatus};
+use client::{Consumer, Error, Message, Producer, Pull, PullStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use support::{Data, Server, Setting, rounds};
 use wire::body::broker::{ConsumeStats, SubscriptionGroupConfig};
-use wire::codes::request;
+use wire::codes::{request, response};
 use wire::req::client::{GetConsumeStatsRequestHeader, PullMessageRequestHeader};
 use wire::sys_flag;
 use wire::text::Text;
@@ -245,5 +245,44 @@ fn what_a_group_costs_does_not_depend_on_how_far_behind_it_is() {
         assert!(far < limit, "{far:?} far behind, {near:?} near the end");
     }
     assert!(grown < 16 << 20, "{grown} bytes for a look");
+    assert!(server.stop().success());
+}
+
+#[test]
+fn an_old_message_that_is_waited_for_too_long_is_refused_with_the_age() {
+    let data = Data::new();
+    let server = start(&data, "");
+    let topic = server.topic();
+    let mut producer = Producer::new(server.connect(TIMEOUT).unwrap(), "P");
+    let batch: Vec<Message> = (0..100).map(|_| Message::new(topic, vec![7; 1000])).collect();
+    for _ in 0..100 {
+        producer.send_batch(&batch, 0).unwrap();
+    }
+    drop(producer);
+    assert!(server.stop().success());
+    let server = start(&data, "waitTimeMillsInPullQueue=1\ncoldReadBytesPerGroup=524288\n");
+    let mut consumer = consumer(&server, GROUP);
+    let (mut found, mut refused) = (0, 0);
+    for _ in 0..20 {
+        let pull = |n: i64| Pull::new(topic, 0, n * 97 % 9900);
+        let asked: Vec<i32> = (0..20).map(|n| consumer.submit(&pull(n)).unwrap()).collect();
+        for opaque in asked {
+            match consumer.result(opaque) {
+                Ok(pulled) => found += pulled.messages.len(),
+                Err(Error::Refused { code: response::SYSTEM_BUSY, remark }) => {
+                    let java = "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: ";
+                    assert!(remark.starts_with(java), "{remark}");
+                    assert!(remark.ends_with("waitTimeMillsInPullQueue = 1"), "{remark}");
+                    refused += 1;
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+        if refused > 0 && found > 0 {
+            break;
+        }
+    }
+    eprintln!("{found} messages, {refused} pulls refused");
+    assert!(found > 0 && refused > 0, "{found} messages, {refused} pulls refused");
     assert!(server.stop().success());
 }
