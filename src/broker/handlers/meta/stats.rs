@@ -63,12 +63,19 @@ impl Gathering {
             self.groups.iter().map(|group| (group.as_str(), Vec::new())).collect();
         for (pair, (group, _)) in self.pairs.iter().enumerate() {
             let name = std::str::from_utf8(group).unwrap_or_default();
-            by_group.entry(name).or_default().push(self.stats(broker, pair));
+            let mut stats = self.stats(broker, pair);
+            // As in Java, the list of all groups does not say how far pulls are.
+            for (_, offset) in &mut stats.offset_table.0 {
+                offset.pull_offset = Some(0);
+            }
+            by_group.entry(name).or_default().push(stats);
         }
-        let lag = |offset: &ConsumeOffset| offset.broker_offset - offset.consumer_offset;
+        // Clients commit what they like, also the ends of the range: a sum that does not fit wraps, as in Java.
+        let lag =
+            |offset: &ConsumeOffset| offset.broker_offset.wrapping_sub(offset.consumer_offset);
         let list = ConsumeStatsList {
             broker_addr: broker.settings.store_host.to_string(),
-            total_diff: self.rows.values().map(lag).sum(),
+            total_diff: self.rows.values().map(lag).fold(0, i64::wrapping_add),
             total_inflight_diff: 0,
             consume_stats_list: by_group
                 .into_iter()
