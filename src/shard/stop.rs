@@ -79,7 +79,7 @@ impl StopFlag {
     pub(crate) fn note_waited(&self, me: ShardId, parts: &[Waited]) {
         let mut all = self.waited.lock().expect("no shard panics while it holds this");
         for part in parts {
-            tracing::info!("{me}: stopped waiting: {part}");
+            tracing::debug!("{me}: stopped waiting: {part}");
             match all.iter_mut().find(|other| other.what == part.what) {
                 Some(other) => other.join(*part),
                 None => all.push(*part),
