@@ -14,8 +14,10 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, channel, sync_channel,
+};
+use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -25,6 +27,12 @@ const QUEUE_LINES: usize = 8192;
 const FILE_BYTES_MAX: u64 = 128 << 20;
 /// Rolled files kept per log.
 const FILES_KEPT: u32 = 20;
+/// How long a line may take at a stop: nobody may read the pipe that is stderr; a file's disk may be slow.
+const STDERR_PATIENCE: Duration = Duration::from_millis(500);
+const FILE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long all of them may take, and how often is looked.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(10);
 /// Environment variable with the filter.
 const FILTER: &str = "RINGMQ_LOG";
 
@@ -50,18 +58,33 @@ impl Queue {
     }
 }
 
-/// Keeps the writer alive; dropping it writes what waits. Lines logged later are lost.
+/// Keeps the writer alive; dropping it writes what waits, unless nobody takes it. Lines logged later are lost.
 pub(crate) struct Guard {
     sender: SyncSender<Message>,
-    writer: Option<JoinHandle<()>>,
+    /// Says when the writer has ended: it gives the other side up.
+    ended: Receiver<()>,
+    /// Lines that it has written.
+    written: Arc<AtomicU64>,
+    /// It is left behind when it writes no line for so long.
+    patience: Duration,
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // The writer may have ended only by a panic, of which stderr has the message.
-        let _ = self.sender.send(Message::Stop);
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
+        let end = Instant::now() + WAIT_MAX;
+        let (mut written, mut since) = (self.written.load(Ordering::Relaxed), Instant::now());
+        let mut is_told = false;
+        while since.elapsed() < self.patience && Instant::now() < end {
+            // The writer may have ended before only by a panic, of which stderr has the message.
+            is_told = is_told
+                || !matches!(self.sender.try_send(Message::Stop), Err(TrySendError::Full(_)));
+            if self.ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Disconnected) {
+                return;
+            }
+            let now_written = self.written.load(Ordering::Relaxed);
+            if now_written != written {
+                (written, since) = (now_written, Instant::now());
+            }
         }
     }
 }
@@ -80,7 +103,7 @@ pub(crate) fn to_files(
     for name in names {
         sinks.push(Box::new(RolledFile::open(directory, name, FILE_BYTES_MAX, FILES_KEPT)?));
     }
-    let (guard, queue) = start_writer(sinks, QUEUE_LINES)?;
+    let (guard, queue) = start_writer(sinks, QUEUE_LINES, FILE_PATIENCE)?;
     install(LineLayer {
         queue,
         style: Style::Java { zone_minutes },
@@ -94,7 +117,8 @@ pub(crate) fn to_stderr(zone_minutes: i32) -> Option<Guard> {
     let style =
         if io::stderr().is_terminal() { Style::Short } else { Style::Java { zone_minutes } };
     // Without a thread there are no log lines, but the process itself needs none to run.
-    let (guard, queue) = start_writer(vec![Box::new(io::stderr())], QUEUE_LINES).ok()?;
+    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(io::stderr())];
+    let (guard, queue) = start_writer(sinks, QUEUE_LINES, STDERR_PATIENCE).ok()?;
     install(LineLayer { queue, style, own_store_log: false });
     Some(guard)
 }
@@ -112,17 +136,31 @@ fn install(layer: LineLayer) {
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
-fn start_writer(sinks: Vec<Box<dyn Sink>>, lines: usize) -> io::Result<(Guard, Queue)> {
+fn start_writer(
+    sinks: Vec<Box<dyn Sink>>,
+    lines: usize,
+    patience: Duration,
+) -> io::Result<(Guard, Queue)> {
     let (sender, receiver) = sync_channel(lines);
-    let lost = Arc::new(AtomicU64::new(0));
+    let (lost, written) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let queue = Queue { sender: sender.clone(), lost: Arc::clone(&lost) };
+    let (ends, ended) = channel::<()>();
+    let guard = Guard { sender, ended, written: Arc::clone(&written), patience };
     let writer = std::thread::Builder::new().name("log".to_owned());
-    let writer = writer.spawn(move || write_all(&receiver, sinks, &lost))?;
-    Ok((Guard { sender, writer: Some(writer) }, queue))
+    writer.spawn(move || {
+        write_all(&receiver, sinks, &lost, &written);
+        drop(ends);
+    })?;
+    Ok((guard, queue))
 }
 
 /// Writes until told to stop; flushes whenever nothing waits.
-fn write_all(receiver: &Receiver<Message>, mut sinks: Vec<Box<dyn Sink>>, lost: &AtomicU64) {
+fn write_all(
+    receiver: &Receiver<Message>,
+    mut sinks: Vec<Box<dyn Sink>>,
+    lost: &AtomicU64,
+    written: &AtomicU64,
+) {
     loop {
         let message = match receiver.try_recv() {
             Ok(message) => message,
@@ -135,10 +173,11 @@ fn write_all(receiver: &Receiver<Message>, mut sinks: Vec<Box<dyn Sink>>, lost: 
             }
         };
         let Message::Line(index, line) = message else { break };
-        let written = sinks.get_mut(index).map(|sink| sink.write_line(line.as_bytes()));
-        if !matches!(written, Some(Ok(()))) {
+        let result = sinks.get_mut(index).map(|sink| sink.write_line(line.as_bytes()));
+        if !matches!(result, Some(Ok(()))) {
             lost.fetch_add(1, Ordering::Relaxed);
         }
+        written.fetch_add(1, Ordering::Relaxed);
     }
     report_lost(&mut sinks, lost);
     flush(&mut sinks);

@@ -6,6 +6,7 @@ mod signals;
 
 use crate::cli::{EXIT_START, Start};
 use base::ids::ShardId;
+use broker::LastCheck;
 use broker::settings::Settings;
 use config::{BrokerConfig, FlushDiskType, LogSyncMethod, NamesrvConfig};
 use node::{BROKER, BROKER_VIP, NAMESRV, Node, Ready};
@@ -211,6 +212,9 @@ fn run(
     let seeds: Vec<ShardSeed> = seeds.collect();
     let ready = Ready::default();
     let announced = ready.clone();
+    // The tables themselves are given back when the shards have taken what is theirs.
+    let timer = broker_seed.as_ref().and_then(|(_, tables)| tables.timer.as_ref());
+    let last_check = timer.map(|timer| timer.last.clone());
     let make = move |id: ShardId| {
         let broker = broker_seed.as_ref();
         let namesrv = namesrv_seed.clone().filter(|_| id == ShardId::META);
@@ -223,22 +227,35 @@ fn run(
         println!("{line}");
         tracing::info!("{line}");
     }
-    serve(server, store.as_ref())
+    serve(server, store.as_ref(), last_check.as_ref())
 }
 
 /// Waits for the end, and says how it was.
-fn serve(server: Server, store: Option<&OpenStore>) -> Result<(), Fatal> {
+fn serve(
+    server: Server,
+    store: Option<&OpenStore>,
+    last_check: Option<&LastCheck>,
+) -> Result<(), Fatal> {
     let stopper = server.stopper();
     let ending = server.join();
     let outcome = goodbye::outcome(&ending);
-    finish(ending, store)?;
-    goodbye::tell(outcome, &stopper);
-    Ok(())
+    let finished = finish(ending, store, last_check);
+    goodbye::tell(if finished.is_ok() { outcome } else { "it failed" }, &stopper);
+    finished
 }
 
-fn finish(ending: Ending, store: Option<&OpenStore>) -> Result<(), Fatal> {
+fn finish(
+    ending: Ending,
+    store: Option<&OpenStore>,
+    last_check: Option<&LastCheck>,
+) -> Result<(), Fatal> {
     match ending {
         Ending::Clean(queues) => {
+            if let Some(Err(error)) = last_check.map(LastCheck::write) {
+                tracing::error!(
+                    "timer: its last checkpoint cannot be written: {error}; what was delivered last comes again"
+                );
+            }
             if let Some(store) = store {
                 let marked = store.mark_clean(queues.as_deref());
                 marked.map_err(|e| Fatal {

@@ -761,6 +761,21 @@ fn statistic(tool: &mut Connection, name: &str, key: &str) -> Result<BrokerStats
 }
 
 #[test]
+fn statistics_of_a_deleted_topic_go_with_it_unless_they_are_to_stay() {
+    for (config, stays) in [("", false), ("autoDeleteUnusedStats=false\n", true)] {
+        let data = Data::new();
+        let server = start(&data, 2, config);
+        let topic = made(&server);
+        fill(&server, topic);
+        let mut tool = server.connect(TIMEOUT).unwrap();
+        assert!(statistic(&mut tool, "TOPIC_PUT_NUMS", topic).is_ok());
+        tool.delete_topic(topic).unwrap();
+        assert_eq!(statistic(&mut tool, "TOPIC_PUT_NUMS", topic).is_ok(), stays, "{config:?}");
+        assert!(server.stop().success());
+    }
+}
+
+#[test]
 fn messages_are_counted_over_windows() {
     let data = Data::new();
     let server = start(&data, 2, "");

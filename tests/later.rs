@@ -16,6 +16,8 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const GROUP: &str = "G_later";
 const RETRY: &str = "%RETRY%G_later";
 const DEAD: &str = "%DLQ%G_later";
+/// Bytes of a unit of the timer log.
+const UNIT_BYTES: usize = 52;
 
 fn start(data: &Data, shards: u16, config: &str) -> Server {
     Server::start(data.path(), &Setting { shards, config: config.to_owned() })
@@ -308,33 +310,44 @@ fn a_message_with_a_time_of_its_own_comes_at_its_millisecond() {
     }
 }
 
-/// What runtime information tells of the timer: seconds behind, messages without a slot, messages in slots.
-fn timer_figures(server: &Server) -> [i64; 3] {
+/// What runtime information tells of the timer: seconds behind, messages without a slot, messages in slots; and how many
+/// it takes in a second.
+fn timer_figures(server: &Server) -> ([i64; 3], f64) {
     let mut tool = server.connect(TIMEOUT).unwrap();
     let reply = tool.call_ok(request::GET_BROKER_RUNTIME_INFO, |_| {}, &[]).unwrap();
     let info: KvTable = json::from_slice(reply.body()).unwrap();
     let taken: f64 = info.table.get("timerEnqueueTps").unwrap().parse().unwrap();
     let delivered: f64 = info.table.get("timerDequeueTps").unwrap().parse().unwrap();
     assert!(taken >= delivered && delivered >= 0.0, "{taken} {delivered}");
-    ["timerReadBehind", "timerOffsetBehind", "timerCongestNum"]
-        .map(|key| info.table.get(key).unwrap().parse().unwrap())
+    let figures = ["timerReadBehind", "timerOffsetBehind", "timerCongestNum"]
+        .map(|key| info.table.get(key).unwrap().parse().unwrap());
+    (figures, taken)
+}
+
+/// Waits until so many messages are in slots, and none is on its way there.
+fn wait_until_wheel_has(server: &Server, messages: i64) {
+    let until = Instant::now() + TIMEOUT;
+    while timer_figures(server).0 != [0, 0, messages] {
+        assert!(Instant::now() < until, "{:?}", timer_figures(server));
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[test]
 fn the_timer_tells_how_many_messages_wait() {
     let data = Data::new();
     let server = start(&data, 2, "");
-    assert_eq!(timer_figures(&server), [0, 0, 0]);
+    assert_eq!(timer_figures(&server), ([0, 0, 0], 0.0));
+    // The average is one of more than a second then.
+    std::thread::sleep(Duration::from_millis(1100));
     let mut producer = producer(&server);
     let at = wall_ms() + 1_000_000;
     for number in 0..5 {
         producer.send(&timed(server.topic(), "TIMER_DELIVER_MS", at + number), 0).unwrap();
     }
-    let until = Instant::now() + TIMEOUT;
-    while timer_figures(&server) != [0, 0, 5] {
-        assert!(Instant::now() < until, "{:?}", timer_figures(&server));
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_until_wheel_has(&server, 5);
+    let (_, taken) = timer_figures(&server);
+    assert!(taken > 0.0 && taken <= 5.0, "{taken} of 5 messages in a second");
     assert!(server.stop().success());
 }
 
@@ -427,7 +440,7 @@ fn odd_groups_of_an_edited_table_cost_nobody_else_anything() {
 fn timed_messages_survive_stop_and_kill_and_lost_timer_files() {
     for lose in [false, true] {
         let data = Data::new();
-        let server = start(&data, 2, "timerFlushIntervalMs=100\n");
+        let server = start(&data, 2, "timerFlushIntervalMs=100\nflushIntervalCommitLog=50\n");
         let topic = server.topic();
         let mut sender = producer(&server);
         let at = wall_ms() + 5000;
@@ -461,6 +474,197 @@ fn timed_messages_survive_stop_and_kill_and_lost_timer_files() {
         assert_eq!(pulled.status, PullStatus::NotFound, "{} messages more", pulled.messages.len());
         assert!(server.stop().success());
     }
+}
+
+/// Changes the unit of this number in the timer log.
+fn damage_unit(data: &Data, number: usize, change: impl FnOnce(&mut [u8])) {
+    let path = data.store().join("timerlog/00000000000000000000");
+    let mut log = std::fs::read(&path).unwrap();
+    change(&mut log[number * UNIT_BYTES..][..UNIT_BYTES]);
+    std::fs::write(&path, log).unwrap();
+}
+
+#[test]
+fn a_unit_that_names_another_shards_stream_costs_its_message_only() {
+    let data = Data::new();
+    let server = start(&data, 2, "");
+    let topic = server.topic();
+    let mut sender = producer(&server);
+    let at = wall_ms() + 4000;
+    for number in 0..3 {
+        let message = timed(topic, "TIMER_DELIVER_MS", at).keys(&number.to_string());
+        sender.send(&message, 0).unwrap();
+    }
+    wait_until_wheel_has(&server, 3);
+    assert!(server.stop().success());
+    // The lowest bit of the stream in the place of the message.
+    damage_unit(&data, 1, |unit| unit[29] ^= 1);
+    let server = start(&data, 2, "");
+    let found = receive(&server, topic, 0, 0, 2);
+    let keys: Vec<String> = found.iter().map(|m| m.property("KEYS").unwrap()).collect();
+    assert_eq!(keys, ["0", "2"]);
+    assert!(server.stop().success());
+}
+
+#[test]
+fn what_follows_a_message_that_came_late_for_its_slot_comes_once() {
+    let data = Data::new();
+    let config = "timerFlushIntervalMs=100\ntimerPrecisionMs=4000\n";
+    let server = start(&data, 2, config);
+    let topic = server.topic();
+    let mut sender = producer(&server);
+    let mut send = |key: &str, at: i64| {
+        let message = timed(topic, "TIMER_DELIVER_MS", at).keys(key);
+        sender.send(&message, 0).unwrap();
+    };
+    // With a message that waits slots are loaded as time goes on.
+    send("far", wall_ms() + 600_000);
+    wait_until_wheel_has(&server, 1);
+    // The slot of this time is loaded when it has begun.
+    let slot = 4000;
+    let rest = u64::try_from(slot - wall_ms() % slot).unwrap();
+    std::thread::sleep(Duration::from_millis(rest + 200));
+    let begun = wall_ms() / slot * slot;
+    send("late", begun + 3999);
+    let at = begun + 7000;
+    send("B", at);
+    send("C", at);
+    wait_until_wheel_has(&server, 3);
+    assert!(server.stop().success());
+    assert!(wall_ms() < begun + 3999, "it was delivered before the stop");
+    // Twice: what a start has found is known to the next one, too.
+    let server = start(&data, 2, config);
+    assert!(server.stop().success());
+    let server = start(&data, 2, config);
+    let mut keys: Vec<String> = Vec::new();
+    for message in receive(&server, topic, 0, 0, 3) {
+        keys.push(message.property("KEYS").unwrap());
+    }
+    assert_eq!(keys, ["late", "B", "C"]);
+    std::thread::sleep(Duration::from_millis(1500));
+    let pulled = consumer(&server).pull(&Pull::new(topic, 0, 3)).unwrap();
+    assert_eq!(pulled.status, PullStatus::NotFound, "{} messages more", pulled.messages.len());
+    assert!(server.stop().success());
+}
+
+/// How far the timer has come in its queue, as its checkpoint says.
+fn checkpoint(data: &Data) -> i64 {
+    let bytes = std::fs::read(data.store().join("config/timercheck")).unwrap_or_default();
+    bytes.get(16..24).map_or(0, |bytes| i64::from_be_bytes(bytes.try_into().unwrap()))
+}
+
+#[test]
+fn the_timers_checkpoint_waits_for_the_disk_and_no_longer() {
+    let data = Data::new();
+    let config = "timerFlushIntervalMs=20\nflushIntervalCommitLog=10000\n";
+    let server = start(&data, 2, config);
+    let topic = server.topic();
+    let mut sender = producer(&server);
+    // To logs of both shards.
+    let begun = Instant::now();
+    for queue in 0..4 {
+        sender.send(&timed(topic, "TIMER_DELAY_MS", 200), queue).unwrap();
+    }
+    for queue in 0..4 {
+        receive(&server, topic, queue, 0, 1);
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    let stood = checkpoint(&data);
+    assert!(begun.elapsed() < Duration::from_secs(8), "the machine is too slow for this test");
+    assert!(stood < 4, "a power cut could take what was delivered from the log");
+    while checkpoint(&data) < 4 {
+        assert!(begun.elapsed() < Duration::from_secs(17), "the logs are flushed");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    sender.send(&timed(topic, "TIMER_DELAY_MS", 200), 0).unwrap();
+    receive(&server, topic, 0, 1, 1);
+    assert!(server.stop().success());
+    assert_eq!(checkpoint(&data), 5, "an orderly stop leaves it exact");
+    let server = start(&data, 2, config);
+    std::thread::sleep(Duration::from_millis(1000));
+    let pulled = consumer(&server).pull(&Pull::new(topic, 0, 2)).unwrap();
+    assert_eq!(pulled.status, PullStatus::NotFound, "{} messages more", pulled.messages.len());
+    assert!(server.stop().success());
+}
+
+#[test]
+fn a_wheel_that_was_full_once_takes_no_memory_for_slots_that_are_done() {
+    let private_bytes = |is_full: bool| {
+        let data = Data::new();
+        if is_full {
+            // All slots of two weeks, long ago, of messages whose units are gone.
+            let slots = 2 * 7 * 86_400;
+            let mut wheel = Vec::with_capacity(slots * 32);
+            for second in 0..slots {
+                let time = i64::try_from(1_500_000_000 / slots * slots + second).unwrap();
+                wheel.extend(time.to_be_bytes());
+                wheel.extend([0xFF; 16]);
+                wheel.extend([0, 0, 0, 1, 0, 0, 0, 0]);
+            }
+            std::fs::create_dir_all(data.store()).unwrap();
+            std::fs::write(data.store().join("timerwheel"), wheel).unwrap();
+        }
+        let server = start(&data, 1, "");
+        server.topic();
+        let bytes = server.private_bytes();
+        assert!(server.stop().success());
+        bytes
+    };
+    let (empty, full) = (private_bytes(false), private_bytes(true));
+    assert!(full < empty + (20 << 20), "{full} bytes, without it {empty}");
+}
+
+#[test]
+fn a_unit_that_names_a_message_of_another_time_is_told_about() {
+    let data = Data::new();
+    let server = start(&data, 2, "");
+    let topic = server.topic();
+    let mut sender = producer(&server);
+    let at = wall_ms() / 1000 * 1000 + 4500;
+    for (key, at) in [("gone", at), ("kept", at), ("later", at + 2000)] {
+        sender.send(&timed(topic, "TIMER_DELIVER_MS", at).keys(key), 0).unwrap();
+    }
+    wait_until_wheel_has(&server, 3);
+    assert!(server.stop().success());
+    // The place of its message becomes that of the last one.
+    let mut place = [0; 8];
+    damage_unit(&data, 2, |unit| place.copy_from_slice(&unit[28..36]));
+    damage_unit(&data, 0, |unit| unit[28..36].copy_from_slice(&place));
+    let server = start(&data, 2, "");
+    let found = receive(&server, topic, 0, 0, 2);
+    let keys: Vec<String> = found.iter().map(|m| m.property("KEYS").unwrap()).collect();
+    assert_eq!(keys, ["kept", "later"]);
+    let log = server.log_tail();
+    let (slot_ms, other_ms) = (at / 1000 * 1000, at / 1000 * 1000 + 2000);
+    let place = i64::from_be_bytes(place);
+    let said = format!(
+        "timer: the unit of {slot_ms} names the message at {place}, which is none of it: topic \
+         \"rmq_sys_wheel_timer\", time {other_ms}; nothing is delivered for it"
+    );
+    assert!(log.contains(&said), "{log}");
+    assert!(server.stop().success());
+}
+
+#[test]
+fn another_precision_is_refused_while_messages_wait() {
+    let data = Data::new();
+    let server = start(&data, 2, "");
+    let message = timed(server.topic(), "TIMER_DELAY_SEC", 4);
+    producer(&server).send(&message, 0).unwrap();
+    wait_until_wheel_has(&server, 1);
+    let topic = server.topic();
+    assert!(server.stop().success());
+    let config = "timerPrecisionMs=500\n";
+    let setting = Setting { shards: 2, config: config.to_owned() };
+    let log = Server::start_refused(data.path(), &setting);
+    assert!(log.contains("timerPrecisionMs = 500, but messages wait in"), "{log}");
+    let server = start(&data, 2, "");
+    receive(&server, topic, 0, 0, 1);
+    assert!(server.stop().success());
+    let server = start(&data, 2, config);
+    producer(&server).send(&timed(topic, "TIMER_DELAY_SEC", 2), 0).unwrap();
+    assert_eq!(receive(&server, topic, 0, 0, 2).len(), 2);
+    assert!(server.stop().success());
 }
 
 #[test]

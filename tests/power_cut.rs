@@ -166,3 +166,48 @@ fn a_device_that_hangs_for_seconds_ends_nothing() {
     check(&server, server.topic(), &owed);
     assert!(server.stop().success());
 }
+
+#[test]
+fn the_timers_checkpoint_waits_for_a_log_whose_disk_hangs() {
+    let data = Data::new();
+    let Some(device) = Device::new(&data) else { return };
+    let root = data.path().join("root");
+    // The log on the device, all else beside it.
+    let config = format!(
+        "storePathRootDir={}\nstorePathCommitLog={}\nflushIntervalCommitLog=50\ntimerFlushIntervalMs=20\n",
+        root.display(),
+        data.store().join("commitlog").display()
+    );
+    let namesrv = "127.0.0.1:1".parse().unwrap();
+    let server = Server::start_broker(data.path(), &Setting { shards: 1, config }, namesrv);
+    let topic = server.topic();
+    let checkpoint = || {
+        let bytes = std::fs::read(root.join("config/timercheck")).unwrap_or_default();
+        bytes.get(16..24).map_or(0, |bytes| i64::from_be_bytes(bytes.try_into().unwrap()))
+    };
+    let mut producer = Producer::new(server.connect(TIMEOUT).unwrap(), "P");
+    let mut consumer = Consumer::new(server.connect(TIMEOUT).unwrap(), "G");
+    let mut deliver = |offset: i64| {
+        let message = Message::new(topic, &b"x"[..]).with("TIMER_DELAY_MS", "200");
+        producer.send(&message, 0).unwrap();
+        let pull = Pull::new(topic, 0, offset).suspend(TIMEOUT);
+        assert_eq!(consumer.pull(&pull).unwrap().status, PullStatus::Found);
+    };
+    let wait_for = |offset: i64| {
+        let deadline = Instant::now() + TIMEOUT;
+        while checkpoint() < offset {
+            assert!(Instant::now() < deadline, "the log is flushed");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    deliver(0);
+    wait_for(1);
+    device.freeze();
+    deliver(1);
+    std::thread::sleep(Duration::from_secs(2));
+    let stood = checkpoint();
+    device.thaw();
+    assert_eq!(stood, 1, "what was delivered is not on the disk");
+    wait_for(2);
+    assert!(server.stop().success());
+}

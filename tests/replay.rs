@@ -5,21 +5,19 @@
 //! Lists of Java's hash sets and maps, and the properties of a message, are compared without their order.
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-#[path = "replay/compare.rs"]
-mod compare;
 #[path = "replay/play.rs"]
 mod play;
 #[path = "replay/recording.rs"]
 mod recording;
 mod support;
 
-use compare::Difference;
 use play::Outcome;
 use recording::Recording;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use support::compare::{Differs, differs};
 use support::{Data, Server, Setting};
 
 /// Recordings that one broker saw, one after the other, and its settings.
@@ -97,33 +95,6 @@ const SCENARIOS: &[Scenario] = &[
 const CONFIG: &str = "brokerName=broker-a\nbrokerClusterName=GoldCluster\nbrokerIP1=127.0.0.1\n\
                       enablePropertyFilter=true\nrecallMessageEnable=true\ntraceTopicEnable=true\n\
                       defaultTopicQueueNums=4\n";
-
-/// A difference that may be.
-struct Differs {
-    /// Request code; 0 for all.
-    request: i32,
-    /// Where, as in `Difference`; a star at the end stands for any rest.
-    path: &'static str,
-    /// Java's value; a star at the end stands for any rest.
-    recorded: &'static str,
-    /// Our value, in the same way.
-    ours: &'static str,
-    /// Why it may be.
-    reason: &'static str,
-}
-
-impl Differs {
-    fn allows(&self, request: i32, difference: &Difference) -> bool {
-        (self.request == 0 || self.request == request)
-            && fits(self.path, &difference.path)
-            && fits(self.recorded, &difference.recorded)
-            && fits(self.ours, &difference.ours)
-    }
-}
-
-fn fits(pattern: &str, text: &str) -> bool {
-    pattern.strip_suffix('*').map_or(pattern == text, |begin| text.starts_with(begin))
-}
 
 /// Everything that may differ. A row for the code goes for the whole answer.
 const DIFFERS: &[Differs] = &[
@@ -294,15 +265,6 @@ const EARLIER_DELAYED: &str = "the place of a delayed message among all of its l
 const CPP: &str =
     "a heartbeat as C++ clients write it, tag codes as text: Java notes the group and falls silent";
 const MANDATORY: &str = "a mandatory field that is missing is named; Java goes on with null";
-
-const fn differs(
-    request: i32,
-    path: &'static str,
-    (recorded, ours): (&'static str, &'static str),
-    reason: &'static str,
-) -> Differs {
-    Differs { request, path, recorded, ours, reason }
-}
 
 /// Requests that are not played: the recording, the line, why.
 pub(crate) const SKIPPED: &[(&str, u64, &str)] = &[

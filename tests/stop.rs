@@ -5,8 +5,10 @@
 mod support;
 
 use client::{Connection, Consumer, Error, Message, NewTopic, Options, Producer, Pull, PullStatus};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use support::{Data, Server, Setting};
@@ -159,6 +161,74 @@ fn server_starts(data: &Data) -> bool {
     let is_there = connection.max_offset(TOPIC, 0).is_ok();
     server.signal(Signal::TERM);
     is_there && server.ended().0.success()
+}
+
+/// How a process ends that was told to; panics when it waits for its output.
+fn end_of(child: &mut Child) -> ExitStatus {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if began.elapsed() > TIMEOUT {
+            child.kill().unwrap();
+            panic!("it waits for its output");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_neither_a_stop_up_nor_a_second_signal() {
+    for (signals, exit) in [(1, 0), (2, 130)] {
+        let data = Data::new();
+        let config = data.path().join("broker.conf");
+        let lingers = "enableShutdownGracefully=true\nshutdownWaitTimeSeconds=600\n";
+        std::fs::write(&config, if signals == 2 { lingers } else { "" }).unwrap();
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+        command.args(["standalone", "--any-port", "--shards", "1"]).arg("-c").arg(&config);
+        command.arg("--data").arg(data.path()).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.env("HOME", data.path()).current_dir(data.path());
+        let mut child = command.stderr(writer.try_clone().unwrap()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.any(|line| line.starts_with("The broker[")));
+        // It is full from now on: a line of the log waits for ever, and whatever it holds meanwhile is held.
+        std::thread::spawn(move || while writer.write_all(&[b'x'; 4096]).is_ok() {});
+        std::thread::sleep(Duration::from_millis(200));
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        assert!(lines.any(|line| line.contains("SIGTERM")));
+        if signals == 2 {
+            kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        }
+        assert_eq!(end_of(&mut child).code(), Some(exit), "{signals} signals");
+        drop(reader);
+    }
+}
+
+#[test]
+fn an_output_that_nobody_reads_does_not_hold_a_stop_up() {
+    let data = Data::new();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = data.path().join("namesrv.conf");
+    std::fs::write(&config, format!("listenPort={port}\nbindAddress=127.0.0.1\n")).unwrap();
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+    command.arg("namesrv").arg("-c").arg(&config).stdin(Stdio::null()).stderr(Stdio::null());
+    command.env("HOME", data.path()).current_dir(data.path());
+    let mut child = command.stdout(writer.try_clone().unwrap()).spawn().unwrap();
+    let mut boot = Vec::new();
+    let mut byte = [0];
+    while !(boot.ends_with(b"\n") && boot.windows(12).any(|text| text == b"boot success")) {
+        reader.read_exact(&mut byte).unwrap();
+        boot.extend_from_slice(&byte);
+    }
+    // What a pipe holds.
+    writer.write_all(&[b'x'; 64 << 10]).unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let status = end_of(&mut child);
+    assert!(status.success(), "{status}");
+    drop(reader);
 }
 
 #[test]

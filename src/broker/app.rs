@@ -313,6 +313,7 @@ impl Broker {
                 crate::transactions::on_mail(self, cx, from, mail);
             }
             BrokerMail::Put(mail) => crate::put::on_mail(self, cx, mail),
+            BrokerMail::Timer(mail) => crate::timer::on_mail(self, cx, mail),
             BrokerMail::OwnRead(read) => crate::own_reads::on_mail(self, cx, read),
             BrokerMail::Query(mail) => handlers::query::on_mail(self, cx, from, mail),
             BrokerMail::Entries(ask) => handlers::entries::on_mail(self, cx, ask),
@@ -432,9 +433,9 @@ impl Broker {
         self.meta.goodbyes()
     }
 
-    /// Whether the goodbyes are done.
+    /// Whether the goodbyes are done, and the last offsets are on their way to the metadata shard.
     pub fn may_stop(&self) -> bool {
-        self.meta.may_stop()
+        self.meta.may_stop(self.owes_offsets)
     }
 }
 

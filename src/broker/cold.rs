@@ -85,7 +85,11 @@ struct Choice {
 /// What searches are, that belong to no consumer group.
 const SEARCHES: GroupKey = GroupKey(0);
 /// What reads of messages by key or place are.
-const FETCHES: GroupKey = GroupKey(1);
+pub(crate) const FETCHES: GroupKey = GroupKey(1);
+/// What the broker's own reads are: no client's may keep a timed message waiting.
+pub(crate) const OWN: GroupKey = GroupKey(2);
+/// What reads of halves are, for producers that end their transactions.
+pub(crate) const ENDS: GroupKey = GroupKey(3);
 
 impl Job {
     /// The group that it is counted for.
@@ -93,7 +97,7 @@ impl Job {
         match self {
             Job::Pull(pull) => pull.group,
             Job::Search(_) | Job::Listing(_) => SEARCHES,
-            Job::Fetch(_) => FETCHES,
+            Job::Fetch(fetch) => fetch.group(),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! bytes of one answer.
 
 use crate::app::{Broker, Host};
-use crate::cold;
+use crate::cold::{self, ENDS, FETCHES, GroupKey, OWN};
 use crate::handlers::meta::ask_client::{self, ConsumeWish};
 use crate::handlers::query;
 use crate::handlers::send_back::{self, Wish};
@@ -62,6 +62,19 @@ pub(crate) struct Fetch {
 }
 
 impl Fetch {
+    /// What it is counted for while it waits for its turn to read.
+    pub(crate) fn group(&self) -> GroupKey {
+        match self.purpose {
+            Purpose::Timer(_) | Purpose::Half(_) => OWN,
+            Purpose::End(_) => ENDS,
+            Purpose::View { .. }
+            | Purpose::SendBack(_)
+            | Purpose::Resume(_)
+            | Purpose::Consume(_)
+            | Purpose::Query { .. } => FETCHES,
+        }
+    }
+
     /// The record at one place, for a client.
     pub(crate) fn view(conn: ConnId, head: FrameHead, offset: i64, place: PhyOffset) -> Fetch {
         Fetch::new(Purpose::View { conn, head, offset }, None, vec![place])

@@ -37,4 +37,4 @@ mod wanted;
 pub use app::{BootTables, Broker, Host};
 pub use mail::{BrokerDone, BrokerMail};
 pub use tables::load as load_tables;
-pub use timer::TimerBoot;
+pub use timer::{LastCheck, TimerBoot};

@@ -3,7 +3,7 @@
 //! On the metadata shard. Limit: `LOCKS_MAX` leases. Java counterpart: RebalanceLockManager.
 
 use base::time::MonoNs;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use wire::body::MessageQueue;
 
 /// Lifetime of a lease.
@@ -53,7 +53,9 @@ impl Locks {
             self.by_group.insert(group.into(), HashMap::new());
         }
         let Some(leases) = self.by_group.get_mut(group) else { return Ok(held) };
-        for queue in queues {
+        let mut seen = HashSet::new();
+        // A queue that is named twice is held once.
+        for queue in queues.iter().filter(|queue| seen.insert(*queue)) {
             match leases.get_mut(queue) {
                 Some(lease) if *lease.client_id == *client_id => lease.until = until,
                 Some(lease) if lease.until <= now => {

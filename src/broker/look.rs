@@ -29,6 +29,8 @@ pub(crate) struct Look {
     pub(crate) timer: Option<TimerWish>,
     /// It asks for another message not to be delivered.
     pub(crate) is_recall: bool,
+    /// It says how many messages are in its body.
+    pub(crate) has_inner_num: bool,
 }
 
 /// When a message is to be delivered; of several properties the first of these counts. A value that is no number is `None`.
@@ -53,7 +55,7 @@ impl TimerWish {
             TimerWish::DelayMs(_) => 1,
             TimerWish::DeliverMs(_) => 2,
         };
-        if kind(other) < kind(self) { other } else { self }
+        if kind(other) <= kind(self) { other } else { self }
     }
 
     /// Whether it is a time, not a delay.
@@ -93,6 +95,7 @@ impl Look {
                 b"TIMER_DELIVER_MS" => look.wish(TimerWish::DeliverMs(number(value))),
                 b"TIMER_OUT_MS" => is_timed = true,
                 b"TIMER_DEL_UNIQKEY" => look.is_recall = true,
+                b"INNER_NUM" => look.has_inner_num = true,
                 b"TRAN_MSG" => look.is_half = value.eq_ignore_ascii_case(b"true"),
                 _ => {}
             }

@@ -71,6 +71,8 @@ pub enum BrokerMail {
     Transactions(crate::transactions::TransactionMail),
     /// What the broker has read of a queue.
     OwnRead(crate::own_reads::OwnRead),
+    /// How far what the timer has delivered is on the disk.
+    Timer(crate::timer::TimerMail),
     /// What the metadata families add.
     Meta(crate::handlers::meta::MetaMail),
 }

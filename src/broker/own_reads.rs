@@ -3,7 +3,7 @@
 //! What was read comes by mail to the same shard. Limits: one pull per reader, each of so many messages and bytes.
 
 use crate::app::{Broker, Host};
-use crate::cold::GroupKey;
+use crate::cold::OWN;
 use crate::handlers::pull::{NextBroker, Pull, Reader, attempt};
 use crate::mail::BrokerMail;
 use shard::Cx;
@@ -16,8 +16,6 @@ use wire::message::MessageView;
 pub(crate) const LIMITS: ReadLimits = ReadLimits { count_max: 256, bytes_max: 1 << 20 };
 /// How long a pull waits at the end of its queue before it is made again.
 const WAIT_MS: u64 = 300_000;
-/// What the broker's own reads from files are counted for.
-const OWN: GroupKey = GroupKey(2);
 
 /// Who reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -112,6 +112,8 @@ impl OwnMessage {
 pub struct Stored {
     /// Place in the log.
     pub phy: PhyOffset,
+    /// Position behind it in the log of its stream.
+    pub end: u64,
     /// Index in its queue.
     pub queue_offset: i64,
     /// It is in the log, but was not durable within `syncFlushTimeout`.
@@ -510,7 +512,8 @@ fn append<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, waiting: Waiting) ->
     let tags_code = look.tags_code(&broker.settings, &message.topic, now.wall);
     let phy = batch.push_indexed(&new, tags_code, &look.index_keys(&message.properties));
     let appended = batch.finish();
-    let stored = Stored { phy, queue_offset: appended.first.0, is_late: false };
+    let (end, queue_offset) = (appended.end, appended.first.0);
+    let stored = Stored { phy, end, queue_offset, is_late: false };
     let number = broker.puts.number();
     broker.puts.storing.insert(number, Storing { from, ticket, stored });
     cx.when_stored(appended, number);

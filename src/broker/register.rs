@@ -205,7 +205,11 @@ impl Register {
                 server.state = State::Left;
             }
             State::Waiting(due) if due <= now => self.approach(at, now),
-            State::Connecting { conn, deadline } if deadline <= now || self.is_leaving => {
+            State::Connecting { conn, .. } if self.is_leaving => {
+                self.steps.extend(conn.map(Step::Close));
+                server.state = State::Left;
+            }
+            State::Connecting { conn, deadline } if deadline <= now => {
                 self.steps.extend(conn.map(Step::Close));
                 self.fail(at, now, "no connection within 3 s");
             }

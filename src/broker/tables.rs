@@ -474,16 +474,40 @@ impl serde_json::ser::Formatter for Pretty {
     }
 }
 
-/// Writes a table: the old text becomes `.bak`, then the file is replaced. On a background thread.
+/// Writes a table: the old file becomes `.bak`, then another takes its place. On a background thread.
 pub(crate) fn write(dir: &Path, file: TableFile, text: &[u8]) -> io::Result<()> {
     let path = dir.join(file.name());
-    match std::fs::read(&path) {
-        Ok(old) if !old.is_empty() => replace_file(&backup(&path), &old)?,
+    match std::fs::metadata(&path) {
+        Ok(old) if old.len() > 0 => keep(&path)?,
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::create_dir_all(dir)?,
         Err(error) => return Err(error),
     }
     replace_file(&path, text)
+}
+
+/// Makes a file its own `.bak`: the same bytes under a second name, which the directory's next sync makes durable.
+/// Where a file has one name only (FAT, some network file systems) they are copied.
+fn keep(path: &Path) -> io::Result<()> {
+    let backup = backup(path);
+    let mut name = backup.clone().into_os_string();
+    name.push(".tmp");
+    let second = PathBuf::from(name);
+    // Of a write that was cut short.
+    remove_if_there(&second)?;
+    if std::fs::hard_link(path, &second).is_err() {
+        return replace_file(&backup, &std::fs::read(path)?);
+    }
+    std::fs::rename(&second, &backup)?;
+    // When both names are of one file already, renaming leaves them.
+    remove_if_there(&second)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn backup(path: &Path) -> PathBuf {

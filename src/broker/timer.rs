@@ -13,28 +13,29 @@ mod slots;
 
 use crate::app::{Broker, Host, TimerKind, timer_key};
 use crate::detour::TIMER_TOPIC;
-use crate::mail::BrokerDone;
+use crate::mail::{BrokerDone, BrokerMail, shard_of};
 use crate::own_reads::{self, Found, ReadFor};
 use crate::put::{self, OwnMessage, PutFor, PutResult};
 use crate::settings::Settings;
+use base::ids::ShardId;
 use base::time::{MonoNs, WallMs};
 use base::wheel::TimerId;
 pub(crate) use due::Source;
 use due::{Ready, due_message, due_ms};
-pub use files::TimerBoot;
 use files::TimerFiles;
+pub use files::{LastCheck, TimerBoot};
 use shard::Cx;
 use slots::{LEAD_MS, Loaded, SLOTS_MAX, fetch, load_slots, on_slot};
 pub(crate) use slots::{TimerFetch, on_fetched, on_not_fetched};
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use store::layout::timer::{TimerCheck, Unit};
 use store::queues::QueueNo;
 use store::timer::{Timed, TimerConfig, TimerIndex, TimerWrites};
 use wire::codes::response;
-use wire::ids::{PhyOffset, QueueId};
+use wire::ids::{PhyOffset, QueueId, StreamId};
 use wire::java_hash::java_bytes_hash;
 use wire::message::MessageView;
 use wire::props::{self, Props};
@@ -49,6 +50,8 @@ const UNITS_BYTES_MAX: usize = 4 << 20;
 const ROLL_WINDOW_MAX: i64 = 7 * 86_400 - 60;
 /// Pause after something has failed, ms.
 const PAUSE_MS: u64 = 500;
+/// Pause before the logs are looked at again that a checkpoint waits for.
+const SETTLE_MS: u64 = 100;
 /// The clock may be set: nobody waits longer than this without a look at it.
 const LOOK_MS: i64 = 1000;
 /// Period of looking for timer log files whose messages have left the log, ms.
@@ -82,6 +85,32 @@ fn files(settings: &Settings) -> TimerFiles {
     TimerFiles::new(&settings.config.store_path_root_dir, &index_config(settings))
 }
 
+/// How far the timer was at a moment. A power cut takes from a log what is not flushed: nothing of that may be done then.
+struct Told {
+    since: MonoNs,
+    check: TimerCheck,
+    /// What streams have to be flushed to first.
+    unflushed: BTreeMap<StreamId, u64>,
+}
+
+/// What the timer's shard and those that own the other streams tell each other.
+pub enum TimerMail {
+    /// To the owner of a stream: how far is its log flushed?
+    Ask {
+        /// The timer's shard.
+        from: ShardId,
+        /// The stream.
+        stream: StreamId,
+    },
+    /// To the timer's shard.
+    Flushed {
+        /// The stream.
+        stream: StreamId,
+        /// Its log is flushed to here.
+        end: u64,
+    },
+}
+
 /// The timer of the broker, on one shard.
 pub(crate) struct Timer {
     files: Arc<TimerFiles>,
@@ -91,10 +120,14 @@ pub(crate) struct Timer {
     /// Where to read on in the queue.
     next: i64,
     is_reading: bool,
-    /// Messages of the queue that are delivered without a slot, and are not stored yet.
-    loose: BTreeSet<i64>,
+    /// Messages of the queue that are delivered without a slot, and are not stored yet: what `units_before` was at each.
+    loose: BTreeMap<i64, u64>,
     /// Messages that have a unit which the checkpoint did not know.
     known: HashSet<i64>,
+    /// Where the units of `known` begin in the timer log.
+    known_from: u64,
+    /// All of `known` are before this one in the queue.
+    known_until: i64,
     /// Slots before this time are done.
     read_ms: i64,
     /// The next slot to load.
@@ -110,8 +143,12 @@ pub(crate) struct Timer {
     failed: Vec<(Source, Box<OwnMessage>)>,
     pause: Option<MonoNs>,
     flush_at: Option<MonoNs>,
-    /// What the next checkpoint says: by then the log has flushed what was delivered before it.
-    told: Option<TimerCheck>,
+    /// What the next checkpoint says.
+    told: Option<Told>,
+    /// Behind the last message that was delivered to each stream whose log is not known to be flushed to there.
+    delivered: BTreeMap<StreamId, u64>,
+    /// What the main thread writes when the whole store is on the disk.
+    last: LastCheck,
     /// A job writes the files.
     is_writing: bool,
     is_failing: bool,
@@ -124,9 +161,9 @@ pub(crate) struct Timer {
 }
 
 impl Timer {
-    fn new(boot: &TimerBoot, settings: &Settings, queue: QueueNo, next: i64, now: WallMs) -> Timer {
+    fn new(boot: TimerBoot, settings: &Settings, queue: QueueNo, next: i64, now: WallMs) -> Timer {
         let precision_ms = settings.config.timer.precision_ms;
-        let mut index = boot.index.clone();
+        let mut index = boot.index;
         // As Java: whatever the checkpoint says, or does not say because it was never written.
         let oldest = if index.is_empty() { now.0 } else { now.0 - OLDEST_MS };
         let read_ms = index.floor(boot.check.read_ms.max(oldest));
@@ -138,8 +175,10 @@ impl Timer {
             queue,
             next,
             is_reading: false,
-            loose: BTreeSet::new(),
-            known: boot.known.iter().copied().collect(),
+            loose: BTreeMap::new(),
+            known: boot.known.into_iter().collect(),
+            known_from: u64::try_from(boot.check.log_flushed).unwrap_or(0),
+            known_until: next,
             read_ms,
             load_ms: read_ms,
             slots: VecDeque::new(),
@@ -153,6 +192,8 @@ impl Timer {
             pause: None,
             flush_at: None,
             told: None,
+            delivered: BTreeMap::new(),
+            last: boot.last,
             is_writing: false,
             is_failing: false,
             unread: None,
@@ -162,18 +203,30 @@ impl Timer {
         }
     }
 
-    /// What the checkpoint may say now.
+    /// Messages that are taken from the queue from now on have their units in the timer log from here on, or none.
+    fn units_before(&self) -> u64 {
+        if self.known.is_empty() { self.index.end() } else { self.known_from }
+    }
+
+    /// What the checkpoint may say now. A start reads the queue from its offset on, and knows which messages have units
+    /// already from those behind its end of the log: both are of the same moment.
     fn check(&mut self, now: WallMs) -> TimerCheck {
-        let queue_offset = self.loose.first().copied().unwrap_or(self.next);
+        let first = self.loose.first_key_value().map(|(offset, end)| (*offset, *end));
+        let (queue_offset, end) = first.unwrap_or((self.next, self.units_before()));
         let [state, _, counter] = self.version;
         self.version = [state, now.0, counter.wrapping_add(1)];
         TimerCheck {
             read_ms: self.read_ms,
-            log_flushed: i64::try_from(self.index.end()).unwrap_or(i64::MAX),
+            log_flushed: i64::try_from(end).unwrap_or(i64::MAX),
             queue_offset,
             master_queue_offset: queue_offset,
             version: self.version,
         }
+    }
+
+    /// The files are to be written at this time, or before.
+    fn flush_by(&mut self, at: MonoNs) {
+        self.flush_at = Some(self.flush_at.map_or(at, |other| other.min(at)));
     }
 
     fn push_ready(&mut self, due_ms: i64, source: Source, message: Box<OwnMessage>) {
@@ -273,10 +326,12 @@ pub(crate) fn start<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
     let no = store.find_or_create(TIMER_TOPIC, id, stream);
     let queue = store.queue(no);
     let next = boot.check.queue_offset.min(boot.check.master_queue_offset);
-    let next = next.clamp(queue.min(), queue.visible().max(queue.min()));
-    let mut timer = Timer::new(&boot, &broker.settings, no, next, now);
+    let known_until = queue.visible();
+    let next = next.clamp(queue.min(), known_until.max(queue.min()));
+    let mut timer = Timer::new(boot, &broker.settings, no, next, now);
     // A power cut has taken the messages of units behind the end of the log: others come to lie there.
     let log = store.stream(stream);
+    timer.known_until = known_until;
     timer.known.retain(|phy| {
         let place = PhyOffset::from_wire(*phy).filter(|place| place.stream() == stream);
         place.is_some_and(|place| place.position() < log.appended())
@@ -345,14 +400,20 @@ pub(crate) fn on_read<H: Host>(
                 // Nothing waited: no slot in between has to be looked at.
                 timer.load_ms = timer.load_ms.max(timer.index.floor(cx.now.wall.0));
             }
+            let mut messages = 0;
             for view in found.views() {
                 take(timer, &view, cx.now.wall);
+                messages += 1;
             }
             timer.next = timer.next.max(found.next).max(found.min);
+            if timer.next >= timer.known_until {
+                // What is left was read by an earlier process, or lies no more in the queue.
+                timer.known.clear();
+            }
             let period = broker.settings.config.timer.flush_interval_ms;
             if !found.records.is_empty() {
-                timer.flush_at.get_or_insert(cx.now.mono.plus_ms(period));
-                broker.traffic.timed(found.records.len() as u64);
+                timer.flush_by(cx.now.mono.plus_ms(period));
+                broker.traffic.timed(messages);
             }
         }
         Err(why) => {
@@ -398,7 +459,7 @@ fn take(timer: &mut Timer, view: &MessageView<'_>, now: WallMs) {
     } else {
         let due_ms = due_ms(view, slot_ms, timer.precision_ms);
         if let Some(message) = due_message(view, NEVER_ENQUEUED) {
-            timer.loose.insert(offset);
+            timer.loose.insert(offset, timer.units_before());
             timer.push_ready(due_ms, Source::Loose(offset), message);
         }
     }
@@ -458,8 +519,10 @@ pub(crate) fn on_put<H: Host>(
     let period = broker.settings.config.timer.flush_interval_ms;
     timer.flush_at.get_or_insert(cx.now.mono.plus_ms(period));
     match result {
-        Ok(_) => {
+        Ok(stored) => {
             timer.end(source);
+            let end = timer.delivered.entry(stored.phy.stream()).or_default();
+            *end = stored.end.max(*end);
             broker.traffic.delivered();
         }
         Err(failed) if failed.refusal.code == response::MESSAGE_ILLEGAL => {
@@ -495,40 +558,106 @@ pub(crate) fn is_idle(broker: &Broker) -> bool {
 // ---- files ----
 
 fn flush_if_due<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
-    let period = broker.settings.config.timer.flush_interval_ms;
+    let period_ms = broker.settings.config.timer.flush_interval_ms;
     let Some(timer) = &mut broker.timer else { return };
     let is_due = timer.flush_at.is_some_and(|at| at <= cx.now.mono)
         || timer.index.waiting_bytes() >= UNITS_BYTES_MAX;
-    if is_due && !timer.is_writing && timer.pause.is_none() {
-        flush(timer, cx, period, false);
+    if !is_due || timer.is_writing || timer.pause.is_some() || timer.flush_at.take().is_none() {
+        return;
+    }
+    let now = cx.now.mono;
+    let again_at = timer.told.as_ref().map(|told| told.since.plus_ms(period_ms));
+    let again_at = again_at.filter(|at| now < *at);
+    // Once the period is over, the logs are asked again and again.
+    let again_at = again_at.or_else(|| (!is_flushed(broker, cx)).then(|| now.plus_ms(SETTLE_MS)));
+    let Some(timer) = &mut broker.timer else { return };
+    if again_at.is_some() {
+        timer.flush_at = again_at;
+        if timer.index.waiting_bytes() > 0 {
+            write(timer, cx, None, None);
+        }
+        return;
+    }
+    flush(timer, cx, period_ms);
+}
+
+/// Whether logs are flushed as far as what is told needs it. Owners of other streams are asked; what they say comes by mail.
+fn is_flushed<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) -> bool {
+    let (me, shards) = (broker.me, broker.shards);
+    let Some(timer) = &mut broker.timer else { return true };
+    let Some(told) = &mut timer.told else { return true };
+    let delivered = &mut timer.delivered;
+    told.unflushed.retain(|stream, end| {
+        let owner = shard_of(*stream, shards);
+        if owner != me {
+            let ask = TimerMail::Ask { from: me, stream: *stream };
+            cx.mail(owner, BrokerMail::Timer(ask));
+            return true;
+        }
+        let flushed = cx.store().stream(*stream).flushed();
+        delivered.retain(|other, end| other != stream || flushed < *end);
+        flushed < *end
+    });
+    told.unflushed.is_empty()
+}
+
+/// Mail about the timer.
+pub(crate) fn on_mail<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, mail: TimerMail) {
+    match mail {
+        TimerMail::Ask { from, stream } => {
+            let end = cx.store().stream(stream).flushed();
+            cx.mail(from, BrokerMail::Timer(TimerMail::Flushed { stream, end }));
+        }
+        TimerMail::Flushed { stream, end: flushed } => {
+            let Some(timer) = &mut broker.timer else { return };
+            timer.delivered.retain(|other, end| *other != stream || flushed < *end);
+            let Some(told) = &mut timer.told else { return };
+            told.unflushed.retain(|other, end| *other != stream || flushed < *end);
+            if told.unflushed.is_empty() && timer.flush_at.is_some() {
+                timer.flush_by(cx.now.mono);
+                go_on(broker, cx);
+            }
+        }
     }
 }
 
-/// Writes what was added and how far everything was a period ago: what was delivered since may not be on the disk yet,
-/// and a power cut would take it from the log while the checkpoint stays. With `last` it is how far everything is now.
-fn flush<H: Host>(timer: &mut Timer, cx: &mut Cx<'_, H>, period_ms: u64, last: bool) {
+/// Writes what was added and what was told before, which the logs bear out now. Then tells how far everything is.
+fn flush<H: Host>(timer: &mut Timer, cx: &mut Cx<'_, H>, period_ms: u64) {
+    timer.pass_slots(cx.now.wall);
+    let check = timer.check(cx.now.wall);
+    let since = cx.now.mono;
+    if timer.told.as_ref().is_none_or(|told| !told.check.is_as_far_as(&check)) {
+        timer.flush_at = Some(since.plus_ms(period_ms));
+    }
+    // Messages of the timer's queue count, too: others would come to lie where their units point to.
+    let mut unflushed = timer.delivered.clone();
+    let store = cx.store();
+    let log = store.stream(store.queue(timer.queue).stream);
+    unflushed.insert(log.id(), log.appended());
+    let told = timer.told.replace(Told { since, check, unflushed });
+    write(timer, cx, told.map(|told| told.check), None);
+}
+
+/// The shard stops and no delivery is on its way: the last units. The last checkpoint, which is exact, has to wait until
+/// all shards have what was delivered on the disk: `LastCheck::write`.
+pub(crate) fn flush_last<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
+    let Some(timer) = &mut broker.timer else { return };
     if timer.flush_at.take().is_none() {
         return;
     }
     timer.pass_slots(cx.now.wall);
     let check = timer.check(cx.now.wall);
-    if last {
-        write(timer, cx, Some(check), None);
-        return;
-    }
-    let is_news = timer.told.is_none_or(|told| !told.is_as_far_as(&check));
-    if is_news {
-        timer.flush_at = Some(cx.now.mono.plus_ms(period_ms));
-    }
-    let told = timer.told.replace(check);
-    write(timer, cx, told, None);
-}
-
-/// The shard stops and no delivery is on its way: the last checkpoint, which is exact.
-pub(crate) fn flush_last<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
-    let period = broker.settings.config.timer.flush_interval_ms;
-    let Some(timer) = &mut broker.timer else { return };
-    flush(timer, cx, period, true);
+    timer.is_writing = true;
+    let (files, writes) = (Arc::clone(&timer.files), timer.index.take_writes());
+    let last = timer.last.clone();
+    cx.job(Box::new(move || {
+        let result = files.write(&writes, None);
+        if result.is_ok() {
+            last.set(check);
+        }
+        let writes = if result.is_err() { Some(writes) } else { None };
+        H::done(BrokerDone::TimerWritten(TimerWritten { result, writes, slot: None, units: None }))
+    }));
 }
 
 /// Writes what was added, then the checkpoint or the units of a slot are read. One such job at a time: what fails comes
@@ -540,7 +669,7 @@ fn write<H: Host>(
     slot: Option<(i64, i64)>,
 ) {
     timer.is_writing = true;
-    let start = cleaning(timer, cx).filter(|_| check.is_some());
+    let start = check.and_then(|_| cleaning(timer, cx));
     let (files, writes) = (Arc::clone(&timer.files), timer.index.take_writes());
     cx.job(Box::new(move || {
         let mut result = files.write(&writes, check.as_ref());
@@ -586,7 +715,7 @@ pub(crate) fn on_written<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, writt
             tracing::error!("timer: its files cannot be written: {error}; trying again");
         }
         timer.pause = Some(cx.now.mono.plus_ms(PAUSE_MS));
-        timer.flush_at.get_or_insert(cx.now.mono);
+        timer.flush_by(cx.now.mono);
         timer.unread = timer.unread.or(written.slot);
     } else if timer.is_failing {
         tracing::info!("timer: its files are written again");

@@ -17,6 +17,8 @@ pub const PERM_INHERIT: i32 = 1;
 pub struct Topic {
     /// Its configuration.
     pub config: Arc<TopicConfig>,
+    /// Queue numbers are below, for producers or consumers, whichever have more; here so that a send need not look elsewhere.
+    queue_nums: i32,
     /// Queues of this shard that were looked up before, by number.
     queues: Vec<Option<QueueNo>>,
 }
@@ -39,7 +41,7 @@ impl Topic {
 
     /// Whether a queue number exists for producers (or consumers, whichever has more).
     pub fn has_queue(&self, id: QueueId) -> bool {
-        (0..self.config.write_queue_nums.max(self.config.read_queue_nums)).contains(&id.0)
+        (0..self.queue_nums).contains(&id.0)
     }
 }
 
@@ -63,11 +65,12 @@ impl TopicTable {
     /// Replaces a topic's configuration.
     pub fn set(&mut self, config: Arc<TopicConfig>) {
         let name = config.topic_name.as_bytes();
+        let queue_nums = config.write_queue_nums.max(config.read_queue_nums);
         match self.by_name.get_mut(name) {
-            Some(topic) => topic.config = config,
+            Some(topic) => (topic.config, topic.queue_nums) = (config, queue_nums),
             None => {
                 let name = name.into();
-                self.by_name.insert(name, Topic { config, queues: Vec::new() });
+                self.by_name.insert(name, Topic { config, queue_nums, queues: Vec::new() });
             }
         }
     }

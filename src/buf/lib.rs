@@ -3,11 +3,12 @@
 //! One of the two crates with `unsafe`. Invariants: a region never moves and lives as long as its owner; every
 //! slice handed out is bounds-checked against the mapping; the mirrored window makes any range of up to its
 //! size contiguous; a mapped file is only copied from and into. It knows nothing of rings, logs or RocketMQ. An
-//! allocator that counts is here for its `unsafe`.
+//! allocator that counts and prefetching are here for their `unsafe`.
 
 pub mod block_pool;
 pub mod count_alloc;
 pub mod mapped_file;
+pub mod prefetch;
 pub mod region;
 pub mod window;
 

@@ -6,7 +6,7 @@
 
 use crate::error::SqlError;
 use crate::lexer::{Kind, Lexer, Token};
-use crate::program::{Binary, Order, Part, Push, STACK_MAX, SqlFilter, Step, Unary};
+use crate::program::{Binary, Order, Part, Push, STACK_MAX, SqlFilter, Step, Unary, length_bit};
 use crate::{EXPRESSION_BYTES_MAX, LIST_ITEMS_MAX, NAMES_MAX, NESTING_MAX, STEPS_MAX};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -67,6 +67,7 @@ pub(crate) fn compile(text: &str) -> Result<SqlFilter, SqlError> {
     let filter = SqlFilter {
         steps: Vec::new(),
         names: Vec::new(),
+        lengths: 0,
         texts: Vec::new(),
         lists: Vec::new(),
         finders: Vec::new(),
@@ -80,6 +81,7 @@ pub(crate) fn compile(text: &str) -> Result<SqlFilter, SqlError> {
     let mut filter = parser.filter;
     filter.names =
         parser.names.into_iter().map(|(name, no)| (name.as_bytes().into(), no)).collect();
+    filter.lengths = filter.names.iter().fold(0, |bits, (name, _)| bits | length_bit(name));
     filter.depth = depth(&filter.steps);
     if filter.depth > STACK_MAX {
         return Err(SqlError::limit("pending operands:", filter.depth, STACK_MAX));

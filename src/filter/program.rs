@@ -113,11 +113,18 @@ pub(crate) enum Binary {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Incomparable;
 
+/// A bit for the length of a name; all long ones share one.
+pub(crate) fn length_bit(name: &[u8]) -> u64 {
+    1 << name.len().min(63)
+}
+
 /// A compiled expression.
 pub struct SqlFilter {
     pub(crate) steps: Vec<Step>,
     /// The properties that the expression names, sorted, and the number that the steps know each by.
     pub(crate) names: Vec<(Box<[u8]>, u32)>,
+    /// Of the lengths of the names, as `length_bit` says: nearly all properties are not named, which this tells of most.
+    pub(crate) lengths: u64,
     pub(crate) texts: Vec<Box<[u8]>>,
     /// Sorted, without repetition.
     pub(crate) lists: Vec<Vec<Box<[u8]>>>,
@@ -256,6 +263,9 @@ impl SqlFilter {
     ) -> Result<Option<bool>, Incomparable> {
         let mut slots = [const { Slot::new() }; NAMES];
         for (key, value) in props.iter() {
+            if self.lengths & length_bit(key) == 0 {
+                continue;
+            }
             // Of a repeated property the last one counts.
             if let Ok(at) = self.names.binary_search_by(|(name, _)| (**name).cmp(key)) {
                 slots[self.names[at].1 as usize].value = Some(value);

@@ -12,6 +12,8 @@ use tracing::subscriber::with_default;
 struct Memory {
     lines: Arc<Mutex<Vec<String>>>,
     hold: Option<Duration>,
+    /// How long each takes.
+    each: Duration,
 }
 
 impl Sink for Memory {
@@ -19,6 +21,7 @@ impl Sink for Memory {
         if let Some(hold) = self.hold.take() {
             std::thread::sleep(hold);
         }
+        std::thread::sleep(self.each);
         self.lines.lock().unwrap().push(String::from_utf8(line.to_vec()).unwrap());
         Ok(())
     }
@@ -31,7 +34,7 @@ impl Sink for Memory {
 fn logged(style: Style, own_store_log: bool, log: impl FnOnce()) -> (Vec<String>, Vec<String>) {
     let (first, second) = (Memory::default(), Memory::default());
     let sinks: Vec<Box<dyn Sink>> = vec![Box::new(first.clone()), Box::new(second.clone())];
-    let (guard, queue) = start_writer(sinks, 16).unwrap();
+    let (guard, queue) = start_writer(sinks, 16, FILE_PATIENCE).unwrap();
     let layer = LineLayer { queue, style, own_store_log };
     with_default(tracing_subscriber::registry().with(layer), log);
     drop(guard);
@@ -75,7 +78,7 @@ fn the_store_has_its_own_log() {
 #[test]
 fn lines_that_find_the_queue_full_are_counted() {
     let memory = Memory { hold: Some(Duration::from_millis(300)), ..Memory::default() };
-    let (guard, queue) = start_writer(vec![Box::new(memory.clone())], 2).unwrap();
+    let (guard, queue) = start_writer(vec![Box::new(memory.clone())], 2, FILE_PATIENCE).unwrap();
     for number in 0..50 {
         queue.put(0, format!("{number}\n"));
     }
@@ -85,6 +88,25 @@ fn lines_that_find_the_queue_full_are_counted() {
     assert!(written < 50 && lines[0] == "0\n", "{lines:?}");
     let expected = format!("{} log lines were lost", 50 - written);
     assert!(lines.last().unwrap().starts_with(&expected), "{lines:?}");
+}
+
+#[test]
+fn a_stop_leaves_a_sink_behind_that_takes_nothing_and_waits_for_a_slow_one() {
+    let patience = Duration::from_millis(400);
+    for lines in [1, 50] {
+        let hold = Some(Duration::from_secs(60));
+        let memory = Memory { hold, ..Memory::default() };
+        let (guard, queue) = start_writer(vec![Box::new(memory)], 2, patience).unwrap();
+        (0..lines).for_each(|number| queue.put(0, format!("{number}\n")));
+        let began = Instant::now();
+        drop(guard);
+        assert!((patience..Duration::from_secs(10)).contains(&began.elapsed()), "{lines} lines");
+    }
+    let slow = Memory { each: Duration::from_millis(100), ..Memory::default() };
+    let (guard, queue) = start_writer(vec![Box::new(slow.clone())], 16, patience).unwrap();
+    (0..10).for_each(|number| queue.put(0, format!("{number}\n")));
+    drop(guard);
+    assert_eq!(slow.lines.lock().unwrap().len(), 10, "each in time, all of them not");
 }
 
 #[test]

@@ -4,15 +4,19 @@
 
 use shard::server::{Ending, Stopper};
 use std::io::Write;
-use std::sync::Mutex;
-use std::time::Instant;
+use std::sync::{Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+/// How long an output may take for a line.
+const SAY: Duration = Duration::from_millis(500);
 
 /// When the signal came.
 static BEGAN: Mutex<Option<Instant>> = Mutex::new(None);
 
-/// Says that the process stops.
-pub(super) fn begin(signal: i32) {
+/// Has the process stop, then says so.
+pub(super) fn begin(signal: i32, stopper: &Stopper) {
     *BEGAN.lock().expect("nobody panics while holding it") = Some(Instant::now());
+    stopper.stop();
     let name = signal_hook::low_level::signal_name(signal).unwrap_or("signal");
     say(&format!(
         "ringmq: {name}: stopping in order: new work is refused, open work is ended, data goes to disk. A second \
@@ -38,9 +42,19 @@ pub(super) fn tell(outcome: &str, stopper: &Stopper) {
     say(&format!("ringmq: stopped after {total} ms ({parts}); {outcome}"));
 }
 
-/// Whoever started it may have closed its output: that is no reason not to stop.
 fn say(line: &str) {
     tracing::info!("{line}");
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    show(std::io::stdout(), line);
+}
+
+/// Whoever started it may have closed its output, or does not read it: that is no reason not to stop. Another thread may
+/// wait there for ever, and hold the output's lock.
+pub(super) fn show(mut out: impl Write + Send + 'static, line: &str) {
+    let (said, is_said) = mpsc::channel();
+    let text = format!("{line}\n");
+    std::thread::spawn(move || {
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        let _ = said.send(());
+    });
+    let _ = is_said.recv_timeout(SAY);
 }

@@ -24,11 +24,11 @@ impl Signals {
         let act = move || {
             let mut seen = signals.forever();
             if let Some(signal) = seen.next() {
-                goodbye::begin(signal);
-                stopper.stop();
+                goodbye::begin(signal, &stopper);
             }
             if seen.next().is_some() {
-                eprintln!("ringmq: second signal, ending at once; the next start recovers");
+                let line = "ringmq: second signal, ending at once; the next start recovers";
+                goodbye::show(io::stderr(), line);
                 std::process::exit(EXIT_IMPATIENT);
             }
         };

@@ -9,6 +9,7 @@ use crate::frames::InputError;
 use base::ids::{ConnId, ShardId};
 use base::time::MonoNs;
 use reactor::{Reactor, SocketId};
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use wire::frame::FRAME_BYTES_MAX;
 
@@ -88,12 +89,17 @@ impl Conn {
     /// Answers have gone: held frames may go on.
     fn is_drained(&self, is_tight: bool) -> bool {
         self.unsent(is_tight) <= pause_bytes(is_tight) / 2
-            && self.handed_over <= HANDED_OVER_MAX / 2
+            && self.handed_over <= handed_over_max(is_tight) / 2
     }
 }
 
 fn pause_bytes(is_tight: bool) -> usize {
     if is_tight { TIGHT_PAUSE_BYTES } else { OUTPUT_PAUSE_BYTES }
+}
+
+/// When it is tight, one at a time: other shards do not know how much waits.
+fn handed_over_max(is_tight: bool) -> u32 {
+    if is_tight { 1 } else { HANDED_OVER_MAX }
 }
 
 /// All connections of a shard.
@@ -112,7 +118,7 @@ pub(crate) struct Conns {
     output_bytes: usize,
     input_pool: Vec<Vec<u8>>,
     /// Held connections whose frames may go on.
-    resumed: Vec<ConnId>,
+    resumed: VecDeque<ConnId>,
 }
 
 const NO_CONN: u32 = u32::MAX;
@@ -132,7 +138,7 @@ impl Conns {
             input_bytes: 0,
             output_bytes: 0,
             input_pool: Vec::new(),
-            resumed: Vec::new(),
+            resumed: VecDeque::new(),
         }
     }
 
@@ -295,7 +301,7 @@ impl Conns {
         slot.is_some_and(|s| {
             s.state == ConnState::Open
                 && s.unsent(self.is_tight()) <= pause_bytes(self.is_tight())
-                && s.handed_over < HANDED_OVER_MAX
+                && s.handed_over < handed_over_max(self.is_tight())
         })
     }
 
@@ -329,13 +335,13 @@ impl Conns {
         }
         slot.held = true;
         if !drains {
-            self.resumed.push(conn);
+            self.resumed.push_back(conn);
         }
     }
 
-    /// A held connection whose frames may go on.
+    /// The held connection that may go on for the longest time.
     pub(crate) fn next_resumed(&mut self) -> Option<ConnId> {
-        let conn = self.resumed.pop()?;
+        let conn = self.resumed.pop_front()?;
         if let Some(slot) = self.get(conn) {
             slot.held = false;
             self.look_at(conn);
@@ -484,7 +490,7 @@ impl Conns {
                 reactor.start_receive(socket);
             }
             if conn.held && conn.is_drained(is_tight) {
-                self.resumed.push(id);
+                self.resumed.push_back(id);
             }
         }
         self.dirty = dirty;

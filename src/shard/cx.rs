@@ -245,21 +245,20 @@ impl<A: App> Cx<'_, A> {
     /// Asked before an append: `must_stall` keeps the order behind frames that already wait.
     pub fn stall(&mut self, conn: ConnId, peer: Peer, frame: &Frame<'_>) -> Result<(), NoRoom> {
         let limits = self.stall;
-        let (since, deadline) = match self.stalled.retrying {
-            // Held back again, a frame keeps its deadline.
-            Some(times) => times,
-            None => (self.since, limits.deadline(self.now.mono)),
-        };
         let age_ms = |since: MonoNs| self.now.mono.since(since) / 1_000_000;
-        if self.stalled.expired {
-            return Err(self.no_room(Why::Waited(limits.wait_ms.unwrap_or(0)), age_ms(since)));
+        if let Some(retry) = self.stalled.retry().filter(|retry| retry.is_last) {
+            let why = Why::Waited(limits.wait_ms.unwrap_or(0));
+            return Err(self.no_room(why, age_ms(retry.since)));
         }
-        if self.stalled.retrying.is_none()
-            && let Err(own) = self.stalled.admit(conn, frame.bytes.len(), &limits)
-        {
-            let oldest = self.stalled.front().map_or(since, |oldest| oldest.since);
+        // Held back again, a frame keeps its deadline, and its bytes are those that were offered.
+        if self.stalled.hold_again() {
+            return Ok(());
+        }
+        if let Err(own) = self.stalled.admit(conn, frame.bytes.len(), &limits) {
+            let oldest = self.stalled.front().map_or(self.since, |oldest| oldest.since);
             return Err(self.no_room(Why::Share(own), age_ms(oldest)));
         }
+        let (since, deadline) = (self.since, limits.deadline(self.now.mono));
         self.stalled.push(Stalled { conn, peer, frame: frame.bytes.to_vec(), deadline, since });
         Ok(())
     }
@@ -284,7 +283,7 @@ impl<A: App> Cx<'_, A> {
 
     /// Whether older frames wait for the window, so that this one has to wait too.
     pub fn must_stall(&self) -> bool {
-        self.stalled.retrying.is_none() && !self.stalled.is_empty()
+        self.stalled.retry().is_none() && !self.stalled.is_empty()
     }
 
     // ---- time ----
@@ -349,4 +348,86 @@ fn remote_output<'r>(
         }
     };
     &mut remote[at].1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stages::Marks;
+    use base::time::WallMs;
+    use std::convert::Infallible;
+    use store::queues::QueueNo;
+    use wire::frame::split;
+
+    /// An application that does nothing.
+    struct Silent;
+
+    impl App for Silent {
+        type Mail = Infallible;
+        type Done = Infallible;
+        fn start(&mut self, _: &mut Cx<'_, Self>) {}
+        fn on_open(&mut self, _: &mut Cx<'_, Self>, _: ConnId, _: Peer) {}
+        fn on_connected(&mut self, _: &mut Cx<'_, Self>, _: ConnId, _: Result<(), i32>) {}
+        fn on_frame(&mut self, _: &mut Cx<'_, Self>, _: ConnId, _: Peer, _: &Frame<'_>) {}
+        fn on_closed(&mut self, _: &mut Cx<'_, Self>, _: ConnId) {}
+        fn on_mail(&mut self, _: &mut Cx<'_, Self>, _: ShardId, _: Infallible) {}
+        fn on_timer(&mut self, _: &mut Cx<'_, Self>, _: u64) {}
+        fn on_done(&mut self, _: &mut Cx<'_, Self>, _: Infallible) {}
+        fn on_read(&mut self, _: &mut Cx<'_, Self>, _: u64, _: Result<Vec<u8>, i32>) {}
+        fn on_stored(&mut self, _: &mut Cx<'_, Self>, _: u64, _: bool) {}
+        fn on_news(&mut self, _: &mut Cx<'_, Self>, _: &[QueueNo]) {}
+        fn on_stop(&mut self, _: &mut Cx<'_, Self>) {}
+        fn may_stop(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_frame_that_waits_on_is_not_copied_and_keeps_its_place_and_its_time() {
+        let me = ShardId(0);
+        let conn = ConnId { shard: me, slot: 1, generation: 1 };
+        let peer = Peer { listener: None, address: "127.0.0.1:1".parse().unwrap() };
+        let bytes = [&6_i32.to_be_bytes()[..], &2_i32.to_be_bytes(), b"{}"].concat();
+        let (frame, _) = split(&bytes).unwrap().unwrap();
+        let (mut conns, mut gates, mut timers) =
+            (Conns::new(me), Vec::new(), Wheel::new(MonoNs(0)));
+        let (mut requests, mut stalled) = (Requests::default(), StalledFrames::default());
+        let marks = Marks::new(None, MonoNs(0));
+        let mut stall = |stalled: &mut StalledFrames, at_ms: u64| {
+            let mono = MonoNs(at_ms * 1_000_000);
+            let mut cx: Cx<'_, Silent> = Cx {
+                now: Now { wall: WallMs(0), mono },
+                store: None,
+                me,
+                shards: 1,
+                since: mono,
+                stages: marks.stages(),
+                conns: &mut conns,
+                gates: &mut gates,
+                timers: &mut timers,
+                requests: &mut requests,
+                stalled,
+                sync_flush_timeout_ms: 0,
+                stall: StallLimits { requests_max: 10, wait_ms: Some(1000) },
+            };
+            cx.stall(conn, peer, &frame)
+        };
+        stall(&mut stalled, 0).unwrap();
+        stall(&mut stalled, 1).unwrap();
+        let (held, first) = (stalled.held(), stalled.front().unwrap().frame.as_ptr());
+        for at_ms in 2..5 {
+            let oldest = stalled.begin_retry(MonoNs(at_ms * 1_000_000)).unwrap();
+            stall(&mut stalled, at_ms).unwrap();
+            assert!(stalled.end_retry(oldest), "it waits on");
+            let oldest = stalled.front().unwrap();
+            assert_eq!((oldest.frame.as_ptr(), stalled.held()), (first, held));
+            assert_eq!((oldest.since, oldest.deadline), (MonoNs(0), MonoNs(1_000_000_000)));
+        }
+        let oldest = stalled.begin_retry(MonoNs(1_000_000_000)).unwrap();
+        let refused = stall(&mut stalled, 1000).unwrap_err();
+        assert_eq!((refused.why, refused.age_ms), (Why::Waited(1000), 1000));
+        assert!(!stalled.end_retry(oldest));
+        assert_eq!(stalled.len(), 1, "it is refused, and the next one is the oldest");
+        assert_eq!(stalled.front().unwrap().since, MonoNs(1_000_000));
+    }
 }

@@ -27,6 +27,8 @@ pub(crate) use load::Trust;
 
 /// Pause between two syncs of a file that is being filled.
 const SYNC_INTERVAL_NS: u64 = 60_000_000_000;
+/// Entries whose slots are fetched together.
+const FETCHED_ENTRIES: usize = 64;
 /// Pause between two warnings that a stream's index cannot be written.
 const WARNING_INTERVAL_NS: u64 = 60_000_000_000;
 /// Pause before a part of the log that cannot be read is tried again; it doubles each time, up to the second one.
@@ -130,12 +132,17 @@ impl StreamIndex {
     /// come again.
     pub fn append(&mut self, entries: &[IndexEntry]) -> io::Result<()> {
         let known = self.known(entries)?;
-        for entry in entries.get(known..).unwrap_or_default() {
-            if self.newest.as_ref().is_none_or(OpenFile::is_full) {
-                self.roll()?;
+        for chunk in entries.get(known..).unwrap_or_default().chunks(FETCHED_ENTRIES) {
+            if let Some(newest) = &self.newest {
+                newest.fetch_slots(chunk);
             }
-            self.changed = true;
-            self.newest.as_mut().expect("rolled when there was none").put(entry)?;
+            for entry in chunk {
+                if self.newest.as_ref().is_none_or(OpenFile::is_full) {
+                    self.roll()?;
+                }
+                self.changed = true;
+                self.newest.as_mut().expect("rolled when there was none").put(entry)?;
+            }
         }
         Ok(())
     }

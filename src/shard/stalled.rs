@@ -125,10 +125,19 @@ pub(crate) struct StalledFrames {
     list: VecDeque<Stalled>,
     held: Amount,
     by_conn: HashMap<ConnId, Amount>,
-    /// Set while the loop offers a held-back frame again: its receipt and deadline.
-    pub(crate) retrying: Option<(MonoNs, MonoNs)>,
-    /// Set while a frame is offered for the last time.
-    pub(crate) expired: bool,
+    /// Set while the loop offers a held-back frame again.
+    retry: Option<Retry>,
+}
+
+/// The offer of a held-back frame.
+#[derive(Clone, Copy)]
+pub(crate) struct Retry {
+    /// When it was received.
+    pub(crate) since: MonoNs,
+    /// It is the last offer.
+    pub(crate) is_last: bool,
+    /// It has to wait on.
+    is_refused: bool,
 }
 
 impl StalledFrames {
@@ -165,18 +174,46 @@ impl StalledFrames {
         if fits { Ok(()) } else { Err(own) }
     }
 
-    /// Holds a frame: behind all others, or where it was.
+    /// Holds a frame, behind all others.
     pub(crate) fn push(&mut self, stalled: Stalled) {
-        self.held.add(stalled.frame.len());
-        self.by_conn.entry(stalled.conn).or_default().add(stalled.frame.len());
-        match self.retrying {
-            Some(_) => self.list.push_front(stalled),
-            None => self.list.push_back(stalled),
-        }
+        self.count(&stalled);
+        self.list.push_back(stalled);
     }
 
-    /// Takes the oldest one.
-    pub(crate) fn pop(&mut self) -> Option<Stalled> {
+    fn count(&mut self, stalled: &Stalled) {
+        self.held.add(stalled.frame.len());
+        self.by_conn.entry(stalled.conn).or_default().add(stalled.frame.len());
+    }
+
+    /// Takes the oldest one, to offer it again; `end_retry` follows.
+    pub(crate) fn begin_retry(&mut self, now: MonoNs) -> Option<Stalled> {
+        let stalled = self.pop()?;
+        let is_last = now >= stalled.deadline;
+        self.retry = Some(Retry { since: stalled.since, is_last, is_refused: false });
+        Some(stalled)
+    }
+
+    /// The offer that is under way.
+    pub(crate) fn retry(&self) -> Option<Retry> {
+        self.retry
+    }
+
+    /// The frame that is offered has to wait on; whether one is.
+    pub(crate) fn hold_again(&mut self) -> bool {
+        self.retry.as_mut().map(|retry| retry.is_refused = true).is_some()
+    }
+
+    /// The offer is over: a frame that has to wait on is held where it was, as it is. Whether that is so.
+    pub(crate) fn end_retry(&mut self, stalled: Stalled) -> bool {
+        let is_refused = self.retry.take().is_some_and(|retry| retry.is_refused);
+        if is_refused {
+            self.count(&stalled);
+            self.list.push_front(stalled);
+        }
+        is_refused
+    }
+
+    fn pop(&mut self) -> Option<Stalled> {
         let stalled = self.list.pop_front()?;
         self.held.remove(stalled.frame.len());
         let own = self.by_conn.get_mut(&stalled.conn).expect("counted when it was held");

@@ -480,22 +480,17 @@ impl<A: App> Shard<A> {
         }
         self.mark_appended();
         for _ in 0..self.stalled.len() {
-            let Some(stalled) = self.stalled.pop() else { break };
-            self.stalled.retrying = Some((stalled.since, stalled.deadline));
-            self.stalled.expired = self.now.mono >= stalled.deadline;
-            let waiting = self.stalled.len();
+            let Some(stalled) = self.stalled.begin_retry(self.now.mono) else { break };
             if let Ok(Some((frame, _))) = frame::split(&stalled.frame) {
                 let peer = stalled.peer;
                 self.since = stalled.since;
                 self.app.on_frame(&mut cx!(self), stalled.conn, peer, &frame);
                 self.mark_appended();
             }
-            if self.stalled.len() > waiting {
+            if self.stalled.end_retry(stalled) {
                 break;
             }
         }
-        self.stalled.retrying = None;
-        self.stalled.expired = false;
     }
 
     /// Tells the application which of its own messages are stored; whether there were any.

@@ -1,11 +1,10 @@
 //! The engine: a shard's streams and queues together, from append to what readers see.
 
+mod indexing;
 mod upkeep;
 
 use crate::consume_queue::ConsumeQueue;
-use crate::index::{
-    IndexEntry, IndexHits, IndexKeys, IndexQuery, IndexStep, WaitingIndex, is_indexed,
-};
+use crate::index::{IndexEntry, IndexKeys, WaitingIndex, is_indexed};
 use crate::layout::checkpoint::Checkpoint;
 use crate::layout::consume_queue::CqEntry;
 use crate::op::{OpTag, QueueTrim, QueueWrite, StoreOp};
@@ -14,6 +13,7 @@ use crate::queues::{QueueNo, Queues};
 use crate::retention::{DiskFull, Retention, RetentionConfig, Why};
 use crate::stream::{NoPlace, Stream};
 use base::time::{MonoNs, Now};
+use buf::prefetch::prefetch;
 use std::collections::VecDeque;
 use std::fmt;
 use upkeep::Trim;
@@ -183,8 +183,8 @@ pub struct Store {
     index_failed: bool,
     /// What the index files did not take waits for another round.
     index_late: bool,
-    /// The last step was one for the index.
-    index_was_last: bool,
+    /// Steps for the index since the last one of a round.
+    index_steps: u32,
     failure: Option<Failure>,
     closing: bool,
 }
@@ -222,7 +222,7 @@ impl Store {
             trim: Trim::default(),
             index_failed: false,
             index_late: false,
-            index_was_last: false,
+            index_steps: 0,
             failure: None,
             closing: false,
         };
@@ -298,71 +298,13 @@ impl Store {
         found.expect("a stream is asked of the shard that serves it")
     }
 
-    // ---- index by key ----
-
-    /// Indexes no messages of this stream: it has no index files.
-    pub fn switch_off_index(&mut self, id: StreamId) {
-        self.state_mut(id).index.switch_off();
-    }
-
-    /// The index files of this stream lack the records from `position` on, where one begins: they are read beside the load.
-    pub fn begin_index_behind(&mut self, id: StreamId, position: u64) {
-        self.state_mut(id).index.begin_behind(position);
-    }
-
-    /// Records whose index entries are not in the files yet and that readers may see.
-    pub fn search_index(&self, query: &IndexQuery) -> IndexHits {
-        let mut hits = IndexHits::default();
-        for state in &self.streams {
-            hits.merge(state.index.search(query, state.stream.visible()));
-        }
-        hits
-    }
-
-    /// The index files did not take what they were given; it is tried again later. Before `on_queues`.
-    pub fn on_index_failed(&mut self) {
-        self.index_failed = true;
-        for state in self.streams.iter_mut().filter(|s| s.index.is_handed_out()) {
-            state.index.done(false);
-        }
-    }
-
-    /// The index files have the records of the stream below `position`, which a `QueueStep::IndexLog` read. Before
-    /// `on_queues`.
-    pub fn on_index_read(&mut self, stream: StreamId, position: u64) {
-        self.state_mut(stream).index.was_read(position);
-    }
-
-    /// A stream that has nothing left of what its index files lacked, once.
-    pub fn take_caught_up(&mut self) -> Option<StreamId> {
-        self.streams.iter_mut().find_map(|s| s.index.take_caught_up().then(|| s.stream.id()))
-    }
-
-    fn is_index_behind(&self) -> bool {
-        !self.closing && self.streams.iter().any(|s| s.index.is_behind())
-    }
-
-    /// What is next for the index files, of records below the round's frontiers.
-    fn plan_index(&mut self, marks: &Marks) -> Option<QueueStep> {
-        if self.index_failed {
-            return None;
-        }
-        let closing = self.closing;
-        marks.iter().find_map(|(id, durable)| {
-            let state = self.state_mut(*id);
-            // A stop does not wait for what was left out: the next start reads it.
-            if closing && state.index.is_behind() {
-                return state.index.hand_out_before_gap(*durable).map(|e| QueueStep::Index(*id, e));
-            }
-            let log = state.stream.start()..state.stream.appended();
-            Some(match state.index.next_step(*durable, log)? {
-                IndexStep::Add(entries) => QueueStep::Index(*id, entries),
-                IndexStep::Read { from, to } => QueueStep::IndexLog { stream: *id, from, to },
-            })
-        })
-    }
-
     // ---- append ----
+
+    /// Asks for the memory of a queue that is appended to soon.
+    #[inline]
+    pub fn prefetch(&self, queue: QueueNo) {
+        prefetch(self.queues.get(queue));
+    }
 
     /// Begins an append of records with `total` bytes together, which stay in one segment.
     pub fn begin(
@@ -377,7 +319,9 @@ impl Store {
         if let Some(why) = self.disk_full() {
             return Err(AppendError::DiskFull(why));
         }
-        let stream = self.queues.get(queue).stream;
+        let found = self.queues.get(queue);
+        found.prefetch_end();
+        let stream = found.stream;
         let state = self.state_mut(stream);
         let bytes = total as u64;
         let bytes_max = state.stream.record_bytes_max();
@@ -536,20 +480,14 @@ impl Store {
             || self.checkpoint_lags && now >= self.next_checkpoint_at
             || self.closing && !self.is_closed();
         if work && self.round.may_begin(now, self.closing && !self.lacks_room) {
-            let marks = self.streams.iter_mut().map(|s| (s.stream.id(), s.durable_end())).collect();
+            let marks = self.durable_ends();
             let dirty = std::mem::take(&mut self.dirty);
             for no in &dirty {
                 self.queues.get_mut(*no).dirty = false;
             }
             self.round.begin(dirty, marks);
         }
-        // In turn with the queues: of many, a round takes long.
-        if !std::mem::take(&mut self.index_was_last)
-            && let Some(marks) = self.round.planned_marks()
-            && let Some(step) = self.plan_index(&marks)
-        {
-            self.index_was_last = true;
-            self.round.hold(marks);
+        if let Some(step) = self.plan_index_aside() {
             return Some(step);
         }
         let mut later = Vec::new();
@@ -680,6 +618,11 @@ impl Store {
                 && s.checkpoint.clean_end.unwrap_or(0) == s.stream.flushed()
         });
         self.failure.is_some() || (settled && self.dirty.is_empty() && self.round.is_resting())
+    }
+
+    /// Up to where the log of each stream is durable.
+    fn durable_ends(&mut self) -> Marks {
+        self.streams.iter_mut().map(|s| (s.stream.id(), s.durable_end())).collect()
     }
 
     /// What must hold after every step.

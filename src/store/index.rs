@@ -255,6 +255,13 @@ impl WaitingIndex {
         (from < to).then_some(IndexStep::Read { from, to })
     }
 
+    /// Whether as much waits, below `durable`, as is handed out at a time.
+    pub fn has_batch(&self, durable: u64) -> bool {
+        let last = self.records.get(BATCH_ENTRIES - 1);
+        let is_read = self.gap.is_some_and(|gap| gap.to.is_some());
+        !is_read && last.is_some_and(|(phy, _)| phy.position() < durable)
+    }
+
     /// As `hand_out`, but nothing behind records that were left out.
     pub fn hand_out_before_gap(&mut self, durable: u64) -> Option<Vec<IndexEntry>> {
         let is_before = self.gap.is_none_or(|gap| gap.to.is_none());

@@ -15,10 +15,11 @@ const BATCH_BYTES: usize = 64 << 10;
 /// Queues per batch.
 const BATCH_QUEUES: usize = 512;
 
-/// Pause after a round per queue that was written in it, some ten times what that costs.
-const PAUSE_PER_QUEUE_NS: u64 = 80_000;
-/// Longest such pause: entries wait for it in memory, and a start after a crash makes them again.
-const PAUSE_NS_MAX: u64 = 4_000_000_000;
+/// Pause after a round per queue that was written in it, some twenty times what that costs.
+const PAUSE_PER_QUEUE_NS: u64 = 160_000;
+/// Longest such pause: entries wait for it in memory, and a start after a crash makes them again. Checkpoints are written at the
+/// end of a round, so with such pauses every second round may be the first that is 10 s behind one.
+const PAUSE_NS_MAX: u64 = 8_000_000_000;
 
 /// Frontiers of the streams when a round began.
 pub(crate) type Marks = Vec<(StreamId, u64)>;
@@ -38,8 +39,8 @@ enum State {
     Resting,
     /// A batch may be planned.
     Planning,
-    /// A batch or checkpoint is with the background.
-    Busy { checkpoint: bool },
+    /// The background has something to do; `last`: the round has ended with it.
+    Busy { last: bool },
 }
 
 /// The current round.
@@ -78,7 +79,7 @@ impl Round {
         if writes.is_empty() {
             return Some(RoundStep::Complete(std::mem::take(&mut self.marks)));
         }
-        self.state = State::Busy { checkpoint: false };
+        self.state = State::Busy { last: false };
         Some(RoundStep::Write(writes))
     }
 
@@ -86,7 +87,7 @@ impl Round {
     pub(crate) fn hold(&mut self, marks: Marks) {
         assert_eq!(self.state, State::Planning, "a round ends once");
         self.marks = marks;
-        self.state = State::Busy { checkpoint: false };
+        self.state = State::Busy { last: false };
     }
 
     /// When the next round may begin: `interval_ns` from now, later after one of many queues. Each has a file of its own, and a
@@ -96,16 +97,22 @@ impl Round {
         MonoNs(now.0 + pause_ns.clamp(interval_ns, PAUSE_NS_MAX.max(interval_ns)))
     }
 
-    /// The marks of the round while its next step is being planned.
-    pub(crate) fn planned_marks(&self) -> Option<Marks> {
-        (self.state == State::Planning).then(|| self.marks.clone())
+    /// The background does something else before the next step, or between rounds.
+    pub(crate) fn step_aside(&mut self) {
+        assert!(!matches!(self.state, State::Busy { .. }), "one step at a time");
+        self.state = State::Busy { last: self.state == State::Resting };
+    }
+
+    /// Whether a round is under way and none of its steps.
+    pub(crate) fn is_planning(&self) -> bool {
+        self.state == State::Planning
     }
 
     /// After `Complete`: a checkpoint is on its way, or the round ends here.
     pub(crate) fn end(&mut self, checkpoint: bool, next_at: MonoNs) {
         assert_eq!(self.state, State::Planning, "a round ends once");
         self.next_at = next_at;
-        self.state = if checkpoint { State::Busy { checkpoint } } else { State::Resting };
+        self.state = if checkpoint { State::Busy { last: true } } else { State::Resting };
     }
 
     fn next_writes(&mut self, queues: &Queues, later: &mut Vec<QueueNo>) -> Vec<QueueWrite> {
@@ -137,8 +144,8 @@ impl Round {
 
     /// The batch or checkpoint in flight is done; returns how far each queue's files are now.
     pub(crate) fn done(&mut self) -> Vec<(QueueNo, i64)> {
-        let State::Busy { checkpoint } = self.state else { unreachable!("nothing was in flight") };
-        self.state = if checkpoint { State::Resting } else { State::Planning };
+        let State::Busy { last } = self.state else { unreachable!("nothing was in flight") };
+        self.state = if last { State::Resting } else { State::Planning };
         std::mem::take(&mut self.in_flight)
     }
 

@@ -172,6 +172,21 @@ impl TimerIndex {
         !lost.is_empty()
     }
 
+    /// The slot that got a unit last.
+    pub fn newest(&self) -> Option<&Slot> {
+        self.slots.values().max_by_key(|slot| slot.last)
+    }
+
+    /// The largest time of a slot, in the unit in which slots have it.
+    pub fn last_time(&self) -> Option<i64> {
+        self.slots.values().map(|slot| slot.time).max()
+    }
+
+    /// Forgets all slots, those of the file included.
+    pub fn clear(&mut self) {
+        self.dirty.extend(self.slots.drain().map(|(at, _)| at));
+    }
+
     /// End of the timer log, what is not written included.
     pub fn end(&self) -> u64 {
         self.end
@@ -187,10 +202,11 @@ impl TimerIndex {
         self.passed.push(slot_ms / self.config.precision_ms);
     }
 
-    /// All slots before this time are done.
+    /// All slots before this time are done; a wheel that was in use for long has little else.
     pub fn pass_before(&mut self, done_ms: i64) {
         let first = done_ms / self.config.precision_ms;
         self.slots.retain(|_, slot| slot.time >= first);
+        self.slots.shrink_to_fit();
     }
 
     /// Hands out what is to be written. The memory of slots that are done is given back, their places in the file stay as

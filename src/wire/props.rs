@@ -177,14 +177,6 @@ pub fn append_i64(out: &mut Vec<u8>, key: &str, value: i64) {
     out.push(PROPERTY_SEPARATOR);
 }
 
-/// Appends all of `more` (properties text) to the properties text `out`.
-pub fn append_all(out: &mut Vec<u8>, more: &[u8]) {
-    if !more.is_empty() {
-        end_last_pair(out);
-        out.extend_from_slice(more);
-    }
-}
-
 fn end_last_pair(out: &mut Vec<u8>) {
     if out.last().is_some_and(|&last| last != PROPERTY_SEPARATOR) {
         out.push(PROPERTY_SEPARATOR);

@@ -149,7 +149,6 @@ pub fn text(data: &[u8]) {
     assert_eq!(Props::new(&changed).get("KEYS"), Some(&b"value"[..]));
     wire::props::remove(&mut changed, "KEYS");
     assert_eq!(Props::new(&changed).get("KEYS"), None);
-    wire::props::append_all(&mut changed, data);
     let _ = MessageId::parse(data);
     if let Ok(expression) = std::str::from_utf8(data)
         && let Ok(filter) = TagFilter::parse(expression)

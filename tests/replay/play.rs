@@ -3,9 +3,10 @@
 //! A request goes out when everything has come in that came in before it in the recording, so what the client of the
 //! recording knew, ours knows. Pauses of the recording are cut short.
 
-use super::compare::{Difference, Known};
-use super::recording::{Link, Parts, Recording, Step, What};
+use super::recording::{Link, Recording, Step, What};
 use super::support::Server;
+use super::support::compare::{Difference, Known};
+use super::support::parts::Parts;
 use super::{DIFFERS, NOT_SENT, SKIPPED, UNSUPPORTED};
 use client::{Connection, Error, Options, Reply};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -13,7 +14,6 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 use wire::codes::response;
-use wire::{FrameHead, FrameWriter};
 
 /// How long an answer may take: recorded pulls wait for up to 15 s, to which the broker's rounds come.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -219,7 +219,7 @@ impl Play<'_> {
             return;
         }
         let ours = self.known.rewrite(parts);
-        let bytes = ours.as_ref().map_or_else(|| bytes.to_vec(), encode);
+        let bytes = ours.as_ref().map_or_else(|| bytes.to_vec(), Parts::encode);
         let line = self.lines.get_mut(&step.conn).unwrap();
         let _ = line.connection.send_bytes(&bytes);
         self.outcome.requests += 1;
@@ -238,7 +238,7 @@ impl Play<'_> {
             }
             return;
         };
-        let bytes = encode(&Parts { opaque, ..parts.clone() });
+        let bytes = Parts { opaque, ..parts.clone() }.encode();
         let _ = line.connection.send_bytes(&bytes);
     }
 
@@ -343,26 +343,4 @@ fn essence(request: i32, differences: &[Difference]) -> &[Difference] {
 /// The place in `DIFFERS` of the row that allows a difference.
 fn listed(request: i32, difference: &Difference) -> Option<usize> {
     DIFFERS.iter().position(|row| row.allows(request, difference))
-}
-
-fn encode(parts: &Parts) -> Vec<u8> {
-    let head = FrameHead {
-        serialize: parts.serialize,
-        code: parts.code,
-        opaque: parts.opaque,
-        flag: parts.flag,
-        version: parts.version,
-    };
-    let mut bytes = Vec::new();
-    let mut writer = FrameWriter::begin(&mut bytes, head);
-    if let Some(remark) = &parts.remark {
-        writer.remark(remark);
-    }
-    for (name, value) in &parts.fields {
-        writer.field_str(name, value.as_bytes());
-    }
-    let mut body = writer.body();
-    body.bytes().extend_from_slice(&parts.body);
-    body.finish();
-    bytes
 }

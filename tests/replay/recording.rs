@@ -1,14 +1,13 @@
 //! A recorded scenario of `golden/wire`: what was opened, sent, answered and closed, in the order the recorder saw it.
 
+use super::support::parts::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use flate2::read::GzDecoder;
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use wire::{Header, SerializeType};
 
 /// Before any recording; hand-made requests tell older times.
 const RECORDED_FROM_MS: i64 = 1_790_000_000_000;
@@ -25,48 +24,6 @@ pub(crate) enum Link {
     Broker,
     /// The broker's second port, two below.
     BrokerVip,
-}
-
-/// A whole frame, decoded.
-#[derive(Clone, Debug)]
-pub(crate) struct Parts {
-    pub(crate) serialize: SerializeType,
-    pub(crate) code: i32,
-    pub(crate) opaque: i32,
-    pub(crate) flag: i32,
-    pub(crate) version: i32,
-    pub(crate) remark: Option<String>,
-    pub(crate) fields: BTreeMap<String, String>,
-    pub(crate) body: Vec<u8>,
-}
-
-impl Parts {
-    /// Decodes a whole frame; `None` for bytes that are none.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Parts> {
-        let (frame, _) = wire::frame::split(bytes).ok()??;
-        let header = Header::decode(&frame).ok()?;
-        let fields = header.fields.iter().map(|(key, value)| (key.to_string(), value.to_string()));
-        Some(Parts {
-            serialize: frame.serialize,
-            code: header.code,
-            opaque: header.opaque,
-            flag: header.flag,
-            version: header.version,
-            remark: header.remark.map(|remark| remark.to_string()),
-            fields: fields.collect(),
-            body: frame.body.to_vec(),
-        })
-    }
-
-    /// Whether this answers a request.
-    pub(crate) fn is_answer(&self) -> bool {
-        self.flag & 1 != 0
-    }
-
-    /// Whether this is a request that nobody answers.
-    pub(crate) fn is_oneway(&self) -> bool {
-        self.flag & 2 != 0
-    }
 }
 
 /// What happened on a connection.

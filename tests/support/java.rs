@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// A released broker.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Version {
     /// 4.9.7.
     V497,
@@ -37,17 +37,13 @@ pub(crate) fn is_available() -> bool {
     is_there
 }
 
-/// A running Java broker without a name server.
-pub(crate) struct JavaBroker {
-    child: Child,
-    /// Where it listens.
-    pub(crate) address: SocketAddr,
-}
+/// A Java process that serves; it is killed with its guard.
+struct Java(Child);
 
-impl JavaBroker {
-    /// Starts on a store and waits until it serves.
-    pub(crate) fn start(store: &Path, version: Version, config: &str) -> JavaBroker {
-        let home = store.parent().unwrap().join("java-home");
+impl Java {
+    /// Starts a class of RocketMQ with a configuration file and waits until it says that it serves.
+    fn start(home: &Path, version: Version, (class, config): (&str, &str)) -> Java {
+        let name = class.rsplit('.').next().unwrap();
         fs::create_dir_all(home.join("conf")).unwrap();
         // 4.9.7 does not start without these.
         for name in ["logback_broker.xml", "logback_namesrv.xml"] {
@@ -57,14 +53,8 @@ impl JavaBroker {
             )
             .unwrap();
         }
-        let (port, _) = free_ports();
-        let text = format!(
-            "{config}\nlistenPort={port}\nbrokerName=broker-a\nbrokerIP1=127.0.0.1\nbindAddress=127.0.0.1\nstorePathRootDir={store}\n\
-             storePathCommitLog={store}/commitlog\nbrokerClusterName=GoldCluster\n",
-            store = store.display()
-        );
-        let file = home.join("broker.conf");
-        fs::write(&file, text).unwrap();
+        let file = home.join(format!("{name}.conf"));
+        fs::write(&file, config).unwrap();
         let class_path = fs::read_to_string(version.class_path()).unwrap();
         let log = fs::OpenOptions::new().create(true).append(true).open(home.join("out")).unwrap();
         let mut command = Command::new("java");
@@ -76,10 +66,10 @@ impl JavaBroker {
         command.arg(format!("-Duser.home={}", home.display()));
         command.arg(format!("-Drocketmq.home.dir={}", home.display()));
         command.arg("-cp").arg(class_path.trim());
-        command.arg("org.apache.rocketmq.broker.BrokerStartup").arg("-c").arg(&file);
+        command.arg(class).arg("-c").arg(&file);
         command.env_remove("NAMESRV_ADDR").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-        let mut child = command.spawn().expect("java is installed");
-        let stdout = child.stdout.take().unwrap();
+        let mut child = Java(command.spawn().expect("java is installed"));
+        let stdout = child.0.stdout.take().unwrap();
         let (send, lines) = mpsc::channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
@@ -91,37 +81,73 @@ impl JavaBroker {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match lines.recv_timeout(left) {
-                Ok(line) if line.contains("boot success") => break,
+                Ok(line) if line.contains("boot success") => return child,
                 Ok(line) => said.push(line),
-                Err(_) => {
-                    let _ = child.kill();
-                    panic!("the Java broker does not start: {}", said.join("\n"));
-                }
+                Err(_) => panic!("{name} does not start: {}", said.join("\n")),
             }
         }
-        JavaBroker { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) }
+    }
+}
+
+impl Drop for Java {
+    fn drop(&mut self) {
+        if self.0.try_wait().is_ok_and(|status| status.is_none()) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+}
+
+/// A running Java name server.
+pub(crate) struct JavaNameServer {
+    _java: Java,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+}
+
+impl JavaNameServer {
+    /// Starts with nothing known and waits until it serves.
+    pub(crate) fn start(home: &Path, version: Version) -> JavaNameServer {
+        let (_, port) = free_ports();
+        let config = format!("bindAddress=127.0.0.1\nlistenPort={port}\n");
+        let class = "org.apache.rocketmq.namesrv.NamesrvStartup";
+        let java = Java::start(home, version, (class, &config));
+        JavaNameServer { _java: java, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) }
+    }
+}
+
+/// A running Java broker, without a name server unless its configuration names one.
+pub(crate) struct JavaBroker {
+    java: Java,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+}
+
+impl JavaBroker {
+    /// Starts on a store and waits until it serves.
+    pub(crate) fn start(store: &Path, version: Version, config: &str) -> JavaBroker {
+        let home = store.parent().unwrap().join("java-home");
+        let (port, _) = free_ports();
+        let text = format!(
+            "{config}\nlistenPort={port}\nbrokerName=broker-a\nbrokerIP1=127.0.0.1\nbindAddress=127.0.0.1\nstorePathRootDir={store}\n\
+             storePathCommitLog={store}/commitlog\nbrokerClusterName=GoldCluster\n",
+            store = store.display()
+        );
+        let java = Java::start(&home, version, ("org.apache.rocketmq.broker.BrokerStartup", &text));
+        JavaBroker { java, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) }
     }
 
     /// An orderly stop.
     pub(crate) fn stop(mut self) {
-        let pid = i32::try_from(self.child.id()).unwrap();
+        let pid = i32::try_from(self.java.0.id()).unwrap();
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        self.child.wait().unwrap();
+        self.java.0.wait().unwrap();
     }
 
     /// `kill -9`.
     pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for JavaBroker {
-    fn drop(&mut self) {
-        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
+        self.java.0.kill().unwrap();
+        self.java.0.wait().unwrap();
     }
 }

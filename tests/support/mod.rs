@@ -4,9 +4,11 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
+pub(crate) mod compare;
 pub(crate) mod device;
 pub(crate) mod golden;
 pub(crate) mod java;
+pub(crate) mod parts;
 
 use client::{Connection, Error, NewTopic, Options, Pull};
 use std::fs;

@@ -28,7 +28,7 @@ use wire::props::{self, PROPERTIES_BYTES_MAX};
 use wire::reply::FrameWriter;
 use wire::req::send::{SendReply, SendRequest};
 use wire::req::send_form::SentMessage;
-use wire::sys_flag::TRANSACTION_MASK;
+use wire::sys_flag::{INNER_BATCH, TRANSACTION_MASK};
 
 /// Longest name of a topic that clients send to.
 pub(crate) const TOPIC_BYTES_MAX: usize = 127;
@@ -101,7 +101,11 @@ fn send_one<H: Host>(
     };
     check_permission(&broker.settings, entry)?;
     let queue_id = choose_queue(entry, send, request, cx.now.mono.0)?;
+    if let Some(queue) = entry.queue(queue_id) {
+        cx.store().prefetch(queue);
+    }
     let found = Look::at(properties);
+    check_inner_batch(&broker.settings, send, &found)?;
     if send_back::is_retry(&topic) && !is_batch(request, send) {
         if !broker.is_meta() {
             return Ok(Outcome::Forward(ShardId::META));
@@ -133,6 +137,17 @@ fn send_one<H: Host>(
     let sending =
         Sending { request, send, topic: &topic, queue, queue_id, detour, waits_in, waits_at };
     store(broker, cx, &sending, properties, found)
+}
+
+/// Refuses messages that say to be whole batches: only topics of another queue type hold such, and consumers would
+/// unpack what is none.
+fn check_inner_batch(
+    settings: &Settings,
+    send: &SendRequest<'_>,
+    found: &Look,
+) -> Result<(), Refusal> {
+    let is_inner = send.sys_flag & INNER_BATCH != 0 || found.has_inner_num;
+    if is_inner { Err(illegal(settings)) } else { Ok(()) }
 }
 
 /// A message that was delayed before is none, whatever old clients leave in it. A batch is refused.
@@ -201,9 +216,12 @@ fn describe(config: &wire::body::register::TopicConfig) -> String {
         wire::body::register::TopicFilterType::SingleTag => "SINGLE_TAG",
         wire::body::register::TopicFilterType::MultiTag => "MULTI_TAG",
     };
+    let attributes = config.attributes.iter().flat_map(|table| &table.0);
+    let attributes: Vec<String> = attributes.map(|(key, value)| format!("{key}={value}")).collect();
+    let attributes = attributes.join(", ");
     format!(
         "TopicConfig [topicName={}, readQueueNums={}, writeQueueNums={}, perm={perm}, topicFilterType={filter}, \
-         topicSysFlag={}, order={}, attributes={{}}]",
+         topicSysFlag={}, order={}, attributes={{{attributes}}}]",
         config.topic_name,
         config.read_queue_nums,
         config.write_queue_nums,
@@ -291,10 +309,6 @@ fn store<H: Host>(
         check_half(settings, transactions)?;
     }
     if is_batch(sending.request, sending.send) {
-        if found.is_half {
-            let remark = "a batch cannot carry the property TRAN_MSG";
-            return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
-        }
         return store_batch(settings, cx, sending, properties, &found, scratch);
     }
     store_one(settings, cx, transactions, sending, properties, found)
@@ -452,7 +466,8 @@ fn store_one<H: Host>(
     let phy = batch.push_indexed(&message, tags_code, &keys);
     let appended = batch.finish();
     if sending.detour == Some(Detour::Half) {
-        let at = Stored { phy, queue_offset: appended.first.0, is_late: false };
+        let (end, queue_offset) = (appended.end, appended.first.0);
+        let at = Stored { phy, end, queue_offset, is_late: false };
         let times = (sending.send.born_timestamp, now.wall.0);
         transactions.note(at, times, properties, settings.config.transactions.time_out_ms);
     }
@@ -522,57 +537,50 @@ fn made_key<H: Host>(settings: &Settings, cx: &Cx<'_, H>) -> String {
     )
 }
 
-/// Scratch of batches: what the messages of one have of their own.
+/// Scratch of batches: one entry per message.
 #[derive(Default)]
 pub(crate) struct BatchScratch {
-    /// Properties of all messages, one after the other.
-    properties: Vec<u8>,
-    /// Per message: where its properties end, and what a look at them has found.
-    parts: Vec<(usize, Look)>,
+    /// What a look at its properties has found.
+    looks: Vec<Look>,
     places: Vec<PhyOffset>,
 }
 
-impl BatchScratch {
-    fn clear(&mut self) {
-        self.properties.clear();
-        self.parts.clear();
-        self.places.clear();
-    }
+/// Refuses what a batch cannot do.
+fn check_batch(found: &Look) -> Result<(), Refusal> {
+    let waits = found.delay_level.map(|_| "DELAY").or(found.is_half.then_some("TRAN_MSG"));
+    let waits = waits.or(found.timer.map(|_| "TIMER_DELIVER_MS or TIMER_DELAY_*"));
+    waits.map_or(Ok(()), |feature| {
+        let remark = format!("a batch cannot carry the property {feature}");
+        Err(Refusal::new(response::MESSAGE_ILLEGAL, remark))
+    })
 }
 
-/// Completes the properties of each message in `scratch`; the bytes of all their records.
+/// Looks at each message of a batch; the bytes of all their records.
+///
+/// A message has the properties that it came with and no others, as in Java 5.5.0: those of the request name another
+/// unique key, under which all messages would be one.
 fn prepare_batch(
     settings: &Settings,
     sending: &Sending<'_, '_>,
-    shared: &[u8],
     scratch: &mut BatchScratch,
 ) -> Result<usize, Refusal> {
-    scratch.clear();
-    let (mut total, mut start) = (0, 0);
+    scratch.looks.clear();
+    scratch.places.clear();
+    let mut total = 0;
     for item in BatchItems::new(sending.request.frame.body) {
         let item: BatchItem<'_> = item.map_err(|error| {
             Refusal::new(response::MESSAGE_ILLEGAL, format!("the batch body is malformed: {error}"))
         })?;
-        // What is in front ends with a separator, as `shared` does.
-        scratch.properties.extend_from_slice(item.properties);
-        props::append_all(&mut scratch.properties, shared);
-        let own = &scratch.properties[start..];
-        if own.len() > PROPERTIES_BYTES_MAX || item.body.is_empty() {
+        if item.body.is_empty() {
             return Err(illegal(settings));
         }
-        refuse_zeros(own)?;
-        let found = Look::at(own);
-        let waits = found.delay_level.map(|_| "DELAY").or(found.is_half.then_some("TRAN_MSG"));
-        let waits = waits.or(found.timer.map(|_| "TIMER_DELIVER_MS or TIMER_DELAY_*"));
-        if let Some(feature) = waits {
-            let remark = format!("a batch cannot carry the property {feature}");
-            return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
-        }
-        total += message(settings, sending, item.body, own).encoded_len();
-        start = scratch.properties.len();
-        scratch.parts.push((start, found));
+        refuse_zeros(item.properties)?;
+        let found = Look::at(item.properties);
+        check_batch(&found)?;
+        total += message(settings, sending, item.body, item.properties).encoded_len();
+        scratch.looks.push(found);
     }
-    if scratch.parts.is_empty() {
+    if scratch.looks.is_empty() {
         return Err(Refusal::new(response::MESSAGE_ILLEGAL, "the batch is empty"));
     }
     Ok(total)
@@ -582,38 +590,39 @@ fn store_batch<H: Host>(
     settings: &Settings,
     cx: &mut Cx<'_, H>,
     sending: &Sending<'_, '_>,
-    properties: &mut Vec<u8>,
+    properties: &[u8],
     found: &Look,
     scratch: &mut BatchScratch,
 ) -> Result<Outcome, Refusal> {
     if sending.topic.starts_with(b"%RETRY%") {
-        let remark = "batch request does not support retry group";
+        let topic = String::from_utf8_lossy(sending.topic);
+        let remark = format!("batch request does not support retry group {topic}");
         return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
     }
-    add_broker_properties(settings, properties, found.replace);
-    let shared = properties.as_slice();
-    let total = prepare_batch(settings, sending, shared, scratch)?;
-    let BatchScratch { properties: texts, parts, places } = scratch;
+    if sending.send.sys_flag & TRANSACTION_MASK != 0 {
+        return Err(illegal(settings));
+    }
+    check_batch(found)?;
+    let total = prepare_batch(settings, sending, scratch)?;
+    let BatchScratch { looks, places } = scratch;
     let now = cx.now;
     let mut batch = match cx.store().begin(sending.queue, total, now) {
         Ok(batch) => batch,
         Err(error) => return append_error(error),
     };
-    let mut start = 0;
     let items = BatchItems::new(sending.request.frame.body).flatten();
-    for (item, (end, found)) in items.zip(parts.iter()) {
-        let own = texts.get(start..*end).unwrap_or_default();
+    for (item, found) in items.zip(looks.iter()) {
+        let own = item.properties;
         let new = NewMessage { flag: item.flag, ..message(settings, sending, item.body, own) };
         let keys = found.index_keys(own);
         let tags_code = found.tags_code(settings, sending.waits_in, now.wall);
         places.push(batch.push_indexed(&new, tags_code, &keys));
-        start = *end;
     }
     let appended = batch.finish();
     if sending.request.header.is_oneway() {
         return Ok(Outcome::Done);
     }
-    let key = found.unique_key.and_then(|(start, end)| shared.get(start..end));
+    let key = found.unique_key.and_then(|(start, end)| properties.get(start..end));
     let reply = SendReply {
         queue_id: sending.queue_id.0,
         queue_offset: appended.first.0,

@@ -197,6 +197,15 @@ fn upstream_9412_a_write_that_a_crash_cut_short_leaves_the_old_table_or_the_new_
     write(dir.path(), TableFile::Topics, &whole).unwrap();
     assert_eq!(fs::read(path("topics.json.bak")).unwrap(), whole);
     assert!(!path("topics.json.tmp").exists() && !path("topics.json.bak.tmp").exists());
+    // A crash just before the last rename: both names are of one file.
+    fs::remove_file(path("topics.json.bak")).unwrap();
+    fs::hard_link(path("topics.json"), path("topics.json.bak")).unwrap();
+    write(dir.path(), TableFile::Topics, b"{}").unwrap();
+    assert_eq!(fs::read(path("topics.json.bak")).unwrap(), whole);
+    assert_eq!(fs::read(path("topics.json")).unwrap(), b"{}");
+    assert!(!path("topics.json.bak.tmp").exists());
+    write(dir.path(), TableFile::Topics, &whole).unwrap();
+    write(dir.path(), TableFile::Topics, &whole).unwrap();
     // Java deletes the file before the rename: what it leaves there is read, too.
     fs::remove_file(path("topics.json")).unwrap();
     let boot = load(dir.path(), &settings).unwrap();

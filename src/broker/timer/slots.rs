@@ -118,9 +118,10 @@ pub(super) fn fetch<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
         bytes += usize::try_from(unit.size).unwrap_or(0);
         units.push(unit);
     }
-    let streams = broker.settings.streams;
+    // A damaged unit may name anything; this shard has the stream of the timer topic's queue.
+    let stream = cx.store().queue(timer.queue).stream;
     let place =
-        |unit: &Unit| PhyOffset::from_wire(unit.phy).filter(|place| place.stream().0 < streams);
+        |unit: &Unit| PhyOffset::from_wire(unit.phy).filter(|place| place.stream() == stream);
     let places = units.iter().rev().filter_map(place).collect();
     timer.is_fetching = true;
     let fetch = TimerFetch { slot_ms: slot.slot_ms, units };
@@ -161,7 +162,14 @@ fn take_due(timer: &mut Timer, slot_ms: i64, unit: &Unit, view: &MessageView<'_>
     let own_ms = properties.get_i64(props::TIMER_OUT_MS).map(|ms| timer.index.floor(ms));
     let is_rolled = unit.magic & MAGIC_ROLL != 0;
     if view.topic() != TIMER_TOPIC || !is_rolled && own_ms != Some(slot_ms) {
-        // The unit outlived its message: a power cut has taken that, and another one lies in its place.
+        // The unit outlived its message: a power cut has taken that, and another one lies in its place. Or it is damaged.
+        tracing::warn!(
+            "timer: the unit of {slot_ms} names the message at {}, which is none of it: topic {:?}, time {}; nothing is \
+             delivered for it",
+            unit.phy,
+            String::from_utf8_lossy(view.topic()),
+            own_ms.map_or("none".to_owned(), |ms| ms.to_string())
+        );
         timer.end(source);
         return;
     }

@@ -4,6 +4,7 @@
 //! part of those in flight (blocks may be torn at sectors). With SYNC_FLUSH everything acknowledged must be there.
 
 use super::*;
+use crate::index::IndexQuery;
 use crate::layout::consume_queue::ENTRY_BYTES;
 use crate::op::Trimmed;
 use crate::recovery::{ScanRange, scan};
@@ -524,6 +525,58 @@ fn a_disk_without_room_for_queue_entries_refuses_sends_until_it_has() {
             world.store.on_queues(None, now);
         }
     }
+}
+
+/// Messages of 1,000 keys each, which are durable then.
+fn send_keys(world: &mut World, count: usize) {
+    let properties = [b"KEYS\x01".as_slice(), "k ".repeat(1000).as_bytes(), b"\x02"].concat();
+    let queue = world.store.find_or_create(b"A", QueueId(0), StreamId(0));
+    let message = message(b"A", b"many keys", &properties);
+    for _ in 0..count {
+        let begun = world.store.begin(queue, message.encoded_len(), world.now);
+        let mut batch = begun.unwrap();
+        batch.push(&message, 0);
+        batch.finish();
+    }
+    for _ in 0..100 {
+        world.plan_log();
+        world.complete_one();
+    }
+}
+
+#[test]
+fn the_index_does_not_end_a_pause_for_want_of_room() {
+    let mut world = World::new(FlushMode::Async, 2);
+    send_keys(&mut world, 5);
+    let now = world.now.mono;
+    assert!(matches!(world.next_step(now), Some(QueueStep::Write(_))));
+    send_keys(&mut world, 5);
+    world.store.on_queues(Some(28), now);
+    assert!(world.store.plan_queues(now).is_none(), "a pause first");
+    assert_eq!(world.append(b"A", b"two"), Err(AppendError::DiskFull(None)));
+    let later = now.plus_ms(1000);
+    assert!(matches!(world.next_step(later), Some(QueueStep::Write(_))), "the same again");
+    world.store.on_queues(None, later);
+    assert!(world.append(b"A", b"two").is_ok());
+}
+
+#[test]
+fn the_index_does_not_wait_for_the_next_round_of_the_queues() {
+    let mut world = World::new(FlushMode::Async, 2);
+    world.store.config.queue_flush_interval_ns = 1 << 50;
+    world.append(b"A", b"one").unwrap();
+    world.settle();
+    assert!(world.store.next_deadline(false) > Some(MonoNs(1 << 50)), "a long pause");
+    send_keys(&mut world, 4);
+    assert!(world.store.plan_queues(world.now.mono).is_none(), "few wait for the round");
+    send_keys(&mut world, 1);
+    let step = world.store.plan_queues(world.now.mono);
+    assert!(matches!(step, Some(QueueStep::Index(_, entries)) if entries.len() >= 4096));
+    world.store.on_queues(None, world.now.mono);
+    assert!(world.store.plan_queues(world.now.mono).is_none(), "the round is still to come");
+    let later = world.now.mono.plus_ms(1 << 31);
+    let step = world.next_step(later);
+    assert!(matches!(step, Some(QueueStep::Write(_))), "{step:?}");
 }
 
 #[test]

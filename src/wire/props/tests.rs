@@ -33,10 +33,6 @@ fn append_inserts_the_separator_4_9_leaves_out() {
     append(&mut out, "c", b"d");
     append_i64(&mut out, "n", -7);
     assert_eq!(out, b"a\x01b\x02c\x01d\x02n\x01-7\x02");
-    append_all(&mut out, b"x\x01y");
-    append_all(&mut out, b"");
-    append_all(&mut out, b"z\x01z\x02");
-    assert_eq!(out, b"a\x01b\x02c\x01d\x02n\x01-7\x02x\x01y\x02z\x01z\x02");
     let mut empty = Vec::new();
     append(&mut empty, "k", b"v");
     assert_eq!(empty, b"k\x01v\x02");

@@ -3,7 +3,7 @@
 use crate::app::{Broker, Host};
 use crate::groups::{GROUPS_MAX, default_group};
 use crate::handlers::meta::change::{Change, publish};
-use crate::handlers::meta::topic_rules::{FAQ, GROUP_BYTES_MAX, is_group_name};
+use crate::handlers::meta::topic_rules::{GROUP_BYTES_MAX, is_group_name};
 use crate::handlers::meta::{Meta, concluded, success_bytes, unreadable};
 use crate::handlers::{Outcome, Request};
 use crate::refusal::Refusal;
@@ -16,6 +16,7 @@ use wire::body::broker::{
 };
 use wire::codes::response;
 use wire::json;
+use wire::reply::FrameWriter;
 use wire::req::client::{
     DeleteSubscriptionGroupRequestHeader, GetSubscriptionGroupConfigRequestHeader,
 };
@@ -137,7 +138,7 @@ pub(crate) fn on_delete<H: Host>(
     Outcome::Done
 }
 
-/// One group.
+/// One group; asking for it is a use, too.
 pub(crate) fn on_get<H: Host>(
     broker: &mut Broker,
     cx: &mut Cx<'_, H>,
@@ -148,14 +149,32 @@ pub(crate) fn on_get<H: Host>(
         Err(error) => return Refusal::from(error).into(),
     };
     let name = header.group.to_cow();
-    let Some(group) = broker.meta.groups.get(name.as_bytes()) else {
-        let remark = format!("subscription group not exist, {name} {FAQ}");
+    let mut changes = Vec::new();
+    let Some(group) = find_or_make(&broker.meta, &name, &mut changes) else {
+        let remark = "No group in this broker";
         return Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark).into();
     };
     let mut body = Vec::new();
-    json::write_default(&mut body, &**group);
-    request.reply(cx, |_| {}, &body);
+    json::write_default(&mut body, &*group);
+    if changes.is_empty() {
+        request.reply(cx, |_| {}, &body);
+    } else {
+        let then = Then::Reply { conn: request.conn, bytes: success_with(request, &body) };
+        publish(broker, cx, changes, then);
+    }
     Outcome::Done
+}
+
+/// The frame of a successful answer with a body, for later; empty for a oneway request.
+fn success_with(request: &Request<'_>, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if !request.header.is_oneway() {
+        let head = request.head(response::SUCCESS);
+        let mut writer = FrameWriter::begin(&mut bytes, head).body();
+        writer.bytes().extend_from_slice(body);
+        writer.finish();
+    }
+    bytes
 }
 
 /// All groups, or a part of them when the request says which.

@@ -209,8 +209,9 @@ impl Meta {
         self.groups.may_consume(group, self.auto_create_group)
     }
 
-    pub(crate) fn may_stop(&self) -> bool {
-        self.home.as_ref().is_none_or(|home| home.may_stop)
+    /// Whether a shard has nothing left to do; the one at home waits for those of the others, for a while.
+    pub(crate) fn may_stop(&self, owes_offsets: bool) -> bool {
+        self.home.as_ref().map_or(!owes_offsets, |home| home.may_stop)
     }
 
     /// The goodbyes, for people.

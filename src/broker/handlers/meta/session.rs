@@ -17,10 +17,12 @@ use serde::Serialize;
 use shard::Cx;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use wire::body::broker::SubscriptionGroupConfig;
 use wire::body::client::{
     CheckClientConfig, ConsumeFromWhere, ConsumeType, ConsumerData, ConsumerIdList, HeartbeatData,
     MessageModel, SubscriptionData,
 };
+use wire::body::register::TopicConfig;
 use wire::codes::{request, response};
 use wire::json;
 use wire::reply::FrameWriter;
@@ -110,6 +112,33 @@ impl Beating {
         Ok(())
     }
 
+    /// Makes the retry topic of a group. The last heartbeat of any member says whether it is an order topic, as in Java.
+    fn keep_retry_topic(
+        &mut self,
+        broker: &Broker,
+        data: &ConsumerData,
+        group: &SubscriptionGroupConfig,
+    ) {
+        let is_order_topic =
+            |name: &str| broker.topics.get(name.as_bytes()).is_some_and(|topic| topic.config.order);
+        let order = data.subscription_data_set.iter().any(|wish| is_order_topic(&wish.topic));
+        let name = &group.group_name;
+        let mut retry = topic_rules::retry_topic(name, group.retry_queue_nums, data.unit_mode);
+        let known = broker.topics.get(retry.topic_name.as_bytes());
+        if let Some(known) = known {
+            if known.config.order != order {
+                let config = TopicConfig { order, ..(*known.config).clone() };
+                self.changes.push(Change::Topic(Arc::new(config)));
+            }
+            return;
+        }
+        retry.order = order;
+        match topic::check_room(broker, 1) {
+            Ok(()) => self.changes.push(Change::Topic(Arc::new(retry))),
+            Err(refusal) => tracing::warn!("{}: {}", retry.topic_name, refusal.remark),
+        }
+    }
+
     /// A group that neither exists nor may be made is passed over, as in 5.x.
     fn take_consumer<H: Host>(
         &mut self,
@@ -121,14 +150,7 @@ impl Beating {
         let Some(config) = group::find_or_make(&broker.meta, name, &mut self.changes) else {
             return Ok(());
         };
-        let retry = topic_rules::retry_topic(name, config.retry_queue_nums, data.unit_mode);
-        let is_missing = broker.topics.get(retry.topic_name.as_bytes()).is_none();
-        if is_missing {
-            match topic::check_room(broker, 1) {
-                Ok(()) => self.changes.push(Change::Topic(Arc::new(retry))),
-                Err(refusal) => tracing::warn!("{}: {}", retry.topic_name, refusal.remark),
-            }
-        }
+        self.keep_retry_topic(broker, data, &config);
         let clients = &mut broker.meta.home().clients;
         let effect =
             clients.beat_consumer(self.conn, &self.client, data, self.beat, cx.now.mono)?;

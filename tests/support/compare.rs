@@ -1,6 +1,6 @@
-//! Our answer beside the recorded one, field by field: what a fresh broker must number anew is mapped, all else is equal or a difference.
+//! Our answer beside Java's, field by field: what each broker numbers for itself is mapped, all else is equal or a difference.
 
-use super::recording::Parts;
+use super::parts::Parts;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use wire::{MessageView, Props};
@@ -19,6 +19,53 @@ pub(crate) struct Difference {
     pub(crate) ours: String,
 }
 
+/// A difference that may be.
+pub(crate) struct Differs {
+    /// Request code; 0 for all.
+    pub(crate) request: i32,
+    /// Where, as in `Difference`; stars stand for any text.
+    pub(crate) path: &'static str,
+    /// Java's value, in the same way.
+    pub(crate) recorded: &'static str,
+    /// Our value, in the same way.
+    pub(crate) ours: &'static str,
+    /// Why it may be.
+    pub(crate) reason: &'static str,
+}
+
+/// A row of a list of differences.
+pub(crate) const fn differs(
+    request: i32,
+    path: &'static str,
+    (recorded, ours): (&'static str, &'static str),
+    reason: &'static str,
+) -> Differs {
+    Differs { request, path, recorded, ours, reason }
+}
+
+impl Differs {
+    /// Whether this row is for this difference.
+    pub(crate) fn allows(&self, request: i32, difference: &Difference) -> bool {
+        (self.request == 0 || self.request == request)
+            && fits(self.path, &difference.path)
+            && fits(self.recorded, &difference.recorded)
+            && fits(self.ours, &difference.ours)
+    }
+}
+
+/// Whether the pattern, whose stars stand for any text, describes all of the text.
+fn fits(pattern: &str, text: &str) -> bool {
+    let Some((begin, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(begin) else { return false };
+    let parts: Vec<&str> = rest.split('*').collect();
+    let (last, middle) = parts.split_last().expect("a split has a part");
+    for part in middle {
+        let Some(at) = text.find(part) else { return false };
+        text = &text[at + part.len()..];
+    }
+    text.ends_with(last)
+}
+
 /// What stands in our run for something of the recording.
 #[derive(Default)]
 pub(crate) struct Known {
@@ -28,6 +75,8 @@ pub(crate) struct Known {
     pub(crate) places: HashMap<String, String>,
     /// Texts that name a port.
     pub(crate) addresses: Vec<(String, String)>,
+    /// Whether properties are compared as clients read them: of a name that comes again the last value, no empty values.
+    pub(crate) reads_properties: bool,
     /// Recorded moments and when they came in our run, in milliseconds since 1970, in order.
     pub(crate) moments: Vec<(i64, i64)>,
 }
@@ -271,6 +320,12 @@ impl Found<'_> {
                         self.known.places.get(value).unwrap_or(value) == &mine[part]
                     }
                     "stored" => self.known.is_near(value, &mine[part]),
+                    // Twice the same name takes room.
+                    "size" if self.known.reads_properties => true,
+                    "properties" if self.known.reads_properties => {
+                        self.known.with_our_ids(&theirs["pairs"]) == mine["pairs"]
+                    }
+                    "pairs" => true,
                     "properties" => self.known.with_our_ids(value) == mine[part],
                     _ => value == &mine[part],
                 };
@@ -356,6 +411,13 @@ fn message(view: &MessageView<'_>) -> Message {
     add("body", text(view.body()));
     add("topic", text(view.topic()));
     let pairs = Props::new(view.properties()).iter();
+    let read: BTreeMap<_, _> = Props::new(view.properties())
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(key, value)| (text(key), text(value)))
+        .collect();
+    let read: Vec<String> = read.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    add("pairs", read.join(" "));
     let mut pairs: Vec<_> =
         pairs.map(|(key, value)| format!("{}={}", text(key), text(value))).collect();
     pairs.sort();
