@@ -7,6 +7,7 @@ mod bench;
 mod checks;
 mod machine;
 mod metric;
+mod pauses;
 mod picture;
 mod process;
 mod record;

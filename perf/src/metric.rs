@@ -56,13 +56,17 @@ pub(crate) enum Metric {
     IdleCpuPercent,
     /// From exec to the first answer, ms.
     StartMs,
+    /// What the machine itself makes 1 % of all arrivals wait for at least (`pauses`), µs.
+    PauseP99Us,
+    /// As above, of 0.1 %.
+    PauseP999Us,
     /// Share of the time in which the client had something to do, percent.
     ClientBusyPercent,
 }
 
 impl Metric {
     /// All, in the order of tables.
-    pub(crate) const ALL: [Metric; 26] = [
+    pub(crate) const ALL: [Metric; 28] = [
         Metric::MessagesPerSecond,
         Metric::MessagesPerCpuSecond,
         Metric::CpuUs,
@@ -88,6 +92,8 @@ impl Metric {
         Metric::SwitchesPerSecond,
         Metric::IdleCpuPercent,
         Metric::StartMs,
+        Metric::PauseP99Us,
+        Metric::PauseP999Us,
         Metric::ClientBusyPercent,
     ];
 
@@ -119,6 +125,8 @@ impl Metric {
             Metric::SwitchesPerSecond => "waits/s",
             Metric::IdleCpuPercent => "idle CPU %",
             Metric::StartMs => "start ms",
+            Metric::PauseP99Us => "machine alone p99 µs",
+            Metric::PauseP999Us => "machine alone p99.9 µs",
             Metric::ClientBusyPercent => "client busy %",
         }
     }
@@ -127,6 +135,16 @@ impl Metric {
     pub(crate) fn key(self) -> String {
         let value = serde_json::to_value(self).unwrap_or_default();
         value.as_str().map(str::to_owned).unwrap_or_default()
+    }
+
+    /// What the machine alone has of a latency, for a figure that cannot be better.
+    pub(crate) fn of_machine(self) -> Option<Metric> {
+        if matches!(self, Metric::P99Us | Metric::EndToEndP99Us | Metric::LatenessP99Us) {
+            return Some(Metric::PauseP99Us);
+        }
+        let is_p999 =
+            matches!(self, Metric::P999Us | Metric::EndToEndP999Us | Metric::LatenessP999Us);
+        is_p999.then_some(Metric::PauseP999Us)
     }
 
     /// Whether rounds must agree on it before a point is a result.

@@ -1,7 +1,7 @@
 //! `perf report`: RESULTS.md and the pictures, made of the results file.
 //!
-//! Of each scenario the session with the most systems is shown, of several the newest: figures are compared only
-//! within one session.
+//! Of each scenario the session with the most systems is shown, of several the newest; a goal is judged by the newest
+//! session that has what it needs. Figures are compared only within one session.
 
 use crate::machine::Machine;
 use crate::metric::Metric;
@@ -9,7 +9,7 @@ use crate::picture;
 use crate::record::{self, Line, Record, Skipped};
 use crate::run;
 use crate::scenario::{Goal, LoadKind, Point, Scenario, SystemName};
-use crate::verdict::{Figure, Session};
+use crate::verdict::{Figure, Session, Verdict};
 use clap::Args;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -86,19 +86,38 @@ impl<'a> Results<'a> {
         Results { machine, records, skipped }
     }
 
+    /// Sessions with runs of a scenario, the newest first.
+    fn sessions<'s>(&self, scenario: &'s Scenario) -> Vec<Session<'s>>
+    where
+        'a: 's,
+    {
+        let mut records: BTreeMap<u64, Vec<&'s Record>> = BTreeMap::new();
+        for record in self.records.iter().filter(|record| record.scenario == scenario.name) {
+            records.entry(record.session).or_default().push(record);
+        }
+        records.into_values().rev().map(|records| Session { scenario, records }).collect()
+    }
+
+    /// The session that is shown.
     fn session<'s>(&self, scenario: &'s Scenario) -> Option<Session<'s>>
     where
         'a: 's,
     {
-        let of = |record: &&Record| record.scenario == scenario.name;
-        let mut systems: BTreeMap<u64, BTreeSet<SystemName>> = BTreeMap::new();
-        for record in self.records.iter().copied().filter(|record| of(record)) {
-            systems.entry(record.session).or_default().insert(record.system);
+        // Of several it takes the last one, which is to be the newest.
+        self.sessions(scenario).into_iter().rev().max_by_key(|session| session.systems().len())
+    }
+
+    /// A goal at each of its points, as the newest session judges it that has the figure.
+    fn verdicts(&self, scenario: &Scenario, goal: &Goal) -> Vec<Verdict> {
+        let mut verdicts: Vec<Verdict> = Vec::new();
+        for verdict in self.sessions(scenario).iter().flat_map(|session| session.judge(goal)) {
+            match verdicts.iter_mut().find(|known| known.point == verdict.point) {
+                Some(known) if known.value.is_none() && verdict.value.is_some() => *known = verdict,
+                Some(_) => {}
+                None => verdicts.push(verdict),
+            }
         }
-        let best = systems.iter().max_by_key(|(session, systems)| (systems.len(), **session))?.0;
-        let records: Vec<&Record> = self.records.to_vec();
-        let records = records.into_iter().filter(|r| of(r) && r.session == *best).collect();
-        Some(Session { scenario, records })
+        verdicts
     }
 
     fn text(&self, scenarios: &[Scenario]) -> String {
@@ -124,9 +143,8 @@ impl<'a> Results<'a> {
     fn put_goals(&self, out: &mut String, scenarios: &[Scenario]) {
         let mut rows: Vec<(String, String)> = Vec::new();
         for scenario in scenarios {
-            let Some(session) = self.session(scenario) else { continue };
             for goal in &scenario.goals {
-                for verdict in session.judge(goal) {
+                for verdict in self.verdicts(scenario, goal) {
                     let (at, what) = (verdict.point.label(&scenario.points), wanted(goal));
                     let value = verdict.value.map_or("–".to_owned(), number);
                     let holds = match verdict.holds {
@@ -134,6 +152,10 @@ impl<'a> Results<'a> {
                         Some(false) => "**does not hold**",
                         None => "not measured, or unstable",
                     };
+                    let machine = verdict
+                        .machine
+                        .map_or(String::new(), |us| format!("; the machine alone: {}", number(us)));
+                    let holds = format!("{holds}{machine}");
                     let name = &scenario.name;
                     let row =
                         format!("| {} | {name} {at} | {what} | {value} | {holds} |\n", goal.id);
@@ -201,7 +223,7 @@ fn put_table(out: &mut String, session: &Session<'_>) {
     };
     let all: Vec<Metric> = Metric::ALL.into_iter().filter(has).collect();
     // Said by other columns, or worth a look only in the results file.
-    let hidden = [Metric::MessagesPerCpuSecond, Metric::MaxUs];
+    let hidden = [Metric::MessagesPerCpuSecond, Metric::MaxUs, Metric::PauseP99Us];
     let metrics: Vec<Metric> = all.iter().copied().filter(|m| !hidden.contains(m)).collect();
     let base = systems.iter().copied().find(|system| *system == SystemName::Java550);
     let main = [

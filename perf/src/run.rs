@@ -9,6 +9,7 @@ use crate::bench::{self, Call, Times};
 use crate::checks;
 use crate::machine::{self, Machine};
 use crate::metric::Metric;
+use crate::pauses;
 use crate::process;
 use crate::record::{self, Line, Record, Skipped};
 use crate::scenario::{self, Filter, LoadKind, PictureKind, Point, Scenario, SystemName};
@@ -168,6 +169,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), String> {
         };
         runner.all()?;
     }
+    system::remove_old(&site.work);
     Ok(())
 }
 
@@ -320,6 +322,7 @@ impl Runner<'_> {
         let wanted: Vec<Point> =
             points.iter().filter(|point| !self.is_past_knee(system, point)).cloned().collect();
         let Some(first) = wanted.first() else { return Ok(()) };
+        let pauses = self.pauses();
         let running = system::start(self.site, system, first, &self.scenario.settings)?;
         let is_loaded = !matches!(self.scenario.load, LoadKind::Startup | LoadKind::Idle);
         let warm_s = match system.is_java() && is_loaded {
@@ -349,6 +352,7 @@ impl Runner<'_> {
             check_ring(&last_line, &mut records);
         }
         for mut record in records {
+            record.values.extend(pauses.clone());
             if !keeps_curves {
                 record.curves.clear();
             }
@@ -358,6 +362,15 @@ impl Runner<'_> {
             self.records.push(record);
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// The pauses of this machine before a system runs on it; those of another are unknown.
+    fn pauses(&self) -> BTreeMap<String, f64> {
+        if self.site.target.is_some() {
+            return BTreeMap::new();
+        }
+        let servers = self.site.server_cpus.iter().copied();
+        pauses::measure(&servers.chain(self.site.client_cpu).collect::<Vec<_>>())
     }
 
     fn is_past_knee(&self, system: SystemName, point: &Point) -> bool {

@@ -7,7 +7,9 @@ use crate::scenario::{Flush, Point, SystemName};
 use client::{Connection, Options};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -68,14 +70,13 @@ impl Running {
         self.process.as_ref().map(Process::pid)
     }
 
-    /// Stops it, hands over the end of its output, and removes its files.
+    /// Stops it, hands over the end of its output, and takes its files away.
     pub(crate) fn stop(self) -> Result<String, String> {
         let Some(process) = self.process else { return Ok(String::new()) };
         let in_order = process.stop();
         drop(self.limit);
         let log = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
-        let removed = fs::remove_dir_all(&self.dir);
-        removed.map_err(|e| format!("removing {}: {e}", self.dir.display()))?;
+        set_aside(&self.dir).map_err(|e| format!("removing {}: {e}", self.dir.display()))?;
         if !in_order {
             // What was measured before is as good as ever; only the ring's own count is missed then.
             eprintln!("{} did not stop in order and was killed", self.name.name());
@@ -85,12 +86,45 @@ impl Running {
     }
 }
 
+/// Files with more blocks than this (of 512 bytes) are removed at once.
+const BLOCKS_KEPT_MAX: u64 = 2048;
+
+/// Removes the large files of a store, and keeps the small ones out of the way until the end of the call: for some minutes after
+/// many were removed, ext4 looks for each new file through all of their inodes, which the next system would pay for.
+fn set_aside(dir: &Path) -> io::Result<()> {
+    remove_large(dir)?;
+    let work = dir.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let old = work.join(format!("old-{}", std::process::id()));
+    fs::create_dir_all(&old)?;
+    let count = fs::read_dir(&old)?.count();
+    fs::rename(dir, old.join(count.to_string()))
+}
+
+fn remove_large(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.is_dir() {
+            remove_large(&entry.path())?;
+        } else if metadata.blocks() > BLOCKS_KEPT_MAX {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what `set_aside` kept.
+pub(crate) fn remove_old(work: &Path) {
+    // What cannot be removed is in nobody's way.
+    let _ = fs::remove_dir_all(work.join(format!("old-{}", std::process::id())));
+}
+
 /// Removes the stores of calls that did not come to their end.
 pub(crate) fn remove_leftovers(work: &Path) {
     for entry in fs::read_dir(work).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some((system, pid)) = name.split_once('-') else { continue };
-        let is_ours = ["ringmq", "ring", "java550", "java497"].contains(&system);
+        let is_ours = ["ringmq", "ring", "java550", "java497", "old"].contains(&system);
         let is_number = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
         if is_ours && is_number && !Path::new("/proc").join(pid).exists() {
             // What cannot be removed is in nobody's way.

@@ -100,7 +100,11 @@ impl Session<'_> {
                 goal.at_least.is_none_or(|least| value >= least)
                     && goal.at_most.is_none_or(|most| value <= most)
             });
-            Verdict { point: point.clone(), value, holds }
+            // A ratio has the machine on both sides.
+            let is_ratio = goal.than.is_some() || goal.than_at.is_some();
+            let machine = goal.metric.of_machine().filter(|_| !is_ratio);
+            let machine = machine.and_then(|metric| median(&self.samples(goal.of, point, metric)));
+            Verdict { point: point.clone(), value, holds, machine }
         })
         .collect()
     }
@@ -128,6 +132,8 @@ pub(crate) struct Verdict {
     pub(crate) value: Option<f64>,
     /// Whether the goal holds.
     pub(crate) holds: Option<bool>,
+    /// What of a latency is the machine's own.
+    pub(crate) machine: Option<f64>,
 }
 
 #[cfg(test)]

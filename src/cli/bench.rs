@@ -510,8 +510,8 @@ fn e2e_load(args: &E2eArgs) -> Result<Report, Failure> {
     let common = &args.common;
     let topics = topic_names(common, 1);
     let target = setup::prepare(common, &topics)?;
-    let senders = spread(&target, args.connections);
-    let pullers = spread(&target, args.pullers);
+    let senders = spread(&target, args.ends.connections);
+    let pullers = spread(&target, args.ends.pullers);
     let (read_topic, cursors) = match &args.replay {
         Some(topic) => {
             let backlog = Common { topic: topic.clone(), ..common.clone() };
@@ -529,9 +529,9 @@ fn e2e_load(args: &E2eArgs) -> Result<Report, Failure> {
     let run_id = run_id();
     let stamped = Stamped { run: run_id, delay_ms: 0 };
     let sender = Sender::new(SenderPlan {
-        templates: templates(common, &topics, args.body, run_id, Kind::Plain),
+        templates: templates(common, &topics, args.ends.body, run_id, Kind::Plain),
         links: senders.len(),
-        in_flight: args.in_flight,
+        in_flight: args.ends.in_flight,
         rate: Some(args.rate),
         count: None,
         is_bare: false,
@@ -544,8 +544,8 @@ fn e2e_load(args: &E2eArgs) -> Result<Report, Failure> {
         links: senders.len()..addresses.len(),
         serialize: common.serialize.wire(),
         topic: read_topic,
-        group: &args.group,
-        batch: args.batch,
+        group: &args.ends.group,
+        batch: args.ends.batch,
         repeat: args.replay.is_some(),
         stamped: args.replay.is_none().then_some(stamped),
         wanted: Wanted::all(),
@@ -561,14 +561,17 @@ fn e2e_report(args: &E2eArgs, run: Run, load: EndToEnd<Sender>, busy_percent: f6
     let sent = load.sender.into_tally();
     let read = load.puller.into_tally();
     let own = [
-        ("connections", json!(args.connections)),
-        ("pullers", json!(args.pullers)),
+        ("connections", json!(args.ends.connections)),
+        ("pullers", json!(args.ends.pullers)),
         ("rate", json!(args.rate)),
-        ("body", json!(args.body)),
+        ("body", json!(args.ends.body)),
         ("replay", json!(args.replay)),
     ];
-    let sends =
-        Flow { name: "sent", messages: sent.stored, bytes: sent.stored * u64::from(args.body) };
+    let sends = Flow {
+        name: "sent",
+        messages: sent.stored,
+        bytes: sent.stored * u64::from(args.ends.body),
+    };
     let name = if load.is_replay { "read" } else { "received" };
     let reads = Flow { name, messages: read.messages, bytes: read.bytes };
     let missing = sent.stored_total.saturating_sub(read.messages_total);

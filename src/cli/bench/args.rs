@@ -143,11 +143,9 @@ pub(super) struct PullArgs {
     pub(super) group: String,
 }
 
-/// Arguments of `e2e`.
+/// What sends and what receives, in loads that do both at a rate.
 #[derive(Args, Clone, Debug)]
-pub(super) struct E2eArgs {
-    #[command(flatten)]
-    pub(super) common: Common,
+pub(super) struct Ends {
     /// Connections that send
     #[arg(short = 'c', long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(CONNECTIONS_MAX)))]
     pub(super) connections: u32,
@@ -157,12 +155,6 @@ pub(super) struct E2eArgs {
     /// Most sends in flight per connection
     #[arg(short = 'i', long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=i64::from(IN_FLIGHT_MAX)))]
     pub(super) in_flight: u32,
-    /// Read this topic from its start, over and over, instead of what is sent
-    #[arg(long, value_name = "TOPIC")]
-    pub(super) replay: Option<String>,
-    /// Messages per second over all connections
-    #[arg(short = 'r', long, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(super) rate: u64,
     /// Bytes of each body
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(i64::from(STAMPED_BODY_BYTES_MIN)..=i64::from(BODY_BYTES_MAX)))]
     pub(super) body: u32,
@@ -174,38 +166,37 @@ pub(super) struct E2eArgs {
     pub(super) group: String,
 }
 
+/// Arguments of `e2e`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct E2eArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(flatten)]
+    pub(super) ends: Ends,
+    /// Read this topic from its start, over and over, instead of what is sent
+    #[arg(long, value_name = "TOPIC")]
+    pub(super) replay: Option<String>,
+    /// Messages per second over all connections
+    #[arg(short = 'r', long, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) rate: u64,
+}
+
 /// Arguments of `delay`.
 #[derive(Args, Clone, Debug)]
 pub(super) struct DelayArgs {
     #[command(flatten)]
     pub(super) common: Common,
+    #[command(flatten)]
+    pub(super) ends: Ends,
     /// Delay of the messages
     #[arg(long, default_value = "1s", value_parser = duration)]
     pub(super) delay: Duration,
     /// The broker's delay level that has this delay; without it messages name their time of delivery
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(LEVEL_MAX)))]
     pub(super) level: Option<u32>,
-    /// Connections that send
-    #[arg(short = 'c', long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(CONNECTIONS_MAX)))]
-    pub(super) connections: u32,
-    /// Connections that pull; the queues are dealt out to them
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(CONNECTIONS_MAX)))]
-    pub(super) pullers: u32,
-    /// Most sends in flight per connection
-    #[arg(short = 'i', long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=i64::from(IN_FLIGHT_MAX)))]
-    pub(super) in_flight: u32,
     /// Messages per second over all connections
     #[arg(short = 'r', long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) rate: u64,
-    /// Bytes of each body
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(i64::from(STAMPED_BODY_BYTES_MIN)..=i64::from(BODY_BYTES_MAX)))]
-    pub(super) body: u32,
-    /// Most messages per pull
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(i32).range(1..=65_536))]
-    pub(super) batch: i32,
-    /// Consumer group
-    #[arg(short = 'g', long, default_value = "BenchGroup")]
-    pub(super) group: String,
 }
 
 /// Arguments of `transaction`.

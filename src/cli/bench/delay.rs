@@ -22,8 +22,8 @@ pub(super) fn load(args: &DelayArgs) -> Result<Report, Failure> {
     let common = &args.common;
     let topics = super::topic_names(common, 1);
     let target = setup::prepare(common, &topics)?;
-    let senders = spread(&target, args.connections);
-    let pullers = spread(&target, args.pullers);
+    let senders = spread(&target, args.ends.connections);
+    let pullers = spread(&target, args.ends.pullers);
     let cursors = super::tail_cursors(&target, &pullers, common)?;
     let addresses = [senders.clone(), pullers].concat();
     let mut run = Run::begin(common, &addresses, common.warmup, false)?;
@@ -32,9 +32,9 @@ pub(super) fn load(args: &DelayArgs) -> Result<Report, Failure> {
     let run_id = super::run_id();
     let stamped = Stamped { run: run_id, delay_ms };
     let sender = Sender::new(SenderPlan {
-        templates: super::templates(common, &topics, args.body, run_id, kind(args)),
+        templates: super::templates(common, &topics, args.ends.body, run_id, kind(args)),
         links: senders.len(),
-        in_flight: args.in_flight,
+        in_flight: args.ends.in_flight,
         rate: Some(args.rate),
         count: None,
         is_bare: false,
@@ -47,8 +47,8 @@ pub(super) fn load(args: &DelayArgs) -> Result<Report, Failure> {
         links: senders.len()..addresses.len(),
         serialize: common.serialize.wire(),
         topic: &common.topic,
-        group: &args.group,
-        batch: args.batch,
+        group: &args.ends.group,
+        batch: args.ends.batch,
         repeat: false,
         stamped: Some(stamped),
         wanted: Wanted::all(),
@@ -70,10 +70,10 @@ fn report(args: &DelayArgs, run: Run, load: EndToEnd<Sender>, busy_percent: f64)
     let own = [
         ("delay_ms", json!(whole_ms(args.delay))),
         ("level", json!(args.level)),
-        ("connections", json!(args.connections)),
-        ("pullers", json!(args.pullers)),
+        ("connections", json!(args.ends.connections)),
+        ("pullers", json!(args.ends.pullers)),
         ("rate", json!(args.rate)),
-        ("body", json!(args.body)),
+        ("body", json!(args.ends.body)),
     ];
     let (early, early_max_ns) = read.arrivals.early;
     Report {
@@ -86,7 +86,11 @@ fn report(args: &DelayArgs, run: Run, load: EndToEnd<Sender>, busy_percent: f64)
         seconds: run.window.seconds(clock::mono()),
         flows: vec![
             Flow { name: "received", messages: read.messages, bytes: read.bytes },
-            Flow { name: "sent", messages: sent.stored, bytes: sent.stored * u64::from(args.body) },
+            Flow {
+                name: "sent",
+                messages: sent.stored,
+                bytes: sent.stored * u64::from(args.ends.body),
+            },
         ],
         latencies: vec![("lateness", read.arrivals.latency), ("send", sent.latency)],
         refusals: vec![("send", sent.refusals), ("pull", read.refusals)],

@@ -9,6 +9,8 @@ use wire::body::route::BrokerData;
 
 /// How long a broker may take for an answer: the Java broker writes its whole table for each new topic.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
+/// Connections that create topics.
+const CREATORS: usize = 16;
 /// Id of a master in a broker group.
 const MASTER_ID: i64 = 0;
 
@@ -30,16 +32,30 @@ pub(super) fn prepare(common: &Common, topics: &[String]) -> Result<Target, Fail
     };
     if !common.no_create {
         for &broker in &brokers {
-            let mut connection = connect(broker, common)?;
-            for name in topics {
-                let topic = NewTopic::new(name, common.queues);
-                connection
-                    .create_topic(&topic)
-                    .map_err(|error| Failure(format!("creating {name} on {broker}: {error}")))?;
-            }
+            create_topics(broker, common, topics)?;
         }
     }
     Ok(Target { brokers, queues: common.queues })
+}
+
+/// Creates topics over several connections: a broker writes its whole table for each, or for all that wait for it.
+fn create_topics(broker: SocketAddr, common: &Common, topics: &[String]) -> Result<(), Failure> {
+    let part = topics.len().div_ceil(CREATORS).max(1);
+    std::thread::scope(|scope| {
+        let create = |names: &[String]| {
+            let mut connection = connect(broker, common)?;
+            names.iter().try_for_each(|name| {
+                connection
+                    .create_topic(&NewTopic::new(name, common.queues))
+                    .map_err(|error| Failure(format!("creating {name} on {broker}: {error}")))
+            })
+        };
+        let creators: Vec<_> =
+            topics.chunks(part).map(|names| scope.spawn(move || create(names))).collect();
+        creators
+            .into_iter()
+            .try_for_each(|creator| creator.join().expect("a creator returns its failure"))
+    })
 }
 
 /// First and end index of every queue of a broker, in the order of the queues.
