@@ -229,8 +229,10 @@ waitTimeMillsInSendQueue=10000
 transactionOpBatchInterval=500
 CONF
 # Producers are asked soon; not so soon that Java asks about what its batch of operations still holds.
+# Offsets are in their file after the restart only if the stop has written them.
 echo "transactionTimeOut=3000
-transactionCheckInterval=2000" | tee "$work/ringmq.conf" >>"$work/broker.conf"
+transactionCheckInterval=2000
+flushConsumerOffsetInterval=600000" | tee "$work/ringmq.conf" >>"$work/broker.conf"
 printf '%s\n' "${settings[@]+"${settings[@]}"}" >>"$work/broker.conf"
 
 restart=no

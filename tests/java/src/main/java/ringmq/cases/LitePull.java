@@ -4,6 +4,7 @@ package ringmq.cases;
 import java.util.Collection;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Set;
 import java.util.TreeSet;
 import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
@@ -44,10 +45,10 @@ final class LitePull implements Case {
         TreeSet<String> keys = poll(two, SECOND, 30);
         Bed.check(keys.size() == SECOND && keys.stream().allMatch(key -> key.startsWith("second")), "second round: %s", keys);
         two.shutdown();
-        return seek(bed, topic) + "; a second consumer went on behind the commit";
+        return seek(bed, topic, producer) + "; a second consumer went on behind the commit";
     }
 
-    private static String seek(Bed bed, String topic) throws Exception {
+    private static String seek(Bed bed, String topic, DefaultMQProducer producer) throws Exception {
         DefaultLitePullConsumer consumer = bed.litePull(bed.name("assigned"));
         consumer.setAutoCommit(false);
         consumer.start();
@@ -61,6 +62,9 @@ final class LitePull implements Case {
         Bed.same("from a sought offset", 3, poll(consumer, 3, 20).size());
         consumer.seekToBegin(queue);
         Bed.same("from the start again", stored, poll(consumer, stored, 20).size());
+        consumer.seekToEnd(queue);
+        send(producer, List.of(queue), "last", 1);
+        Bed.same("from the end", Set.of("last0"), poll(consumer, 1, 20));
         Bed.same("offset of the beginning of time", 0L, consumer.offsetForTimestamp(queue, 0L));
         return FIRST + SECOND + " messages, sought positions right";
     }

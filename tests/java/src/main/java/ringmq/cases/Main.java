@@ -29,7 +29,8 @@ public final class Main {
     static List<Case> everyCase() {
         return List.of(new ManyProducers(), new LongPoll(), new TagFilter(), new SqlFilter(), new RestartBefore(), new QueueLocks(), new LitePull(), new Rebalance(),
                 new Oversize(), new Broadcast(), new AutoTopic(), new TopicAdmin(), new GroupAdmin(), new Pull(), new Offsets(), new IllegalTopic(),
-                new HeaderType(), new Delays(), new Retries(), new Transactions(), new Control(), new RequestReply(), new Statistics());
+                new HeaderType(), new Delays(), new Retries(), new Transactions(), new Control(), new RequestReply(), new Statistics(), new Queries(),
+                new Contents());
     }
 
     public static void main(String[] arguments) throws Exception {

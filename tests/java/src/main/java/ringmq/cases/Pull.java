@@ -36,6 +36,10 @@ final class Pull implements Case {
         Bed.await("all messages in the queue", 20, () -> consumer.maxOffset(queue) == MESSAGES);
         readAll(consumer, queue);
 
+        // Fewer than the 32 that the broker itself gives at most.
+        PullResult few = consumer.pull(queue, "*", 3, 10);
+        expect("of 10", few, PullStatus.FOUND, 13);
+        Bed.same("messages for a pull of 10", 10, few.getMsgFoundList().size());
         expect("at the end", consumer.pull(queue, "*", MESSAGES, 32), PullStatus.NO_NEW_MSG, MESSAGES);
         expect("beyond the end", consumer.pull(queue, "*", MESSAGES + 100, 32), PullStatus.OFFSET_ILLEGAL, MESSAGES);
         expect("before the start", consumer.pull(queue, "NoSuchTag", 0, 32), PullStatus.NO_MATCHED_MSG, MESSAGES);

@@ -43,7 +43,7 @@ final class Rebalance implements Case {
         DefaultMQPushConsumer second = consumer(bed, topic, group, ledger, "second");
         long start = System.nanoTime();
         second.start();
-        Bed.await("half of the queues for the second", 45, () -> divided(first, second, topic));
+        Bed.await("half of the queues for the second", TOLD_SECONDS, () -> divided(first, second, topic));
         long joinedMs = Bed.millisSince(start);
         Bed.await("messages at the second", 20, () -> ledger.of("second") > 100);
         second.shutdown();

@@ -17,8 +17,11 @@ import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageAccessor;
 import org.apache.rocketmq.common.message.MessageConst;
 import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.remoting.RPCHook;
+import org.apache.rocketmq.remoting.protocol.RemotingCommand;
 
 final class RequestReply implements Case {
+    private static final int PUSH_REPLY_MESSAGE_TO_CLIENT = 326;
     private static final int CALLS = 50;
     private static final int TIMEOUT_MS = 15_000;
 
@@ -50,7 +53,8 @@ final class RequestReply implements Case {
             return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
         });
         consumer.start();
-        List<DefaultMQProducer> requesters = List.of(bed.producer(), bed.producer());
+        List<AtomicInteger> pushed = List.of(new AtomicInteger(), new AtomicInteger());
+        List<DefaultMQProducer> requesters = List.of(requester(bed, pushed.get(0)), requester(bed, pushed.get(1)));
         for (DefaultMQProducer requester : requesters) {
             Message answer = requester.request(new Message(topic, Bed.bytes("first")), TIMEOUT_MS);
             Bed.same("answer", "re: first", Bed.text(answer.getBody()));
@@ -79,6 +83,8 @@ final class RequestReply implements Case {
         Bed.check(all.await(TIMEOUT_MS + 5_000, TimeUnit.MILLISECONDS), "%d calls without an end", all.getCount());
         Bed.same("wrong answers", 0, wrong.get());
         Bed.same("replies refused", 0, refused.get());
+        // The requesters of one JVM share the table of what they wait for: the answers alone do not say to whom they were sent.
+        Bed.same("replies sent to each requester", List.of(CALLS / 2 + 1, CALLS / 2 + 1).toString(), pushed.toString());
         Message lost = new Message(bed.target.cluster + "_REPLY_TOPIC", Bed.bytes("to nobody"));
         MessageAccessor.putProperty(lost, MessageConst.PROPERTY_MESSAGE_TYPE, "reply");
         MessageAccessor.putProperty(lost, MessageConst.PROPERTY_MESSAGE_REPLY_TO_CLIENT, "nobody");
@@ -90,5 +96,25 @@ final class RequestReply implements Case {
             Bed.check(reason.contains("channel of <nobody> not found"), "a reply to nobody: %s", reason);
         }
         return (CALLS + 2) + " answers; a reply to nobody is refused";
+    }
+
+    private static DefaultMQProducer requester(Bed bed, AtomicInteger pushed) throws Exception {
+        DefaultMQProducer producer = new DefaultMQProducer(bed.name("requesters"), new RPCHook() {
+            @Override
+            public void doBeforeRequest(String remote, RemotingCommand request) {
+                if (request.getCode() == PUSH_REPLY_MESSAGE_TO_CLIENT) {
+                    pushed.incrementAndGet();
+                }
+            }
+
+            @Override
+            public void doAfterResponse(String remote, RemotingCommand request, RemotingCommand response) {}
+        });
+        producer.setNamesrvAddr(bed.target.nameServer);
+        producer.setInstanceName(bed.instance());
+        producer.setSendMsgTimeout(10_000);
+        producer.start();
+        bed.closeLater(producer::shutdown);
+        return producer;
     }
 }

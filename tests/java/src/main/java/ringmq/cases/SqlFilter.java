@@ -26,20 +26,23 @@ import org.apache.rocketmq.common.message.MessageQueue;
 final class SqlFilter implements Case {
     private static final int QUEUES = 4;
     private static final int MESSAGES = 200;
-    /** Each with the numbers it matches: a number's message has no price when 5 divides it, and price "n/a" when 7 does. */
+    /**
+     * Each with the numbers it matches: a number's message has no price when 5 divides it, and price "n/a" when 7 does. The numbers that are named have
+     * one, and it alone decides about them.
+     */
     private static final Map<String, Integer> EXPRESSIONS = new TreeMap<>(Map.of(
-            "price > 150", 0, "price BETWEEN 10 AND 20 AND NOT (color = 'red')", 1, "price IS NULL OR TAGS IN ('T1', 'T3') AND color <> 'blue'", 2,
-            "color = 'it''s' or price=44", 3));
+            "price > 151", 0, "price BETWEEN 11 AND 22 AND NOT (color = 'red')", 1, "price IS NULL OR TAGS IN ('T1', 'T3') AND color <> 'blue'", 2,
+            "color = 'it''s' or price=43", 3));
 
     private static boolean matches(int kind, int number) {
         String color = color(number);
         boolean comparable = number % 5 != 0 && number % 7 != 0;
         switch (kind) {
-            case 0: return comparable && number > 150;
-            case 1: return comparable && number >= 10 && number <= 20 && !color.equals("red");
+            case 0: return comparable && number > 151;
+            case 1: return comparable && number >= 11 && number <= 22 && !color.equals("red");
             case 2: return number % 5 == 0 || (number % 4 == 1 || number % 4 == 3) && !color.equals("blue");
             // What cannot be compared is not matched, unless the left side decides.
-            default: return color.equals("it's") || number == 44;
+            default: return color.equals("it's") || number == 43;
         }
     }
 
@@ -56,7 +59,7 @@ final class SqlFilter implements Case {
     public String run(Bed bed) throws Exception {
         String topic = bed.topic("Sql", QUEUES);
         allow(bed, false);
-        String disabled = refusal(bed, topic, "price > 150");
+        String disabled = refusal(bed, topic, "price > 151");
         Bed.check(disabled.contains("CODE: 1 ") && disabled.contains("The broker does not support consumer to filter message by SQL92"), "while it is disabled: %s", disabled);
         allow(bed, true);
         String wrong = refusal(bed, topic, "price > AND color = 'red'");
@@ -135,7 +138,7 @@ final class SqlFilter implements Case {
         Bed.await("a heart beat", 20, () -> {
             consumer.getDefaultMQPullConsumerImpl().getRebalanceImpl().getmQClientFactory().sendHeartbeatToAllBrokerWithLock();
             try {
-                consumer.pull(bed.queues(topic, QUEUES).get(0), MessageSelector.bySql("price > 150"), 0, 1);
+                consumer.pull(bed.queues(topic, QUEUES).get(0), MessageSelector.bySql("price > 151"), 0, 1);
                 return true;
             } catch (MQClientException unknown) {
                 Bed.check(unknown.getMessage().contains("does not upgrade"), "%s", unknown);
@@ -162,10 +165,10 @@ final class SqlFilter implements Case {
 
     private static void litePull(Bed bed, String topic) throws Exception {
         DefaultLitePullConsumer consumer = bed.litePull(bed.name("sqllite"));
-        consumer.subscribe(topic, MessageSelector.bySql("price > 150"));
+        consumer.subscribe(topic, MessageSelector.bySql("price > 151"));
         consumer.start();
         Set<String> keys = new TreeSet<>();
-        Bed.await("polled by price > 150", 30, () -> {
+        Bed.await("polled by price > 151", 30, () -> {
             for (MessageExt message : consumer.poll(200)) {
                 keys.add(message.getKeys());
             }

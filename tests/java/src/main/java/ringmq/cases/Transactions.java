@@ -17,6 +17,8 @@ import org.apache.rocketmq.common.message.MessageExt;
 
 final class Transactions implements Case {
     private static final int EACH = 20;
+    /** More than two rounds of questions as run.sh sets them. */
+    private static final int QUIET_MS = 5_000;
     private static final String[] KINDS = {"commit", "rollback", "later-commit", "later-rollback", "twice"};
 
     @Override
@@ -54,7 +56,12 @@ final class Transactions implements Case {
 
         long millis = Bed.await("messages of " + expected.size() + " commits", 60, () -> ledger.distinct() >= expected.size());
         Bed.await("questions about rollbacks", 60, () -> asked.of("later-rollback") == EACH);
-        Thread.sleep(1_000);
+        // What has ended is not asked about again; whatever is not would be given up after 15 questions.
+        Bed.await("an end of questions", 15, () -> {
+            int before = asked.total();
+            Thread.sleep(QUIET_MS);
+            return asked.total() == before;
+        });
         Bed.same("messages received", expected.size(), ledger.distinct());
         for (String key : expected) {
             Bed.check(ledger.placeOf(key) != null, "%s was committed and is not received", key);
