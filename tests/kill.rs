@@ -23,6 +23,7 @@ use wire::{MessageId, PhyOffset};
 
 const QUEUES: i32 = 8;
 const WRITERS: usize = 5;
+const FROM_THE_START: [i64; QUEUES as usize] = [0; QUEUES as usize];
 const SEGMENT_BYTES: u64 = 4 << 20;
 /// Age that segments are given; `fileReservedTime` is an hour.
 const OLD: Duration = Duration::from_secs(30 * 3600);
@@ -230,8 +231,17 @@ fn live(
             .into_iter()
             .map(|fork| scope.spawn(move || write(server, topic, ids, stop, fork)))
             .collect();
-        let fork = random.fork();
-        let reader = scope.spawn(move || read(server, topic, starts, stop, fork));
+        // One goes on where the last life ended, the others are behind and read what memory has lost.
+        let starts = [starts.as_slice(), &FROM_THE_START, &FROM_THE_START];
+        let forks = starts.map(|_| random.fork());
+        let readers: Vec<_> = starts
+            .into_iter()
+            .zip(forks)
+            .map(|(starts, fork)| {
+                let read = move || (starts, read(server, topic, starts, stop, fork));
+                scope.spawn(read)
+            })
+            .collect();
         let fork = random.fork();
         let ager = scope.spawn(move || age(data, stop, fork));
         std::thread::sleep(life);
@@ -240,9 +250,9 @@ fn live(
         } else {
             stop.store(true, Ordering::Relaxed);
         }
-        let sent: Vec<Sent> = writers.into_iter().flat_map(|w| w.join().unwrap()).collect();
+        let sent: Vec<Sent> = writers.into_iter().flat_map(done).collect();
         stop.store(true, Ordering::Relaxed);
-        (sent, reader.join().unwrap(), ager.join().unwrap())
+        (sent, readers.into_iter().map(done).collect::<Vec<_>>(), done(ager))
     });
     if kill {
         server.kill();
@@ -254,7 +264,19 @@ fn live(
         let known = ledger.old.entry(stream).or_default();
         *known = (*known).max(end);
     }
-    ledger.enter(sent, &seen);
+    ledger.enter(sent);
+    for (starts, seen) in seen {
+        ledger.see(&seen);
+        ledger.skipped_nothing(starts, &seen);
+    }
+}
+
+/// What a thread brings; its panic is told again, as the last words of the test.
+fn done<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|cause| match cause.downcast_ref::<String>() {
+        Some(words) => panic!("{words}"),
+        None => std::panic::resume_unwind(cause),
+    })
 }
 
 fn next_offset(ledger: &Ledger, queue: i32) -> i64 {
@@ -263,7 +285,7 @@ fn next_offset(ledger: &Ledger, queue: i32) -> i64 {
 }
 
 impl Ledger {
-    fn enter(&mut self, sent: Vec<Sent>, seen: &[Received]) {
+    fn enter(&mut self, sent: Vec<Sent>) {
         for one in sent {
             let Fate::Acknowledged { offset, phy } = one.fate else {
                 self.open.insert(one.body.0, one);
@@ -274,6 +296,9 @@ impl Ledger {
             let other = self.settled.insert((one.queue, offset), stored);
             assert_eq!(other, None, "queue {} offset {offset} was given twice", one.queue);
         }
+    }
+
+    fn see(&mut self, seen: &[Received]) {
         for received in seen {
             let place = (received.queue_id, received.queue_offset);
             let id = id_of(received);
@@ -290,6 +315,21 @@ impl Ledger {
             let settled = self.settled.get(&place).map(|stored| (stored.body.0, stored.phy));
             assert_eq!(settled, Some((id, phy)), "seen at {place:?}");
             self.note(phy);
+        }
+    }
+
+    /// Between two messages that a consumer was given, none was left out, but for those that may have gone.
+    fn skipped_nothing(&self, starts: &[i64], seen: &[Received]) {
+        let mut next: Vec<i64> = starts.to_vec();
+        for received in seen {
+            let (queue, offset) = (received.queue_id, received.queue_offset);
+            let at = &mut next[usize::try_from(queue).unwrap()];
+            for ((_, left_out), stored) in self.settled.range((queue, *at)..(queue, offset)) {
+                let old = self.old.get(&stored.phy.stream().0).copied().unwrap_or(0);
+                let place = format!("queue {queue} offset {left_out}, {:?}", stored.phy);
+                assert!(stored.phy.position() < old, "{place} was left out before {offset}");
+            }
+            *at = offset + 1;
         }
     }
 

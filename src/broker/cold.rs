@@ -78,8 +78,6 @@ struct Choice {
     selection: Selection,
     blocks: Vec<BlockAt>,
     missing: usize,
-    /// One of them could not be read.
-    failed: bool,
 }
 
 /// What searches are, that belong to no consumer group.
@@ -363,7 +361,7 @@ fn choose<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull, entries:
     let left = budget(broker).saturating_sub(broker.cold.line.bytes(group)) / BLOCK_BYTES;
     let blocks_max = usize::try_from(left).unwrap_or(BLOCKS_MAX).min(BLOCKS_MAX);
     let token = broker.cold.insert(Cold::new(Job::Pull(pull), Stage::Head));
-    let choice = Choice { pieces, selection, blocks: Vec::new(), missing: 0, failed: false };
+    let choice = Choice { pieces, selection, blocks: Vec::new(), missing: 0 };
     let choice = pin(&mut broker.cold.blocks, store, choice, blocks_max, (group, token));
     let ready = choice.missing == 0;
     broker.cold.wait_for(token, choice);
@@ -425,8 +423,6 @@ fn finish_pull<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64) {
     let ColdPulls { blocks, scratch, .. } = &mut broker.cold;
     if pull.is_full(cx) {
         come_again(cx, &pull);
-    } else if choice.failed {
-        refuse_pull(cx, &pull, &read_failed());
     } else if let Some((count, selection)) = check(cx.store(), blocks, scratch, &pull, &choice) {
         choice.pieces.truncate(count);
         let mut selection = selection;
@@ -447,6 +443,14 @@ fn finish_pull<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64) {
             out.extend_from_slice(record.expect("checked in this turn"));
         });
     } else {
+        let (phy, queue) = (choice.pieces[0].phy, cx.store().queue(pull.queue));
+        tracing::warn!(
+            "topic {}, queue {}: the message at {} of stream {} cannot be read",
+            String::from_utf8_lossy(&queue.topic),
+            queue.id.0,
+            phy.position(),
+            phy.stream().0
+        );
         refuse_pull(cx, &pull, &read_failed());
     }
     for at in &choice.blocks {
@@ -500,8 +504,8 @@ fn record<'b>(
     store.tail(phy, len).or_else(|| blocks.bytes(store, phy, len, scratch))
 }
 
-/// How many of the chosen records are there and what they seem, and where the next pull goes on. `None`: the first one is on
-/// the disk, but not in its block, which was read before the disk had all of it, or in vain.
+/// How many of the chosen records are there and what they seem, and where the next pull goes on. `None`: the first one is in
+/// the log, but its block could not be read.
 fn check(
     store: &Store,
     blocks: &Blocks,
@@ -514,9 +518,7 @@ fn check(
     for (count, piece) in choice.pieces.iter().enumerate() {
         let bytes = record(store, blocks, scratch, piece);
         let stream = store.stream(piece.phy.stream());
-        let end = piece.phy.position() + u64::from(piece.size);
-        let on_disk = stream.start() <= piece.phy.position() && end <= stream.written();
-        if count == 0 && bytes.is_none() && on_disk {
+        if count == 0 && bytes.is_none() && stream.start() <= piece.phy.position() {
             return None;
         }
         let offset = bytes.and_then(|bytes| {
@@ -640,7 +642,7 @@ pub(crate) fn on_read<H: Host>(
     if token & TOKEN_BLOCK != 0 {
         let slot = u32::try_from(token & !TOKEN_BLOCK).expect("a slot number");
         for token in broker.cold.blocks.loaded(slot, bytes) {
-            block_is_there(broker, cx, token, failed);
+            block_is_there(broker, cx, token);
         }
     } else if failed {
         on_job_failed(broker, cx, token);
@@ -678,11 +680,10 @@ fn fail_pull<H: Host>(cx: &mut Cx<'_, H>, pull: &Pull) {
     }
 }
 
-fn block_is_there<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64, failed: bool) {
+fn block_is_there<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64) {
     let cold = broker.cold.slots[slot(token)].as_mut().expect("a waiting job stays");
     let Stage::Blocks(choice) = &mut cold.stage else { unreachable!("it waits for blocks") };
     choice.missing -= 1;
-    choice.failed |= failed;
     if choice.missing == 0 {
         finish_pull(broker, cx, token);
     }

@@ -73,6 +73,10 @@ pub struct Stream {
     appended: u64,
     flushed: u64,
     window_start: u64,
+    /// Of what was appended since the device last had everything: no record is longer.
+    longest: u64,
+    /// An append waits for the device.
+    starved: bool,
     flush_wanted: u64,
     next_flush_at: MonoNs,
     sync: Option<SyncInFlight>,
@@ -92,6 +96,8 @@ impl Stream {
             appended: end,
             flushed: end,
             window_start: end - end % BLOCK,
+            longest: 0,
+            starved: false,
             flush_wanted: end,
             next_flush_at: MonoNs(0),
             sync: None,
@@ -167,7 +173,8 @@ impl Stream {
         let left = self.config.segment_bytes - used;
         let filler = if len + BLANK_BYTES > left { left } else { 0 };
         let ring = self.window.bytes() as u64;
-        if self.appended + filler + len > self.needed_from() + ring {
+        self.starved = self.appended + filler + len > self.readable_from() + ring;
+        if self.starved {
             return Err(NoPlace::Behind);
         }
         if !self.segments.has(self.appended + filler) {
@@ -181,6 +188,7 @@ impl Stream {
             message::encode_blank(rest);
             self.appended += filler as u64;
         }
+        self.longest = self.longest.max(len);
         Ok(self.appended)
     }
 
@@ -191,6 +199,12 @@ impl Stream {
             FlushMode::Sync => self.writes.needed_from().min(self.flushed - self.flushed % BLOCK),
             FlushMode::Async => self.writes.needed_from(),
         }
+    }
+
+    /// The window keeps everything from here on, so that a record is whole in it until it is whole on the device: what began
+    /// below and is not written to its end would be nowhere for readers.
+    fn readable_from(&self) -> u64 {
+        self.needed_from().min(self.writes.written().saturating_sub(self.longest))
     }
 
     /// The window's bytes for a record that `reserve` placed at `position`.
@@ -257,7 +271,9 @@ impl Stream {
         let eager = match self.config.flush {
             FlushMode::Sync => true,
             FlushMode::Async => {
-                !self.window.is_crash_safe() || self.flush_wanted > self.writes.written()
+                !self.window.is_crash_safe()
+                    || self.starved
+                    || self.flush_wanted > self.writes.written()
             }
         };
         if eager { Urgency::Now } else { Urgency::Batch(self.config.write_batch_bytes) }
@@ -342,7 +358,11 @@ impl Stream {
         match tag.kind().expect("the engine made this tag") {
             OpKind::Write => {
                 self.writes.complete(tag.sequence());
-                self.window.set_written(self.writes.written());
+                let written = self.writes.written();
+                self.window.set_written(written);
+                if written == self.appended {
+                    self.longest = 0;
+                }
                 if self.writes_through() {
                     self.flushed = self.writes.written();
                 }

@@ -45,6 +45,10 @@ struct Block {
     used: u64,
     /// Tokens of jobs to tell.
     waiting: Vec<u64>,
+    /// Tokens of jobs that came while it was read and want more than that read brings: it is read once more for them.
+    late: Vec<u64>,
+    /// For whom, and how much of it there was.
+    again: (GroupKey, usize),
 }
 
 /// The blocks of a shard.
@@ -101,10 +105,14 @@ impl Blocks {
     ) -> bool {
         let slot = self.find_or_add(store, at, end, group);
         let clock = self.tick();
+        let readable = readable(store, at);
         let block = self.block(slot);
         block.pins += 1;
         block.used = clock;
-        if block.loading {
+        if block.loading && at.base + (block.wanted as u64) < end && block.wanted < readable {
+            block.late.push(token);
+            block.again = (group, readable);
+        } else if block.loading {
             block.waiting.push(token);
         }
         let (is_first, is_loading) = (block.pins == 1, block.loading);
@@ -136,9 +144,9 @@ impl Blocks {
         if !block.loading && (has < end || block.wanted == 0) {
             block.loading = true;
             block.in_line = true;
-            block.wanted = readable;
         }
         if block.in_line {
+            block.wanted = readable;
             // Its own group may be far from its turn.
             self.queued.push(group, (slot, at));
         }
@@ -156,6 +164,8 @@ impl Blocks {
             pins: 0,
             used: self.tick(),
             waiting: Vec::new(),
+            late: Vec::new(),
+            again: (GroupKey(0), 0),
         };
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -233,6 +243,14 @@ impl Blocks {
             block.wanted = 0;
         }
         let waiting = std::mem::take(&mut block.waiting);
+        if !block.late.is_empty() {
+            block.waiting = std::mem::take(&mut block.late);
+            block.loading = true;
+            block.in_line = true;
+            let ((group, wanted), at) = (block.again, block.at);
+            block.wanted = wanted;
+            self.queued.push(group, (slot, at));
+        }
         if old.capacity() > 0 && self.spare.len() < LOADS_MAX {
             self.spare.push(old);
         }
@@ -381,6 +399,29 @@ mod tests {
         let grown = store(20_000);
         assert!(blocks.pin(&grown, at(0), 15_000, (A, 2)));
         assert_eq!(load(&mut blocks), (0, 20_000, vec![2]));
+    }
+
+    #[test]
+    fn who_comes_while_the_end_of_the_log_is_read_gets_what_was_written_meanwhile() {
+        let (small, mut blocks) = (store(10_000), Blocks::default());
+        assert!(blocks.pin(&small, at(0), 9_000, (A, 1)));
+        let early = blocks.next_load().unwrap();
+        let grown = store(20_000);
+        assert!(blocks.pin(&grown, at(0), 9_500, (A, 2)));
+        assert!(blocks.pin(&grown, at(0), 15_000, (B, 3)));
+        assert!(blocks.pin(&grown, at(0), 25_000, (B, 4)), "its end is in memory only");
+        assert_eq!(blocks.loaded(early.slot, early.buffer), [1, 2]);
+        assert_eq!(load(&mut blocks), (0, 20_000, vec![3, 4]));
+        assert!(!blocks.pin(&grown, at(0), 20_000, (A, 5)));
+        assert!(blocks.next_load().is_none());
+    }
+
+    #[test]
+    fn who_waits_in_line_gets_what_is_written_when_the_last_of_them_comes() {
+        let (small, mut blocks) = (store(10_000), Blocks::default());
+        assert!(blocks.pin(&small, at(0), 9_000, (A, 1)));
+        assert!(blocks.pin(&store(20_000), at(0), 15_000, (B, 2)));
+        assert_eq!(load(&mut blocks), (0, 20_000, vec![1, 2]));
     }
 
     #[test]

@@ -112,3 +112,58 @@ fn a_flush_under_way_asks_for_no_turn_before_its_completion() {
     s.plan(at(2000), &mut Vec::new());
     assert!(s.next_deadline().is_none_or(|at| at > MonoNs(2_000_000_000)));
 }
+
+/// Records of 1 byte to half a window, a device that completes writes when it likes.
+#[test]
+fn a_record_is_whole_in_memory_until_it_is_whole_on_the_device() {
+    let mut state = 7_u64;
+    let mut below = |end: u64| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) % end
+    };
+    for mode in [FlushMode::Async, FlushMode::Sync].repeat(20) {
+        let mut s = stream(mode);
+        let (mut held, mut records) = (Vec::new(), Vec::new());
+        for ms in 0..2000 {
+            for _ in 0..below(4) {
+                let max = if below(3) == 0 { s.record_bytes_max() } else { 3000 };
+                let len = 1 + below(max);
+                if let Ok(position) = s.reserve(len) {
+                    s.commit(position + len);
+                    records.push((position, len));
+                }
+            }
+            s.plan(at(ms), &mut held);
+            if !held.is_empty() && below(3) == 0 {
+                let mut some =
+                    vec![held.swap_remove(usize::try_from(below(held.len() as u64)).unwrap())];
+                finish(&mut s, &mut some);
+            }
+            for (position, len) in &records {
+                let in_memory = s.tail(*position, usize::try_from(*len).unwrap()).is_some();
+                let place = (position, len, s.written(), s.appended());
+                assert!(in_memory || position + len <= s.written(), "{place:?}");
+            }
+            records.retain(|(position, len)| position + len > s.written());
+        }
+        assert!(s.appended() > 5 * SEGMENT, "it goes on: {}", s.appended());
+    }
+}
+
+#[test]
+fn who_waits_for_a_place_waits_for_the_device_and_not_for_the_next_flush() {
+    let mut s = stream(FlushMode::Async);
+    // Its end is in no block that is whole.
+    let max = s.record_bytes_max() - 100;
+    let mut ops = Vec::new();
+    for ms in 0..100 {
+        let mut turns = 0;
+        while s.reserve(max).is_err() {
+            s.plan(at(ms), &mut ops);
+            finish(&mut s, &mut ops);
+            turns += 1;
+            assert!(turns < 10, "record {ms} waits");
+        }
+        s.commit(s.appended() + max);
+    }
+}
