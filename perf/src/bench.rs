@@ -190,22 +190,20 @@ pub(crate) fn problems(value: &Value) -> Vec<String> {
     found
 }
 
-/// The figures of a client's answer.
-pub(crate) fn values(value: &Value, load: LoadKind) -> BTreeMap<String, f64> {
-    let mut values = BTreeMap::new();
-    let mut put = |metric: Metric, figure: Option<f64>| {
-        if let Some(figure) = figure.filter(|figure| figure.is_finite()) {
-            values.insert(metric.key(), figure);
-        }
-    };
+/// Where a client's answer has the flow of a load, and its latency.
+fn names(value: &Value, load: LoadKind) -> (&'static str, &'static str) {
     let main = match load {
         LoadKind::Pull | LoadKind::Filter => "read",
         LoadKind::Delay => "received",
         LoadKind::Transaction => "committed",
         LoadKind::E2e if value["received"].is_object() => "received",
-        LoadKind::Send | LoadKind::E2e | LoadKind::Startup | LoadKind::Idle | LoadKind::Pending => {
-            "sent"
-        }
+        LoadKind::Send
+        | LoadKind::E2e
+        | LoadKind::Startup
+        | LoadKind::Idle
+        | LoadKind::Pending
+        | LoadKind::Restart
+        | LoadKind::Retention => "sent",
     };
     let latency = match load {
         LoadKind::Pull | LoadKind::Filter => "pull_us",
@@ -215,8 +213,22 @@ pub(crate) fn values(value: &Value, load: LoadKind) -> BTreeMap<String, f64> {
         | LoadKind::Startup
         | LoadKind::Idle
         | LoadKind::Delay
-        | LoadKind::Pending => "send_us",
+        | LoadKind::Pending
+        | LoadKind::Restart
+        | LoadKind::Retention => "send_us",
     };
+    (main, latency)
+}
+
+/// The figures of a client's answer.
+pub(crate) fn values(value: &Value, load: LoadKind) -> BTreeMap<String, f64> {
+    let mut values = BTreeMap::new();
+    let mut put = |metric: Metric, figure: Option<f64>| {
+        if let Some(figure) = figure.filter(|figure| figure.is_finite()) {
+            values.insert(metric.key(), figure);
+        }
+    };
+    let (main, latency) = names(value, load);
     let seconds = value["seconds"].as_f64().unwrap_or(0.0);
     let messages = value[main]["messages"].as_f64().unwrap_or(0.0);
     let server = &value["server"];

@@ -50,12 +50,22 @@ pub(crate) enum Metric {
     ProportionalMib,
     /// Bytes given to the disk per message.
     DiskBytesPerMessage,
+    /// Bytes given to the disk per byte of records.
+    WriteAmplification,
     /// Waits of the server's threads per second.
     SwitchesPerSecond,
     /// CPU time without load, percent of one CPU.
     IdleCpuPercent,
     /// From exec to the first answer, ms.
     StartMs,
+    /// From the signal of an orderly stop to the end of the process, ms.
+    StopMs,
+    /// As `StartMs`, after `kill -9`.
+    CrashStartMs,
+    /// Log that such a start looked at per second of it, GiB.
+    RecoveredGibPerSecond,
+    /// What the disk gives who reads that log one large piece after the other, GiB/s.
+    DiskGibPerSecond,
     /// What the machine itself makes 1 % of all arrivals wait for at least (`pauses`), µs.
     PauseP99Us,
     /// As above, of 0.1 %.
@@ -66,7 +76,7 @@ pub(crate) enum Metric {
 
 impl Metric {
     /// All, in the order of tables.
-    pub(crate) const ALL: [Metric; 28] = [
+    pub(crate) const ALL: [Metric; 33] = [
         Metric::MessagesPerSecond,
         Metric::MessagesPerCpuSecond,
         Metric::CpuUs,
@@ -89,9 +99,14 @@ impl Metric {
         Metric::SharedMib,
         Metric::ProportionalMib,
         Metric::DiskBytesPerMessage,
+        Metric::WriteAmplification,
         Metric::SwitchesPerSecond,
         Metric::IdleCpuPercent,
         Metric::StartMs,
+        Metric::StopMs,
+        Metric::CrashStartMs,
+        Metric::RecoveredGibPerSecond,
+        Metric::DiskGibPerSecond,
         Metric::PauseP99Us,
         Metric::PauseP999Us,
         Metric::ClientBusyPercent,
@@ -122,9 +137,14 @@ impl Metric {
             Metric::SharedMib => "of it shared MiB",
             Metric::ProportionalMib => "PSS MiB",
             Metric::DiskBytesPerMessage => "disk bytes per message",
+            Metric::WriteAmplification => "disk bytes per byte of records",
             Metric::SwitchesPerSecond => "waits/s",
             Metric::IdleCpuPercent => "idle CPU %",
             Metric::StartMs => "start ms",
+            Metric::StopMs => "stop ms",
+            Metric::CrashStartMs => "crash start ms",
+            Metric::RecoveredGibPerSecond => "GiB/s recovered",
+            Metric::DiskGibPerSecond => "disk alone GiB/s",
             Metric::PauseP99Us => "machine alone p99 µs",
             Metric::PauseP999Us => "machine alone p99.9 µs",
             Metric::ClientBusyPercent => "client busy %",
@@ -137,8 +157,11 @@ impl Metric {
         value.as_str().map(str::to_owned).unwrap_or_default()
     }
 
-    /// What the machine alone has of a latency, for a figure that cannot be better.
+    /// What the machine alone has of it, for a figure that cannot be better.
     pub(crate) fn of_machine(self) -> Option<Metric> {
+        if self == Metric::RecoveredGibPerSecond {
+            return Some(Metric::DiskGibPerSecond);
+        }
         if matches!(self, Metric::P99Us | Metric::EndToEndP99Us | Metric::LatenessP99Us) {
             return Some(Metric::PauseP99Us);
         }

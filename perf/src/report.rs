@@ -286,7 +286,7 @@ fn put_notes(out: &mut String, session: &Session<'_>) {
     let seconds = session.records.first().map_or((0.0, 0.0), |record| record.seconds);
     let (warmup, measured) = (number(seconds.0), number(seconds.1));
     let commits = commits.join(", ");
-    let is_timed = scenario.load != LoadKind::Startup && scenario.load != LoadKind::Pull;
+    let is_timed = !matches!(scenario.load, LoadKind::Startup | LoadKind::Pull | LoadKind::Restart);
     match is_timed {
         true => put(out, format_args!("\nRounds: {rounds} of {measured} s after {warmup} s")),
         false => put(out, format_args!("\nRounds: {rounds}")),

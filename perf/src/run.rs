@@ -4,6 +4,7 @@
 //! empty store for every point; a JVM is warmed up and kept for all points of a round that it can serve.
 
 mod client_loads;
+mod store_loads;
 
 use crate::bench::{self, Call, Times};
 use crate::checks;
@@ -291,7 +292,11 @@ impl Runner<'_> {
             }
             let restarts = matches!(
                 self.scenario.load,
-                LoadKind::Startup | LoadKind::Idle | LoadKind::Pending
+                LoadKind::Startup
+                    | LoadKind::Idle
+                    | LoadKind::Pending
+                    | LoadKind::Restart
+                    | LoadKind::Retention
             );
             let shared = |point: &&Point| system::same_server(system, first, point) && !restarts;
             let count = rest.iter().take_while(shared).count().max(1);
@@ -323,7 +328,7 @@ impl Runner<'_> {
             points.iter().filter(|point| !self.is_past_knee(system, point)).cloned().collect();
         let Some(first) = wanted.first() else { return Ok(()) };
         let pauses = self.pauses();
-        let running = system::start(self.site, system, first, &self.scenario.settings)?;
+        let mut running = system::start(self.site, system, first, &self.scenario.settings)?;
         let is_loaded = !matches!(self.scenario.load, LoadKind::Startup | LoadKind::Idle);
         let warm_s = match system.is_java() && is_loaded {
             true => Some(self.warm(&running, first)?),
@@ -335,7 +340,7 @@ impl Runner<'_> {
             if self.is_past_knee(system, point) {
                 continue;
             }
-            match self.measure(&running, point, round) {
+            match self.measure(&mut running, point, round) {
                 Ok(record) => {
                     self.note_knee(system, point, &record);
                     records.push(Record { warm_s, ..record });
@@ -417,7 +422,12 @@ impl Runner<'_> {
         format!("P{:06}{:05}", self.session % 1_000_000, self.topics.get() % 100_000)
     }
 
-    fn measure(&mut self, running: &Running, point: &Point, round: u32) -> Result<Record, String> {
+    fn measure(
+        &mut self,
+        running: &mut Running,
+        point: &Point,
+        round: u32,
+    ) -> Result<Record, String> {
         let mut record = Record {
             session: self.session,
             machine: self.machine.id.clone(),
@@ -447,6 +457,8 @@ impl Runner<'_> {
             LoadKind::Transaction => self.measure_transaction(running, point, &mut record)?,
             LoadKind::Filter => self.measure_filter(running, point, &mut record)?,
             LoadKind::Pending => self.measure_pending(running, point, &mut record)?,
+            LoadKind::Restart => self.measure_restart(running, point, &mut record)?,
+            LoadKind::Retention => self.measure_retention(running, point, &mut record)?,
         }
         Ok(record)
     }
@@ -465,6 +477,7 @@ impl Runner<'_> {
         let call = Call::new(self.site, running, point);
         let value = call.send(&topic, self.times())?;
         take(&value, LoadKind::Send, record);
+        take_amplification(point, record);
         if running.name == SystemName::Ring {
             // Compared when it stops: it has no offsets to ask for.
             let acknowledged = value["acknowledged_total"].as_f64().unwrap_or(0.0);
@@ -568,6 +581,14 @@ fn take(value: &Value, load: LoadKind, record: &mut Record) {
     record.frame_bytes = value["request_bytes"].as_f64().zip(value["reply_bytes"].as_f64());
 }
 
+/// Bytes given to the disk per byte of records.
+fn take_amplification(point: &Point, record: &mut Record) {
+    let stored = system::record_bytes(point.full().body.unwrap_or(0), bench::TOPIC_BYTES) as f64;
+    if let Some(bytes) = record.values.get(&Metric::DiskBytesPerMessage.key()) {
+        record.values.insert(Metric::WriteAmplification.key(), bytes / stored);
+    }
+}
+
 fn take_memory(running: &Running, record: &mut Record) {
     let Some(pid) = running.pid() else { return };
     for (metric, file, key) in [
@@ -609,6 +630,9 @@ fn show(record: &Record, scenario: &Scenario) {
         Metric::CpuUsPerExamined,
         Metric::GibPerSecond,
         Metric::StartMs,
+        Metric::CrashStartMs,
+        Metric::RecoveredGibPerSecond,
+        Metric::DiskGibPerSecond,
         Metric::IdleCpuPercent,
         Metric::ResidentMib,
     ];

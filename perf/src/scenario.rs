@@ -63,6 +63,10 @@ pub(crate) enum LoadKind {
     Filter,
     /// Delayed messages that stay where they are, then CPU and memory without load, then `ringmq bench send`.
     Pending,
+    /// A backlog, an orderly stop and a start, `ringmq bench send`, `kill -9` and a start.
+    Restart,
+    /// A backlog whose segments become old, or not, while `ringmq bench send` runs.
+    Retention,
 }
 
 /// What a subscription passes. All but the first pass one of ten messages of the client.
@@ -208,6 +212,8 @@ point! {
     backlog_mib: u64,
     /// Whether the backlog is read while sending.
     replay: bool,
+    /// Whether the backlog's segments are deleted while sending.
+    expire: bool,
     /// Delay of delayed messages, in milliseconds.
     delay_ms: u64,
     /// The brokers' delay level that has this delay; absent: messages name their time of delivery.
@@ -236,6 +242,7 @@ impl Point {
             batch: Some(32),
             backlog_mib: Some(0),
             replay: Some(false),
+            expire: Some(false),
             delay_ms: None,
             delay_level: None,
             pending: Some(0),
@@ -466,8 +473,12 @@ fn check(scenario: &Scenario) -> Result<(), String> {
             )?;
         }
         let reads = matches!(load, LoadKind::Pull | LoadKind::Filter) || full.replay == Some(true);
+        let restarts = load == LoadKind::Restart;
+        let reads = reads || restarts || load == LoadKind::Retention;
         let backlog = full.backlog_mib != Some(0);
-        must(!reads || backlog, "reading a backlog needs backlog_mib".to_owned())?;
+        must(!reads || backlog, "a load with a backlog needs backlog_mib".to_owned())?;
+        let alone = scenario.systems == [SystemName::Ringmq];
+        must(!restarts || alone, "load = \"restart\" is for ringmq only".to_owned())?;
     }
     for goal in &scenario.goals {
         let id = &goal.id;

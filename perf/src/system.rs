@@ -30,6 +30,9 @@ const BROKER_PROPERTIES_BYTES: usize =
 /// Bytes of the brokers' answers to a send (always JSON), which the bare ring copies; runs report what came.
 const REPLY_BYTES: u32 = 302;
 
+/// Directory of RingMQ's log files.
+const LOGS: &str = "logs";
+
 /// What all runs have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Site {
@@ -83,6 +86,45 @@ impl Running {
             return Ok(String::new());
         }
         Ok(log.lines().last().unwrap_or_default().to_owned())
+    }
+}
+
+/// How a process ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    /// By SIGTERM.
+    InOrder,
+    /// By SIGKILL.
+    Killed,
+}
+
+impl Running {
+    /// Ends the process; its files stay.
+    pub(crate) fn end(&mut self, end: End) -> Result<(), String> {
+        let process = self.process.take().ok_or("there is no process")?;
+        match end {
+            End::Killed => drop(process),
+            End::InOrder if !process.stop() => return Err("it did not stop in order".to_owned()),
+            End::InOrder => {}
+        }
+        Ok(())
+    }
+
+    /// Starts RingMQ on the files of the process that was ended.
+    pub(crate) fn start_again(&mut self, site: &Site) -> Result<(), String> {
+        let mut command = ringmq(site, &self.dir.join("broker.conf"));
+        // From here on it holds what the new process says.
+        let _ = fs::remove_dir_all(self.dir.join(LOGS));
+        let process = Process::start(&mut command, &site.server_cpus, &self.dir.join("log"));
+        self.process = Some(process.map_err(|e| format!("starting it again: {e}"))?);
+        self.start_ms = wait_for_answer(self)?;
+        Ok(())
+    }
+
+    /// What RingMQ has said in its log files so far.
+    pub(crate) fn said(&self) -> String {
+        let files = fs::read_dir(self.dir.join(LOGS)).into_iter().flatten().flatten();
+        files.filter_map(|file| fs::read_to_string(file.path()).ok()).collect()
     }
 }
 
@@ -165,7 +207,9 @@ pub(crate) fn start(
         SystemName::Ring => ring(site, &dir, port, point)?,
         SystemName::Ringmq => {
             let own = settings.get("ringmq").cloned().unwrap_or_default();
-            ringmq(site, &dir, &broker_keys(&dir, port, point, false, own))?
+            let file = dir.join("broker.conf");
+            write_keys(&file, &broker_keys(&dir, port, point, false, own))?;
+            ringmq(site, &file)
         }
         SystemName::Java550 | SystemName::Java497 => {
             let own = settings.get("java").cloned().unwrap_or_default();
@@ -268,7 +312,7 @@ fn broker_keys(
         // The default of 200 ms turns a busy single core into refused sends.
         keys.insert("waitTimeMillsInSendQueue".to_owned(), "10000".to_owned());
     } else {
-        keys.insert("logPath".to_owned(), dir.join("logs").display().to_string());
+        keys.insert("logPath".to_owned(), dir.join(LOGS).display().to_string());
     }
     keys.extend(own);
     keys
@@ -279,12 +323,10 @@ fn write_keys(path: &Path, keys: &BTreeMap<String, String>) -> Result<(), String
     fs::write(path, lines.concat()).map_err(|e| format!("{}: {e}", path.display()))
 }
 
-fn ringmq(site: &Site, dir: &Path, keys: &BTreeMap<String, String>) -> Result<Command, String> {
-    let file = dir.join("broker.conf");
-    write_keys(&file, keys)?;
+fn ringmq(site: &Site, file: &Path) -> Command {
     let mut command = Command::new(&site.ringmq);
-    command.arg("broker").arg("-c").arg(&file).env_remove("NAMESRV_ADDR");
-    Ok(command)
+    command.arg("broker").arg("-c").arg(file).env_remove("NAMESRV_ADDR");
+    command
 }
 
 /// Flags of the JVM: those of `runbroker.sh` with a heap for this machine, and what its modules need.

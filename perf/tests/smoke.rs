@@ -71,8 +71,8 @@ fn a_scenario_becomes_lines_a_table_and_pictures() {
     }
 }
 
-/// Loads of what clients ask for beyond sending and pulling, and the figures each must have.
-const CLIENT_LOADS: [(&str, &str, &[&str]); 4] = [
+/// Loads of what clients ask for beyond sending and pulling, and of stores, and the figures each must have.
+const LOADS: [(&str, &str, &[&str]); 6] = [
     (
         "delay",
         "base = { rate = 200, delay_ms = 1000 }\npoint = [{ delay_level = 1 }, {}]",
@@ -96,13 +96,32 @@ const CLIENT_LOADS: [(&str, &str, &[&str]); 4] = [
          point = [{ delay_level = 18 }, {}]",
         &["idle_cpu_percent", "p99_us", "resident_mib"],
     ),
+    (
+        "restart",
+        "base = { connections = 2, backlog_mib = 1 }\nsweep = { body = [128, 1024] }",
+        &[
+            "start_ms",
+            "stop_ms",
+            "crash_start_ms",
+            "recovered_gib_per_second",
+            "disk_gib_per_second",
+        ],
+    ),
+    (
+        "retention",
+        "base = { rate = 2000, backlog_mib = 16 }\nsweep = { expire = [false, true] }\n\
+         settings = { ringmq = { mappedFileSizeCommitLog = \"4194304\", maxMessageSize = \"65536\", \
+         fileReservedTime = \"1\", cleanResourceInterval = \"100\", \
+         deleteWhen = \"0;1;2;3;4;5;6;7;8;9;10;11;12;13;14;15;16;17;18;19;20;21;22;23\" } }",
+        &["p99_us", "messages_per_second"],
+    ),
 ];
 
 #[test]
-fn delays_transactions_and_filters_are_measured() {
+fn every_other_load_is_measured() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).display().to_string();
-    for (load, rest, figures) in CLIENT_LOADS {
+    for (load, rest, figures) in LOADS {
         let (scenario, results, work) =
             (path(&format!("{load}.toml")), path(&format!("{load}.jsonl")), path("work"));
         let head = format!("title = \"{load}\"\nload = \"{load}\"\nsystems = [\"ringmq\"]\n");

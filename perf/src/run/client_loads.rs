@@ -43,7 +43,9 @@ impl Runner<'_> {
             | LoadKind::Startup
             | LoadKind::Idle
             | LoadKind::Delay
-            | LoadKind::Pending => (call.send(topic, times)?, "sent"),
+            | LoadKind::Pending
+            | LoadKind::Restart
+            | LoadKind::Retention => (call.send(topic, times)?, "sent"),
         };
         Ok(value[flow]["messages_per_second"].as_f64().unwrap_or(0.0))
     }
