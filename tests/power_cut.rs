@@ -167,30 +167,22 @@ fn a_device_that_hangs_for_seconds_ends_nothing() {
     assert!(server.stop().success());
 }
 
-#[test]
-fn the_timers_checkpoint_waits_for_a_log_whose_disk_hangs() {
-    let data = Data::new();
-    let Some(device) = Device::new(&data) else { return };
-    let root = data.path().join("root");
-    // The log on the device, all else beside it.
-    let config = format!(
-        "storePathRootDir={}\nstorePathCommitLog={}\nflushIntervalCommitLog=50\ntimerFlushIntervalMs=20\n",
-        root.display(),
-        data.store().join("commitlog").display()
-    );
+/// A delivery to the queue, whose log is on the device alone, while that hangs: the checkpoint is as it was until it goes on.
+fn checkpoint_waits(data: &Data, device: &Device, setting: &Setting, queue: i32) {
     let namesrv = "127.0.0.1:1".parse().unwrap();
-    let server = Server::start_broker(data.path(), &Setting { shards: 1, config }, namesrv);
+    let server = Server::start_broker(data.path(), setting, namesrv);
     let topic = server.topic();
+    let file = data.path().join("root/config/timercheck");
     let checkpoint = || {
-        let bytes = std::fs::read(root.join("config/timercheck")).unwrap_or_default();
+        let bytes = std::fs::read(&file).unwrap_or_default();
         bytes.get(16..24).map_or(0, |bytes| i64::from_be_bytes(bytes.try_into().unwrap()))
     };
     let mut producer = Producer::new(server.connect(TIMEOUT).unwrap(), "P");
     let mut consumer = Consumer::new(server.connect(TIMEOUT).unwrap(), "G");
     let mut deliver = |offset: i64| {
         let message = Message::new(topic, &b"x"[..]).with("TIMER_DELAY_MS", "200");
-        producer.send(&message, 0).unwrap();
-        let pull = Pull::new(topic, 0, offset).suspend(TIMEOUT);
+        producer.send(&message, queue).unwrap();
+        let pull = Pull::new(topic, queue, offset).suspend(TIMEOUT);
         assert_eq!(consumer.pull(&pull).unwrap().status, PullStatus::Found);
     };
     let wait_for = |offset: i64| {
@@ -210,4 +202,35 @@ fn the_timers_checkpoint_waits_for_a_log_whose_disk_hangs() {
     assert_eq!(stood, 1, "what was delivered is not on the disk");
     wait_for(2);
     assert!(server.stop().success());
+}
+
+/// The root of the store beside the device.
+fn checkpoint_setting(data: &Data, shards: u16, more: &str) -> Setting {
+    let root = data.path().join("root");
+    let config = format!(
+        "storePathRootDir={}\nflushIntervalCommitLog=50\ntimerFlushIntervalMs=20\n{more}",
+        root.display()
+    );
+    Setting { shards, config }
+}
+
+#[test]
+fn the_timers_checkpoint_waits_for_a_log_whose_disk_hangs() {
+    let data = Data::new();
+    let Some(device) = Device::new(&data) else { return };
+    let log = format!("storePathCommitLog={}\n", data.store().join("commitlog").display());
+    checkpoint_waits(&data, &device, &checkpoint_setting(&data, 1, &log), 0);
+}
+
+#[test]
+fn the_timers_checkpoint_waits_for_another_shards_log_whose_disk_hangs() {
+    let data = Data::new();
+    let Some(device) = Device::new(&data) else { return };
+    // The other log on the device; the timer's own queue and queue 0 of the topic are in the first one, which is not.
+    let (log, streams) = (data.store().join("other"), data.path().join("root/streams"));
+    std::fs::create_dir(&log).unwrap();
+    std::fs::create_dir_all(&streams).unwrap();
+    std::os::unix::fs::symlink(&log, streams.join("1")).unwrap();
+    checkpoint_waits(&data, &device, &checkpoint_setting(&data, 2, ""), 1);
+    assert!(std::fs::read_dir(&log).unwrap().count() > 0, "the log was there");
 }
