@@ -6,6 +6,7 @@
 
 mod files;
 mod line;
+mod panics;
 
 use files::{RolledFile, Sink};
 pub(crate) use line::civil;
@@ -15,7 +16,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{
-    Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, channel, sync_channel,
+    Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, TrySendError, channel,
+    sync_channel,
 };
 use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
@@ -40,6 +42,8 @@ const FILTER: &str = "RINGMQ_LOG";
 enum Message {
     /// A whole line with its end, for the sink with that index.
     Line(usize, String),
+    /// Everything before it is with the kernel when this is given up.
+    Flush(Sender<()>),
     Stop,
 }
 
@@ -54,6 +58,14 @@ impl Queue {
     fn put(&self, sink: usize, line: String) {
         if self.sender.try_send(Message::Line(sink, line)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until what was put is written, for `patience` at most.
+    fn settle(&self, patience: Duration) {
+        let (done, is_done) = channel();
+        if self.sender.try_send(Message::Flush(done)).is_ok() {
+            let _ = is_done.recv_timeout(patience);
         }
     }
 }
@@ -104,6 +116,7 @@ pub(crate) fn to_files(
         sinks.push(Box::new(RolledFile::open(directory, name, FILE_BYTES_MAX, FILES_KEPT)?));
     }
     let (guard, queue) = start_writer(sinks, QUEUE_LINES, FILE_PATIENCE)?;
+    panics::install(Some(queue.clone()));
     install(LineLayer {
         queue,
         style: Style::Java { zone_minutes },
@@ -119,8 +132,23 @@ pub(crate) fn to_stderr(zone_minutes: i32) -> Option<Guard> {
     // Without a thread there are no log lines, but the process itself needs none to run.
     let sinks: Vec<Box<dyn Sink>> = vec![Box::new(io::stderr())];
     let (guard, queue) = start_writer(sinks, QUEUE_LINES, STDERR_PATIENCE).ok()?;
+    panics::install(None);
     install(LineLayer { queue, style, own_store_log: false });
     Some(guard)
+}
+
+/// Writes a line with its end. Whoever started the process may have closed its output, or does not read it, and another thread
+/// may wait there for ever and hold the output's lock: that holds nobody up for longer than `STDERR_PATIENCE`.
+pub(crate) fn show(mut out: impl Write + Send + 'static, line: &str) {
+    let (said, is_said) = channel::<()>();
+    let text = format!("{line}\n");
+    let write = move || {
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        drop(said);
+    };
+    if std::thread::Builder::new().name("show".to_owned()).spawn(write).is_ok() {
+        let _ = is_said.recv_timeout(STDERR_PATIENCE);
+    }
 }
 
 fn install(layer: LineLayer) {
@@ -172,7 +200,15 @@ fn write_all(
                 message
             }
         };
-        let Message::Line(index, line) = message else { break };
+        let (index, line) = match message {
+            Message::Line(index, line) => (index, line),
+            Message::Flush(done) => {
+                flush(&mut sinks);
+                drop(done);
+                continue;
+            }
+            Message::Stop => break,
+        };
         let result = sinks.get_mut(index).map(|sink| sink.write_line(line.as_bytes()));
         if !matches!(result, Some(Ok(()))) {
             lost.fetch_add(1, Ordering::Relaxed);

@@ -5,6 +5,7 @@ mod node;
 mod signals;
 
 use crate::cli::{EXIT_START, Start};
+use crate::logging;
 use base::ids::ShardId;
 use broker::LastCheck;
 use broker::settings::Settings;
@@ -91,7 +92,7 @@ fn conclude(outcome: Result<(), Fatal>, log: Log) -> ExitCode {
         Err(fatal) => {
             tracing::error!("{}", fatal.text);
             if log == Log::File {
-                eprintln!("ringmq: {}", fatal.text);
+                logging::show(std::io::stderr(), &format!("ringmq: {}", fatal.text));
             }
             ExitCode::from(fatal.exit)
         }

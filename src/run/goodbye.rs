@@ -2,13 +2,10 @@
 //!
 //! On stdout, where the boot line was, and in the log.
 
+use crate::logging;
 use shard::server::{Ending, Stopper};
-use std::io::Write;
-use std::sync::{Mutex, mpsc};
-use std::time::{Duration, Instant};
-
-/// How long an output may take for a line.
-const SAY: Duration = Duration::from_millis(500);
+use std::sync::Mutex;
+use std::time::Instant;
 
 /// When the signal came.
 static BEGAN: Mutex<Option<Instant>> = Mutex::new(None);
@@ -44,17 +41,5 @@ pub(super) fn tell(outcome: &str, stopper: &Stopper) {
 
 fn say(line: &str) {
     tracing::info!("{line}");
-    show(std::io::stdout(), line);
-}
-
-/// Whoever started it may have closed its output, or does not read it: that is no reason not to stop. Another thread may
-/// wait there for ever, and hold the output's lock.
-pub(super) fn show(mut out: impl Write + Send + 'static, line: &str) {
-    let (said, is_said) = mpsc::channel();
-    let text = format!("{line}\n");
-    std::thread::spawn(move || {
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        let _ = said.send(());
-    });
-    let _ = is_said.recv_timeout(SAY);
+    logging::show(std::io::stdout(), line);
 }

@@ -1,6 +1,7 @@
 //! SIGTERM and SIGINT: the first one stops in order, the second one ends the process at once.
 
 use super::goodbye;
+use crate::logging;
 use shard::server::Stopper;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator;
@@ -28,7 +29,7 @@ impl Signals {
             }
             if seen.next().is_some() {
                 let line = "ringmq: second signal, ending at once; the next start recovers";
-                goodbye::show(io::stderr(), line);
+                logging::show(io::stderr(), line);
                 std::process::exit(EXIT_IMPATIENT);
             }
         };
