@@ -496,6 +496,32 @@ fn a_reply_reaches_the_requester_and_the_log() {
 }
 
 #[test]
+fn a_reply_is_stored_as_one_message_that_says_how_to_read_it() {
+    let data = Data::new();
+    let server = start(&data, 1, "");
+    let mut replier = server.connect(TIMEOUT).unwrap();
+    let mut reply = |sys_flag: i32, properties: &str| {
+        let header = SendRequest { sys_flag, ..reply_header(properties) };
+        let code = request::SEND_REPLY_MESSAGE_V2;
+        let reply = replier.call(code, |w| header.encode_v2(w), b"pong").unwrap();
+        assert_eq!(reply.remark(), "reply message properties[REPLY_TO_CLIENT] is null");
+        ["queueId", "queueOffset", "msgId"].map(|name| reply.field(name).is_some())
+    };
+    // Compressed, of a transaction, and as if it held several messages.
+    for sys_flag in [0x201, 0xC, 0xC0] {
+        assert_eq!(reply(sys_flag, "a\u{1}b\u{2}"), [true; 3], "{sys_flag:#x}");
+    }
+    assert_eq!(reply(0, "INNER_NUM\u{1}2\u{2}"), [false; 3], "it is not stored");
+    let long = format!("a\u{1}{}\u{2}", "b".repeat(40_000));
+    assert_eq!(reply(0, &long), [false; 3], "it cannot be stored");
+    let mut consumer = Consumer::new(server.connect(TIMEOUT).unwrap(), GROUP);
+    let pulled = consumer.pull(&Pull::new("DefaultCluster_REPLY_TOPIC", 0, 0)).unwrap();
+    let flags: Vec<i32> = pulled.messages.iter().map(|message| message.sys_flag).collect();
+    assert_eq!(flags, [0x201, 0, 0]);
+    assert!(server.stop().success());
+}
+
+#[test]
 fn a_replier_hears_that_the_requester_is_gone_or_refuses() {
     let data = Data::new();
     let server = start(&data, 2, "storeReplyMessageEnable=false\n");

@@ -202,18 +202,20 @@ impl Replied {
             Some(_) => response::SYSTEM_ERROR,
         };
         let mut writer = FrameWriter::begin(cx.output(self.conn), reply_head(code, self.opaque));
-        writer.field_i32("queueId", self.queue_id);
-        match stored {
-            Some(stored) => {
-                let id = MessageId { host: settings.store_host, phy: stored.phy };
-                writer.field_msg_ids("msgId", std::iter::once(id));
-            }
-            // Clients cannot do without one.
-            None => writer.field_str("msgId", b"0"),
-        }
         writer.field_bool("TRACE_ON", settings.config.trace_on);
         writer.field_str("MSG_REGION", settings.config.region_id.as_bytes());
-        writer.field_i64("queueOffset", stored.map_or(0, |stored| stored.queue_offset));
+        // Clients cannot do without when they are told that all is well.
+        if stored.is_some() || self.problem.is_none() {
+            writer.field_i32("queueId", self.queue_id);
+            match stored {
+                Some(stored) => {
+                    let id = MessageId { host: settings.store_host, phy: stored.phy };
+                    writer.field_msg_ids("msgId", std::iter::once(id));
+                }
+                None => writer.field_str("msgId", b"0"),
+            }
+            writer.field_i64("queueOffset", stored.map_or(0, |stored| stored.queue_offset));
+        }
         if let Some(problem) = &self.problem {
             writer.remark(problem);
         }

@@ -327,16 +327,21 @@ impl Run<'_> {
         }
         let goes_on = self.judge(at, step, &java, &ours);
         let (Answer::Frame(java), Answer::Frame(ours)) = (java, ours) else { return goes_on };
+        let is_gone = |remark: &String| remark.starts_with("look message by offset failed");
+        let makes_retry_topic = step.code == 36 && java.remark.as_ref().is_some_and(is_gone);
         self.java.answers[at] = Some(java);
         self.ours.answers[at] = Some(ours);
         let is_elsewhere = !self.knows_times && has_property(step, &["TIMER_"])
-            || [324, 325].contains(&step.code) && waits_elsewhere(step);
+            || [324, 325].contains(&step.code) && waits_elsewhere(step)
+            || makes_retry_topic;
         goes_on && !is_elsewhere
     }
 
     fn wait_for_java(&mut self, step: &Step, answer: &Parts) {
         let stores = [10, 310, 320, 36, 37].contains(&step.code);
-        if !stores || answer.code != response::SUCCESS {
+        // A reply is stored also when nobody takes it.
+        let is_reply = [324, 325].contains(&step.code);
+        if !is_reply && (!stores || answer.code != response::SUCCESS) {
             return;
         }
         let field = |name: &str| answer.fields.get(name);

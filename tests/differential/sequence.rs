@@ -88,6 +88,12 @@ pub(crate) struct Make<'p> {
     steps: Vec<Step>,
 }
 
+/// Whether a first send is to make a topic without queues.
+fn asks_for_no_queues(fields: &BTreeMap<String, Value>) -> bool {
+    let count = fields.get("defaultTopicQueueNums").or(fields.get("d"));
+    matches!(count, Some(Value::Text(text)) if text.parse::<i64>().is_ok_and(|count| count < 1))
+}
+
 /// Codes whose answers tell where messages are.
 const SENDS: [i32; 4] = [10, 310, 320, 36];
 
@@ -161,9 +167,10 @@ impl Make<'_> {
             self.fault(form, &mut fields);
         }
         let body = bodies::make(self, form.body, if in_body { faults } else { 0 });
-        self.step(code, fields, body);
         // Where a refusal is ours only, or leaves something else behind in Java, it must be seen.
-        let may_differ = [15, 17, 18, 36, 103, 200, 222, 225].contains(&code);
+        let may_differ = [15, 17, 18, 36, 103, 200, 222, 225, 320].contains(&code)
+            || asks_for_no_queues(&fields);
+        self.step(code, fields, body);
         let may_be_oneway = !self.is_plain && faults == 0 && !may_differ;
         if may_be_oneway && self.random.once_in(30) {
             self.steps.last_mut().expect("just made").is_oneway = true;

@@ -8,6 +8,7 @@ use crate::handlers::meta::concluded;
 use crate::handlers::meta::relay::{self, Ask, RelayFor, Said};
 use crate::handlers::send::{self, choose_queue};
 use crate::handlers::{Outcome, Request};
+use crate::look::Look;
 use crate::mail::BrokerMail;
 use crate::put::{self, ClientAnswer, OwnMessage, PutFor, Replied};
 use crate::refusal::Refusal;
@@ -18,10 +19,8 @@ use wire::ids::QueueId;
 use wire::props::{self, Props};
 use wire::req::control::ReplyMessageRequestHeader;
 use wire::req::send::SendRequest;
+use wire::sys_flag::{COMPRESSED, COMPRESSION_TYPE_MASK};
 use wire::text::Text;
-
-/// Bits of a system flag that belong to transactions: a reply takes no part in one.
-const TRANSACTION_BITS: i32 = 0x3 << 2;
 
 /// A reply on its way to whoever asked.
 pub(crate) struct Pushing {
@@ -82,12 +81,15 @@ fn begin<H: Host>(
     props::set(&mut properties, props::MSG_REGION, region);
     let trace_on: &[u8] = if config.trace_on { b"true" } else { b"false" };
     props::set(&mut properties, props::TRACE_ON, trace_on);
-    let message = config.relaying.store_reply_message_enable.then(|| {
+    // Whoever reads it would unpack what is none: pushed all the same, not stored, as by 5.5.0.
+    let has_inner_num = Look::at(&properties).has_inner_num;
+    let is_stored = config.relaying.store_reply_message_enable && !has_inner_num;
+    let message = is_stored.then(|| {
         Box::new(OwnMessage {
             topic: topic.as_bytes().to_vec(),
             queue_id,
             flag: sent.flag,
-            sys_flag: sent.sys_flag & !TRANSACTION_BITS,
+            sys_flag: stored_flag(sent.sys_flag),
             born_timestamp: sent.born_timestamp,
             born_host: request.peer.address,
             reconsume_times: sent.reconsume_times.unwrap_or(0),
@@ -100,6 +102,12 @@ fn begin<H: Host>(
     });
     push(broker, cx, request, &sent, (queue_id, properties, message));
     Ok(Outcome::Done)
+}
+
+/// What the flag of a stored reply says: how to read its body, and nothing else. Java's says nothing.
+fn stored_flag(sent: i32) -> i32 {
+    let is_compressed = sent & COMPRESSED != 0;
+    if is_compressed { sent & (COMPRESSED | COMPRESSION_TYPE_MASK) } else { 0 }
 }
 
 type Made = (QueueId, Vec<u8>, Option<Box<OwnMessage>>);
