@@ -53,8 +53,11 @@ final class TopicAdmin implements Case {
 
         bed.createTopic(topic, 12, Bed.READ_AND_WRITE);
         Bed.same("end of a topic created again", 0L, consumer.maxOffset(last));
-        // None, or the beginning; 4.9.7 forgets the messages, but not how far groups are.
-        Bed.check(bed.target.old || consumer.fetchConsumeOffset(last, true) <= 0, "in a topic created again the group is at %d", consumer.fetchConsumeOffset(last, true));
+        // 4.9.7 forgets the messages, but not how far groups are. Else the group is where one is that never was there: nowhere
+        // in 5.5.0, at the beginning of an empty queue in 4.9.7, which we keep to.
+        long unknown = bed.pull(bed.name("strangers")).fetchConsumeOffset(last, true);
+        Bed.check(unknown == 0 || unknown == -1, "a group that never was there is at %d", unknown);
+        Bed.same("offset of a group in a topic created again", bed.target.old ? 2L : unknown, consumer.fetchConsumeOffset(last, true));
         Bed.same("pull of a topic created again", PullStatus.NO_NEW_MSG, consumer.pull(last, "*", 0, 32).getPullStatus());
         Bed.same("offset in a topic created again", 0L, producer.send(Bed.message(topic, "T", "m2"), last).getQueueOffset());
         return "created, changed, deleted, created again empty; write-only: " + forbidden.getErrorMessage();
