@@ -81,7 +81,8 @@ fn namesrv(args: &ServerArgs) -> Result<ExitCode, Failure> {
         return Ok(print(&listing));
     }
     if let Some(file) = &args.config_file {
-        println!("load config properties file OK, {}", file.display());
+        let line = format!("load config properties file OK, {}", file.display());
+        logging::show(std::io::stdout(), &line);
     }
     let config = &start.config;
     let _log = log_to_files("namesrv", &config.log_path, config.log_time_zone_minutes)?;

@@ -225,7 +225,7 @@ fn run(
     signals.stop_on_signal(server.stopper());
     announced.wait(READY_WAIT);
     for line in lines {
-        println!("{line}");
+        logging::show(std::io::stdout(), &line);
         tracing::info!("{line}");
     }
     serve(server, store.as_ref(), last_check.as_ref())

@@ -232,6 +232,33 @@ fn an_output_that_nobody_reads_does_not_hold_a_stop_up() {
 }
 
 #[test]
+fn an_output_that_is_closed_ends_nothing() {
+    let data = Data::new();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = data.path().join("namesrv.conf");
+    let text = format!("listenPort={}\nbindAddress=127.0.0.1\n", address.port());
+    std::fs::write(&config, text).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+    command.arg("namesrv").arg("-c").arg(&config).stdin(Stdio::null()).stderr(Stdio::null());
+    command.env("HOME", data.path()).current_dir(data.path());
+    let mut child = command.stdout(writer).spawn().unwrap();
+    let began = Instant::now();
+    while std::net::TcpStream::connect(address).is_err() {
+        assert!(child.try_wait().unwrap().is_none(), "it has ended");
+        assert!(began.elapsed() < TIMEOUT, "it does not serve");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // The line that it has started comes after that.
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(child.try_wait().unwrap().is_none(), "it has ended");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let status = end_of(&mut child);
+    assert!(status.success(), "{status}");
+}
+
+#[test]
 fn clients_that_understand_it_are_asked_to_go_away_first() {
     for shards in [1, 2] {
         let data = Data::new();
