@@ -833,6 +833,12 @@ fn messages_are_counted_over_windows() {
     assert_eq!((get.sum, get.avgpt), (40, 10.0));
     let got = statistic(&mut tool, "GROUP_GET_SIZE", &pair).unwrap().stats_minute;
     assert_eq!(got.sum, size.sum);
+    // Of each queue; what is in memory takes no millisecond.
+    let latency = |tool: &mut Connection, key: &str| statistic(tool, "GROUP_GET_LATENCY", key);
+    let taken = latency(&mut tool, &format!("3@{pair}")).unwrap().stats_minute;
+    assert_eq!((taken.sum, taken.avgpt), (0, 0.0));
+    assert!(latency(&mut tool, &pair).is_err());
+    assert!(statistic(&mut tool, "DLQ_PUT_NUMS", topic).is_err(), "nothing counts there in Java");
     let all = statistic(&mut tool, "BROKER_PUT_NUMS", "DefaultCluster").unwrap().stats_minute;
     assert_eq!((all.sum, all.avgpt), (40, 0.0));
     assert!(statistic(&mut tool, "NO_SUCH_NAME", topic).is_err());

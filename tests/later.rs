@@ -10,6 +10,7 @@ use wire::body::KvTable;
 use wire::codes::{request, response};
 use wire::json;
 use wire::req::client::{ConsumerSendMsgBackRequestHeader, RecallMessageRequestHeader};
+use wire::req::control::ViewBrokerStatsDataRequestHeader;
 use wire::text::Text;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -132,6 +133,29 @@ fn what_waits_survives_stop_and_kill_and_comes_in_order() {
     assert!(server.stop().success());
 }
 
+/// Four came back, two of them died: as the consumer said, that of a topic and an owner it did not name.
+fn check_statistics(server: &Server, topic: &str) {
+    let mut tool = server.connect(TIMEOUT).unwrap();
+    let mut sum = |name: &str, key: &str| -> Option<i64> {
+        let header = ViewBrokerStatsDataRequestHeader {
+            stats_name: Text::plain(name.as_bytes()),
+            stats_key: Text::plain(key.as_bytes()),
+        };
+        let code = request::VIEW_BROKER_STATS_DATA;
+        let reply = tool.call(code, |writer| header.encode(writer), &[]).unwrap();
+        let told: Option<serde_json::Value> = serde_json::from_slice(reply.body()).ok();
+        told.and_then(|told| told["statsMinute"]["sum"].as_i64())
+    };
+    let dead = format!("null@null@{GROUP}@SEND_BACK_TO_DLQ");
+    assert!(sum("SNDBCK2DLQ_TIMES", &dead).is_some(), "it is known at once");
+    let until = Instant::now() + TIMEOUT;
+    while sum("SNDBCK2DLQ_TIMES", &dead) != Some(2) {
+        assert!(Instant::now() < until, "a sample every 10 s");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(sum("SNDBCK_PUT_NUMS", &format!("{topic}@{GROUP}")), Some(4));
+}
+
 #[test]
 fn what_could_not_be_consumed_comes_again_and_at_last_is_a_dead_letter() {
     for shards in [1, 2] {
@@ -159,6 +183,7 @@ fn what_could_not_be_consumed_comes_again_and_at_last_is_a_dead_letter() {
         assert_eq!(dead.property("ORIGIN_MESSAGE_ID"), Some(id));
         send_back(&server, &first, -1, None);
         assert_eq!(receive(&server, DEAD, 0, 1, 1).len(), 1, "a negative level gives up at once");
+        check_statistics(&server, topic);
         assert!(server.stop().success());
     }
 }

@@ -437,7 +437,8 @@ fn finish_pull<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64) {
             selection = sift(&pull, &mut choice.pieces, selection, limits, found);
         }
         let pieces = choice.pieces.as_slice();
-        note_sent(&mut broker.traffic, &pull, pieces);
+        let ms = cx.now.mono.since(pull.begun) / 1_000_000;
+        note_sent(&mut broker.traffic, &pull, pieces, ms);
         answer(cx, &pull, selection, pieces, |store, piece, out| {
             let record = record(store, blocks, scratch, piece);
             out.extend_from_slice(record.expect("checked in this turn"));

@@ -81,6 +81,7 @@ pub(crate) fn read<H: Host>(
         wait_ms: WAIT_MS,
         next_broker,
         group: OWN,
+        begun: cx.now.mono,
     };
     attempt(broker, cx, pull, true);
 }

@@ -28,6 +28,8 @@ const HOUR_EVERY: u64 = 60;
 const DAY_EVERY: u64 = 360;
 /// Items of a kind.
 const ITEMS_MAX: usize = 16_384;
+/// Bytes of an item's name that a client chooses freely.
+const NAME_BYTES_MAX: usize = 1024;
 /// Pairs of queue and group that pulls are counted for.
 const PAIRS_MAX: usize = 262_144;
 /// Samples that rates are taken from: 600 s and one more.
@@ -331,6 +333,8 @@ struct Got {
     sums: Sums,
     /// What of it the items have.
     seen: Sums,
+    /// What its pulls have taken since the items have it, in milliseconds; without the time in which there was nothing.
+    fresh_ms: u64,
 }
 
 impl Got {
@@ -361,8 +365,12 @@ pub(crate) struct Traffic {
     puts: Items,
     /// By `topic@group`.
     gets: Items,
+    /// By `queue@topic@group`, or `topic@group` without `enableDetailStat`: milliseconds of pulls that brought messages.
+    latencies: Items,
     /// By `topic@group`: messages that consumers sent back.
     backs: Items,
+    /// By `owner@topic@group@SEND_BACK_TO_DLQ`: those of them that became dead letters.
+    dead: Items,
     put: Item,
     get: Item,
     own_put: Item,
@@ -374,6 +382,8 @@ pub(crate) struct Traffic {
     samples: u64,
     rates: Vec<RateSample>,
     system: SystemTopics,
+    /// `enableDetailStat`.
+    is_detailed: bool,
     key: Vec<u8>,
 }
 
@@ -392,7 +402,9 @@ impl Traffic {
             delivered: 0,
             puts: Items::default(),
             gets: Items::default(),
+            latencies: Items::default(),
             backs: Items::default(),
+            dead: Items::default(),
             put: Item::default(),
             get: Item::default(),
             own_put: Item::default(),
@@ -403,6 +415,7 @@ impl Traffic {
             samples: 0,
             rates: Vec::with_capacity(RATE_SAMPLES),
             system: SystemTopics::new(settings),
+            is_detailed: settings.config.housekeeping.enable_detail_stat,
             key: Vec::new(),
         }
     }
@@ -426,16 +439,24 @@ impl Traffic {
         }
     }
 
-    /// A pull was answered with messages.
-    pub(crate) fn got(&mut self, queue: QueueNo, group: GroupKey, messages: u64, bytes: u64) {
+    /// A pull was answered with so many messages and bytes, `ms` milliseconds after it came, or there was something for it.
+    pub(crate) fn got(
+        &mut self,
+        queue: QueueNo,
+        group: GroupKey,
+        (messages, bytes): (u64, u64),
+        ms: u64,
+    ) {
         self.found += 1;
         self.sent += messages;
         let has_room = self.got.len() < PAIRS_MAX;
         let more = Sums { messages, bytes, calls: 1 };
         if let Some(got) = self.got.get_mut(&(queue, group)) {
             got.sums.add(more);
+            got.fresh_ms += ms;
         } else if has_room {
-            self.got.insert((queue, group), Got { sums: more, seen: Sums::default() });
+            self.got
+                .insert((queue, group), Got { sums: more, seen: Sums::default(), fresh_ms: ms });
             self.is_new_pair = true;
         } else {
             add_besides(&mut self.got_besides, queue, more);
@@ -466,13 +487,24 @@ impl Traffic {
         add(&mut self.backs, &self.key, Sums { messages: 1, bytes: 0, calls: 1 });
     }
 
-    /// Forgets a deleted topic; what was got of it stays in the totals.
+    /// A message that a consumer has sent back is a dead letter. `owner` and `topic` are as the consumer calls them.
+    pub(crate) fn died(&mut self, owner: &str, topic: &str, group: &str) {
+        if owner.len() + topic.len() + group.len() > NAME_BYTES_MAX {
+            return;
+        }
+        let key = format!("{owner}@{topic}@{group}@SEND_BACK_TO_DLQ");
+        add(&mut self.dead, key.as_bytes(), Sums { messages: 1, bytes: 0, calls: 1 });
+    }
+
+    /// Forgets a deleted topic; what was got of it stays in the totals, and dead letters stay counted, as with Java.
     pub(crate) fn remove_topic(&mut self, topic: &[u8], store: &Store) {
         self.retain_pairs(|(no, _)| *store.queue(*no).topic != *topic);
         let of_topic = |key: &[u8]| key.split(|byte| *byte == b'@').next() == Some(topic);
         self.puts.remove(topic);
         self.gets.retain(|key, _| !of_topic(key));
         self.backs.retain(|key, _| !of_topic(key));
+        let at = usize::from(self.is_detailed);
+        self.latencies.retain(|key, _| key.split(|byte| *byte == b'@').nth(at) != Some(topic));
     }
 
     /// Forgets a deleted group.
@@ -480,6 +512,8 @@ impl Traffic {
         let of_group = |key: &[u8]| key.split(|byte| *byte == b'@').nth(1) == Some(group);
         self.gets.retain(|key, _| !of_group(key));
         self.backs.retain(|key, _| !of_group(key));
+        let at = 1 + usize::from(self.is_detailed);
+        self.latencies.retain(|key, _| key.split(|byte| *byte == b'@').nth(at) != Some(group));
         self.names.retain(|_, name| **name != *group);
         self.retain_named();
     }
@@ -531,7 +565,9 @@ impl Traffic {
             if more.calls == 0 {
                 continue;
             }
-            let topic = &store.queue(*no).topic;
+            let ms = std::mem::take(&mut got.fresh_ms);
+            let queue = store.queue(*no);
+            let topic = &queue.topic;
             let is_own = !is_system(&self.system, topic);
             add_total(&mut self.get, &mut self.own_get, is_own, more);
             if let Some(name) = self.names.get(group) {
@@ -540,6 +576,11 @@ impl Traffic {
                 self.key.push(b'@');
                 self.key.extend_from_slice(name);
                 add(&mut self.gets, &self.key, more);
+                let taken = Sums { messages: ms, bytes: 0, calls: more.calls };
+                if self.is_detailed {
+                    self.key.splice(..0, format!("{}@", queue.id.0).into_bytes());
+                }
+                add(&mut self.latencies, &self.key, taken);
             } else {
                 is_nameless = true;
             }
@@ -560,7 +601,8 @@ impl Traffic {
         self.samples += 1;
         let number = self.samples;
         let items = self.puts.values_mut().chain(self.gets.values_mut());
-        let items = items.chain(self.backs.values_mut());
+        let items = items.chain(self.backs.values_mut()).chain(self.dead.values_mut());
+        let items = items.chain(self.latencies.values_mut());
         let totals = [&mut self.put, &mut self.get, &mut self.own_put, &mut self.own_get];
         for item in items.chain(totals) {
             let sample = Sample { at_ms: now.wall.0, sums: item.sums };
@@ -625,7 +667,10 @@ impl Traffic {
             "TOPIC_PUT_SIZE" => (self.puts.get(key), Bytes),
             "GROUP_GET_NUMS" => (self.gets.get(key), Messages),
             "GROUP_GET_SIZE" => (self.gets.get(key), Bytes),
+            // Java's sum is of milliseconds, too.
+            "GROUP_GET_LATENCY" => (self.latencies.get(key), Messages),
             "SNDBCK_PUT_NUMS" => (self.backs.get(key), Messages),
+            "SNDBCK2DLQ_TIMES" => (self.dead.get(key), Messages),
             "BROKER_PUT_NUMS" => (total(&self.put), OnlyMessages),
             "BROKER_GET_NUMS" => (total(&self.get), OnlyMessages),
             "BROKER_PUT_NUMS_WITHOUT_SYSTEM_TOPIC" => (total(&self.own_put), OnlyMessages),

@@ -276,6 +276,8 @@ pub struct Housekeeping {
     pub channel_expired_timeout_ms: u64,
     /// Forget the statistics of deleted topics and groups.
     pub auto_delete_unused_stats: bool,
+    /// Time of pulls is told per queue.
+    pub enable_detail_stat: bool,
     /// How long clients are asked to go elsewhere before a stop, ms; 0: they are not.
     pub graceful_stop_ms: u64,
 }
@@ -618,6 +620,7 @@ fn housekeeping(reader: &mut Reader<'_>) -> Housekeeping {
     Housekeeping {
         channel_expired_timeout_ms: reader.number("channelExpiredTimeout"),
         auto_delete_unused_stats: reader.config.flag("autoDeleteUnusedStats"),
+        enable_detail_stat: reader.config.flag("enableDetailStat"),
         graceful_stop_ms: graceful_stop_ms(reader),
     }
 }

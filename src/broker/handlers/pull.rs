@@ -14,6 +14,7 @@ use crate::topics::PERM_READ;
 use crate::traffic::Traffic;
 use crate::wanted::{Scan, Wanted};
 use base::ids::ConnId;
+use base::time::MonoNs;
 use shard::Cx;
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -62,6 +63,8 @@ pub(crate) struct Pull {
     pub(crate) next_broker: NextBroker,
     /// The consumer group, for the sake of others that read from files.
     pub(crate) group: GroupKey,
+    /// When it came.
+    pub(crate) begun: MonoNs,
 }
 
 /// Where a client is to pull next: from this broker id, or from another when it is far behind.
@@ -174,6 +177,7 @@ pub(crate) fn on_pull<H: Host>(
         wait_ms,
         next_broker,
         group,
+        begun: cx.now.mono,
     };
     match reset {
         Some(to) => {
@@ -345,7 +349,7 @@ pub(crate) fn attempt<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pu
         Ok(()) => match hot(broker, cx, &pull) {
             Some(selection) => {
                 let pieces = std::mem::take(&mut broker.pieces);
-                note_sent(&mut broker.traffic, &pull, &pieces);
+                note_sent(&mut broker.traffic, &pull, &pieces, 0);
                 answer(cx, &pull, selection, &pieces, from_memory);
                 broker.pieces = pieces;
             }
@@ -354,13 +358,13 @@ pub(crate) fn attempt<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pu
     }
 }
 
-/// Counts what a pull brings a client.
-pub(crate) fn note_sent(traffic: &mut Traffic, pull: &Pull, pieces: &[Piece]) {
+/// Counts what a pull brings a client, and the milliseconds that it took from when there was something for it.
+pub(crate) fn note_sent(traffic: &mut Traffic, pull: &Pull, pieces: &[Piece], ms: u64) {
     if pieces.is_empty() {
         traffic.missed();
     } else if pull.conn().is_some() {
         let bytes = pieces.iter().map(|piece| u64::from(piece.size)).sum();
-        traffic.got(pull.queue, pull.group, pieces.len() as u64, bytes);
+        traffic.got(pull.queue, pull.group, (pieces.len() as u64, bytes), ms);
     }
 }
 
@@ -448,7 +452,7 @@ pub(crate) fn wake<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: &mut 
         return true;
     }
     let pieces = std::mem::take(&mut broker.pieces);
-    note_sent(&mut broker.traffic, pull, &pieces);
+    note_sent(&mut broker.traffic, pull, &pieces, 0);
     answer(cx, pull, selection, &pieces, from_memory);
     broker.pieces = pieces;
     true

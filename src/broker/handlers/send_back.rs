@@ -23,6 +23,7 @@ use wire::msg_id::MessageId;
 use wire::props::{self, Props};
 use wire::req::client::ConsumerSendMsgBackRequestHeader;
 use wire::req::send::SendRequest;
+use wire::text::Text;
 
 /// Level of the first retry when the broker chooses; each one later is a level higher.
 const FIRST_RETRY_LEVEL: i64 = 3;
@@ -33,6 +34,9 @@ pub(crate) struct Wish {
     opaque: i32,
     is_oneway: bool,
     group: String,
+    /// Whose the consumer is and where it has the message from, as it says; for statistics.
+    owner: String,
+    origin_topic: String,
     delay_level: i64,
     /// Tries until the dead letter queue.
     times_max: i32,
@@ -41,6 +45,13 @@ pub(crate) struct Wish {
     /// Chooses the queue.
     random: u64,
     offset: i64,
+}
+
+impl Wish {
+    /// Whether there were enough tries.
+    fn is_dead(&self, view: &MessageView<'_>) -> bool {
+        view.reconsume_times() >= self.times_max || self.delay_level < 0
+    }
 }
 
 /// 36: a message comes back.
@@ -86,6 +97,8 @@ fn begin<H: Host>(
         opaque: request.header.opaque,
         is_oneway: request.header.is_oneway(),
         group: name.into_owned(),
+        owner: told(request.header.fields.get("Owner")),
+        origin_topic: told(header.origin_topic),
         delay_level: i64::from(header.delay_level),
         times_max: times_max(request, header.max_reconsume_times, &group),
         retry_queues: group.retry_queue_nums,
@@ -95,6 +108,11 @@ fn begin<H: Host>(
     };
     cold::begin_fetch(broker, cx, Fetch::send_back(wish, place));
     Ok(Outcome::Done)
+}
+
+/// As Java writes what may be missing.
+fn told(text: Option<Text<'_>>) -> String {
+    text.map_or_else(|| "null".to_owned(), |text| text.to_cow().into_owned())
 }
 
 /// The group, or the default that it is made with on first use.
@@ -142,6 +160,9 @@ pub(crate) fn on_found<H: Host>(
     let message = Box::new(retry(&wish, &view));
     let topic = Props::new(view.properties()).get(props::RETRY_TOPIC).unwrap_or(view.topic());
     broker.traffic.sent_back(topic, &wish.group);
+    if wish.is_dead(&view) {
+        broker.traffic.died(&wish.owner, &wish.origin_topic, &wish.group);
+    }
     put::put(broker, cx, message, PutFor::Client(answer));
 }
 
@@ -164,7 +185,7 @@ fn retry(wish: &Wish, view: &MessageView<'_>) -> OwnMessage {
         MessageId { host: view.store_host(), phy: view.phy_offset() }.write_to(&mut id);
         props::append(texts, props::ORIGIN_MESSAGE_ID, &id);
     }
-    let is_dead = view.reconsume_times() >= wish.times_max || wish.delay_level < 0;
+    let is_dead = wish.is_dead(view);
     let level = match wish.delay_level {
         _ if is_dead => 0,
         0 => FIRST_RETRY_LEVEL + i64::from(view.reconsume_times()),

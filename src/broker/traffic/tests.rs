@@ -132,18 +132,18 @@ fn pairs_of_deleted_topics_make_room_and_what_there_is_no_room_for_is_in_the_tot
     for group in &groups {
         traffic.note_group(*group, format!("G{}", group.0).as_bytes());
         for queue in &old {
-            traffic.got(*queue, *group, 1, 10);
+            traffic.got(*queue, *group, (1, 10), 0);
         }
     }
     assert_eq!(traffic.got.len(), PAIRS_MAX);
-    traffic.got(new[0], groups[0], 3, 30);
+    traffic.got(new[0], groups[0], (3, 30), 0);
     traffic.absorb(&store);
     let pairs = PAIRS_MAX as u64;
     assert_eq!(traffic.totals(at(0).mono).own_get, pairs + 3, "also what there is no room for");
     assert!(traffic.part("GROUP_GET_NUMS", b"NEW@G0", b"c").is_none());
-    traffic.got(old[0], groups[0], 1, 10);
+    traffic.got(old[0], groups[0], (1, 10), 0);
     traffic.remove_topic(b"OLD", &store);
-    traffic.got(new[0], groups[0], 4, 40);
+    traffic.got(new[0], groups[0], (4, 40), 0);
     traffic.absorb(&store);
     assert_eq!(traffic.totals(at(0).mono).own_get, pairs + 8);
     assert_eq!(traffic.gets[&b"NEW@G0"[..]].sums.messages, 4);
@@ -160,25 +160,66 @@ fn a_group_is_named_by_the_pull_that_brings_its_first_messages_or_by_its_next_on
     let pull = |traffic: &mut Traffic, key: GroupKey, name: &[u8], messages: u64| {
         let found = traffic.found();
         if messages > 0 {
-            traffic.got(queue, key, messages, 10);
+            traffic.got(queue, key, (messages, 10), 0);
         }
         traffic.note_pull(found, key, name);
     };
     pull(&mut traffic, group, b"G", 3);
     pull(&mut traffic, waits, b"W", 0);
-    traffic.got(queue, waits, 5, 50);
+    traffic.got(queue, waits, (5, 50), 0);
     traffic.absorb(&store);
     let messages = |traffic: &Traffic, key: &[u8]| traffic.gets.get(key).map(|i| i.sums.messages);
     assert_eq!((messages(&traffic, b"T@G"), messages(&traffic, b"T@W")), (Some(3), Some(5)));
     // A message comes for a pull that waited while its group was deleted; then the group pulls again.
     traffic.remove_group(b"W");
-    traffic.got(queue, waits, 1, 10);
+    traffic.got(queue, waits, (1, 10), 0);
     pull(&mut traffic, group, b"G", 1);
     traffic.absorb(&store);
     pull(&mut traffic, waits, b"W", 2);
     traffic.absorb(&store);
     assert_eq!((messages(&traffic, b"T@G"), messages(&traffic, b"T@W")), (Some(4), Some(2)));
     assert_eq!(traffic.totals(at(0).mono).own_get, 12);
+}
+
+#[test]
+fn pulls_are_timed_per_queue_or_per_topic() {
+    for (detail, key) in [("true", &b"3@T@G"[..]), ("false", b"T@G")] {
+        let mut queues = Queues::default();
+        let queue = queues.find_or_create(b"T", QueueId(3), StreamId(0));
+        let store = Store::new(StoreConfig::default(), Vec::new(), queues);
+        let mut traffic = Traffic::new(&test_settings(&[("enableDetailStat", detail)]));
+        let group = GroupKey(1);
+        traffic.note_group(group, b"G");
+        traffic.got(queue, group, (5, 50), 7);
+        traffic.absorb(&store);
+        traffic.got(queue, group, (5, 50), 0);
+        traffic.absorb(&store);
+        traffic.sample(at(SAMPLE_MS), 0);
+        let told = traffic.part("GROUP_GET_LATENCY", key, b"c").unwrap().told().stats_minute;
+        assert_eq!((told.sum, told.avgpt), (7, 3.5));
+        assert_eq!(traffic.latencies.len(), 1);
+        traffic.remove_group(b"other");
+        traffic.remove_topic(b"other", &store);
+        assert_eq!(traffic.latencies.len(), 1);
+        if detail == "true" {
+            traffic.remove_group(b"G");
+        } else {
+            traffic.remove_topic(b"T", &store);
+        }
+        assert_eq!(traffic.latencies.len(), 0);
+    }
+}
+
+#[test]
+fn dead_letters_stay_counted_and_long_names_are_not() {
+    let mut traffic = Traffic::new(&test_settings(&[]));
+    traffic.died("null", "T", "G");
+    traffic.died("null", &"T".repeat(2000), "G");
+    assert_eq!(traffic.dead.len(), 1);
+    traffic.remove_group(b"G");
+    traffic.sample(at(SAMPLE_MS), 0);
+    let part = traffic.part("SNDBCK2DLQ_TIMES", b"null@T@G@SEND_BACK_TO_DLQ", b"c").unwrap();
+    assert_eq!(part.told().stats_minute.sum, 1);
 }
 
 #[test]

@@ -545,7 +545,7 @@ const METRICS: &[Row] = &[
     Row::new("enableStatsMetrics", Kind::Bool, "true", "metrics of statistics").since(Since::Java5),
     Row::new("enableRequestMetrics", Kind::Bool, "true", "metrics of requests by code").since(Since::Java5),
     Row::new("enableLagAndDlqMetrics", Kind::Bool, "true", "metrics of lag and dead letters").since(Since::Java5),
-    Row::new("enableDetailStat", Kind::Bool, "true", "statistics per topic and group"),
+    Row::new("enableDetailStat", Kind::Bool, "true", "time of pulls per queue, not per topic and group").honoured(),
     Row::new("autoDeleteUnusedStats", Kind::Bool, "true", "forget statistics of deleted topics and groups").honoured(),
     Row::new("maxStatsIdleTimeInMinutes", I32, "-1", "forget unused statistics after so long; -1 never").since(Since::Java5).unit("minutes"),
     Row::new("accountStatsEnable", Kind::Bool, "true", "statistics per account").since(Since::Java5),
