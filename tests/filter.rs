@@ -22,16 +22,20 @@ fn consumer(server: &Server, group: &str) -> Consumer {
     Consumer::new(server.connect(TIMEOUT).unwrap(), group)
 }
 
-/// Sends messages with their numbers; every seventh has none.
+/// A message with its number; every seventh has none.
+fn message(topic: &str, number: usize) -> Message {
+    let message = Message::new(topic, vec![7; 300]).tag(["A", "B"][number % 2]);
+    let message = message.with("name", &format!("it's {}", number % 10));
+    match number % 7 {
+        0 => message,
+        _ => message.with("number", &number.to_string()),
+    }
+}
+
 fn send(server: &Server, topic: &str, queue: i32, numbers: std::ops::Range<usize>) {
     let mut producer = Producer::new(server.connect(TIMEOUT).unwrap(), "P");
     for number in numbers {
-        let mut message = Message::new(topic, vec![7; 300]).tag(["A", "B"][number % 2]);
-        if number % 7 != 0 {
-            message = message.with("number", &number.to_string());
-        }
-        message = message.with("name", &format!("it's {}", number % 10));
-        producer.send(&message, queue).unwrap();
+        producer.send(&message(topic, number), queue).unwrap();
     }
 }
 
@@ -289,4 +293,103 @@ fn expressions_are_kept_for_java_in_its_table() {
     std::thread::sleep(Duration::from_secs(11));
     assert!(server.stop().success());
     assert!(read().is_null(), "nobody wanted it for long");
+}
+
+/// Changes what the broker has kept of groups with expressions.
+fn edit_filters(data: &Data, edit: impl FnOnce(&mut serde_json::Value)) -> serde_json::Value {
+    let path = data.store().join("config/consumerFilter.json");
+    let mut json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    edit(&mut json["filterDataByTopic"]["TestTopic"]["groupFilterData"]);
+    std::fs::write(&path, serde_json::to_vec(&json).unwrap()).unwrap();
+    json["filterDataByTopic"]["TestTopic"]["groupFilterData"].take()
+}
+
+/// The bit maps of a queue's messages, and where in the file of extended entries each begins.
+fn bit_maps(data: &Data) -> Vec<(usize, Vec<u8>)> {
+    let path = data.store().join("consumequeue_ext/TestTopic/0/00000000000000000000");
+    let bytes = std::fs::read(path).unwrap();
+    let (mut at, mut maps) = (0, Vec::new());
+    let number = |at: usize| usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
+    while number(at) != 0 {
+        let map = &bytes[at + 20..at + number(at)];
+        assert_eq!(number(at + 18), map.len());
+        maps.push((at + 20, map.to_vec()));
+        at += number(at);
+    }
+    maps
+}
+
+const MAPS: &str = "enableConsumeQueueExt=true\nenableCalcFilterBitMap=true\n";
+
+/// Stores messages: ten before two groups are known, others, some in a batch, one that was delayed.
+fn fill_with_maps(data: &Data, shards: u16, wanted: [(&str, &str); 2]) {
+    let server = start(data, shards, &format!("{ENABLED}{MAPS}messageDelayLevel=1s\n"));
+    let topic = server.topic();
+    send(&server, topic, 0, 0..10);
+    for (group, text) in wanted {
+        beat(&server, group, subscription(topic, "SQL92", text, 7));
+    }
+    std::thread::sleep(Duration::from_millis(20));
+    send(&server, topic, 0, 10..29);
+    let mut producer = Producer::new(server.connect(TIMEOUT).unwrap(), "P");
+    producer.send_batch(&[message(topic, 29), message(topic, 30)], 0).unwrap();
+    producer.send(&message(topic, 31).with("DELAY", "1"), 0).unwrap();
+    let last = Pull::new(topic, 0, 31).suspend(TIMEOUT);
+    assert_eq!(consumer(&server, "any").pull(&last).unwrap().status, PullStatus::Found);
+    assert!(server.stop().success());
+}
+
+#[test]
+fn bits_of_expressions_are_kept_with_messages_and_spare_a_look_at_what_they_exclude() {
+    for shards in [1, 2] {
+        let data = Data::new();
+        let wanted = [("G", "number > 15"), ("H", "number < 25")];
+        fill_with_maps(&data, shards, wanted);
+        let filters = edit_filters(&data, |_| {});
+        let wants = [|number: usize| number > 15, |number: usize| number < 25];
+        let maps = bit_maps(&data);
+        assert_eq!(maps.len(), 32);
+        for (number, (_, map)) in maps.iter().enumerate() {
+            let mut expected = vec![0; if number < 10 { 0 } else { 14 }];
+            for ((group, _), wants) in wanted.iter().zip(wants) {
+                if number < 10 || number % 7 == 0 || !wants(number) {
+                    continue;
+                }
+                for bit in filters[group]["bloomFilterData"]["bitPos"].as_array().unwrap() {
+                    let bit = usize::try_from(bit.as_u64().unwrap()).unwrap();
+                    expected[bit / 8] |= 1 << (bit % 8);
+                }
+            }
+            assert_eq!(*map, expected, "message {number}");
+        }
+        // Bits that are lost: that is never a reason to leave out what may be older than the group.
+        let path = data.store().join("consumequeue_ext/TestTopic/0/00000000000000000000");
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[maps[20].0..][..14].fill(0);
+        std::fs::write(&path, bytes).unwrap();
+        let with_number = |number: &i64| number % 7 != 0;
+        let of_g: Vec<i64> = (16..32).filter(with_number).collect();
+        let of_h: Vec<i64> = (1..25).filter(with_number).collect();
+        let find = |group: &str, text: &str, version: i64| {
+            let server = start(&data, shards, &format!("{ENABLED}{MAPS}"));
+            let topic = server.topic();
+            let mut one = beat(&server, group, subscription(topic, "SQL92", text, version));
+            let found = pull_all(&mut one, |next| by_heartbeat(topic, next)).0;
+            let by_header = pull_all(&mut one, |next| by_header(topic, text, next)).0;
+            assert!(server.stop().success());
+            (found, by_header)
+        };
+        assert_eq!(find("G", wanted[0].1, 7), (of_g.clone(), of_g.clone()));
+        assert_eq!(find("H", wanted[1].1, 7), (of_h.clone(), of_h.clone()));
+        // With a group that is old enough, they decide; without its heartbeat, or when it wants something else, they do not.
+        edit_filters(&data, |groups| {
+            groups["G"]["bornTime"] = 1.into();
+            groups["H"]["bornTime"] = 1.into();
+        });
+        let others = |all: &[i64]| all.iter().copied().filter(|n| *n != 20).collect::<Vec<_>>();
+        assert_eq!(find("G", wanted[0].1, 7), (others(&of_g), of_g.clone()));
+        assert_eq!(find("H", wanted[1].1, 7), (others(&of_h), of_h));
+        assert_eq!(find("G", "number >= 16", 8).0, of_g);
+    }
 }

@@ -1,5 +1,6 @@
 //! One broker instance: its tables, and the calls of the shard loop.
 
+use crate::bit_maps::BitMaps;
 use crate::cold::ColdPulls;
 use crate::delay::Delays;
 use crate::detour::TIMER_TOPIC;
@@ -77,6 +78,8 @@ pub struct Broker {
     pub(crate) cold: ColdPulls,
     /// Expressions of pulls that bring their own.
     pub(crate) expressions: SqlCache,
+    /// Filters that are evaluated when a message is stored.
+    pub(crate) bit_maps: BitMaps,
     /// Makes keys of group names.
     pub(crate) group_hash: foldhash::fast::RandomState,
     pub(crate) queries: handlers::query::Queries,
@@ -130,6 +133,7 @@ impl Broker {
         for config in &boot.meta.topics {
             topics.set(Arc::clone(config));
         }
+        let bit_maps = handlers::meta::bit_maps(&settings, &boot.meta);
         let mut broker = Broker {
             traffic: Traffic::new(&settings),
             times: Times::default(),
@@ -142,6 +146,7 @@ impl Broker {
             parked: ParkedPulls::default(),
             cold: ColdPulls::default(),
             expressions: SqlCache::default(),
+            bit_maps,
             group_hash: foldhash::fast::RandomState::default(),
             queries: handlers::query::Queries::default(),
             scatters: Scatters::default(),

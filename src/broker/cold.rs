@@ -24,6 +24,7 @@ pub(crate) use line::GroupKey;
 use line::Line;
 use runs::Runs;
 use shard::Cx;
+use std::sync::Arc;
 use store::Store;
 use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
 use store::read::{
@@ -313,7 +314,9 @@ fn run_pull<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull) {
         answer(cx, &pull, selection, &[], from_memory);
         return;
     }
-    let tail_start = queue.tail_start();
+    let test = pull.wanted.test().map(Arc::clone);
+    // Entries in memory know nothing of bit maps.
+    let tail_start = if test.is_some() { queue.persisted() } else { queue.tail_start() };
     if pull.offset >= tail_start {
         let entries: Vec<CqEntry> =
             queue.visible_from(pull.offset).take(SCAN_ENTRIES_MAX).collect();
@@ -321,7 +324,7 @@ fn run_pull<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull) {
         return;
     }
     let run = broker.cold.runs.from(pull.queue, pull.offset);
-    if !run.is_empty() {
+    if !run.is_empty() && test.is_none() {
         let entries = run.to_vec();
         choose(broker, cx, pull, &entries);
         return;
@@ -330,7 +333,7 @@ fn run_pull<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull) {
     let count = usize::try_from(tail_start - first).unwrap_or(SCAN_ENTRIES_MAX);
     let stage = Stage::Index { first, epoch: broker.cold.runs.epoch() };
     let token = broker.cold.insert(Cold::new(Job::Pull(pull), stage));
-    cx.read_queue(&topic, id, first, count.min(SCAN_ENTRIES_MAX), token);
+    cx.read_queue((&topic, id), first, count.min(SCAN_ENTRIES_MAX), test, token);
 }
 
 /// Chooses records from entries, then answers, when their blocks are there, or waits for them.
@@ -564,7 +567,7 @@ fn run_search<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, mut search: Sear
             let (topic, id) = (queue.topic.clone(), queue.id);
             let stage = Stage::Index { first: offset, epoch: broker.cold.runs.epoch() };
             let token = broker.cold.insert(Cold::new(Job::Search(search), stage));
-            cx.read_queue(&topic, id, offset, 1, token);
+            cx.read_queue((&topic, id), offset, 1, None, token);
             return;
         };
         if !look_at(cx, &mut search, entry) {
@@ -622,7 +625,7 @@ fn run_listing<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, mut listing: Li
     let count = usize::try_from(tail_start.min(listing.end) - first).unwrap_or(SCAN_ENTRIES_MAX);
     let stage = Stage::Index { first, epoch: broker.cold.runs.epoch() };
     let token = broker.cold.insert(Cold::new(Job::Listing(listing), stage));
-    cx.read_queue(&topic, id, first, count.min(SCAN_ENTRIES_MAX), token);
+    cx.read_queue((&topic, id), first, count.min(SCAN_ENTRIES_MAX), None, token);
 }
 
 // ---- completions ----
@@ -699,7 +702,9 @@ fn on_job_read<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64, byt
                 fail_pull(cx, &pull);
                 return;
             }
-            broker.cold.runs.keep(epoch, pull.queue, first, entries.iter().copied());
+            if pull.wanted.test().is_none() {
+                broker.cold.runs.keep(epoch, pull.queue, first, entries.iter().copied());
+            }
             choose(broker, cx, pull, &entries);
         }
         (Job::Search(mut search), Stage::Index { .. }) => match decode(bytes).next() {

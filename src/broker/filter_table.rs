@@ -1,14 +1,16 @@
 //! What groups have wanted by expressions, also while they are off line: `consumerFilter.json`, on the metadata shard.
 //!
-//! Pulls do not need it: their subscriptions are on line. Java's broker reads it when it is started on the same store,
-//! with the bits that its bloom filter gives a group. Limits: expressions, and bytes; beyond them the oldest of groups off
+//! Pulls do not need it: their subscriptions are on line. Bit maps do (`bit_maps`), and Java's broker reads it when it is
+//! started on the same store, with the bits that its bloom filter gives a group. Limits: expressions, and bytes; beyond them the oldest of groups off
 //! line go, and when there is none nothing more is kept. Java counterpart, without limits: ConsumerFilterManager.
 
+use crate::bit_maps::{FilterChange, GroupFilter};
 use crate::subscriptions::{compile, is_tag_type};
 use base::time::WallMs;
 use filter::BloomFilter;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use wire::body::client::SubscriptionData;
 
 /// Expressions that are kept.
@@ -61,6 +63,16 @@ impl FilterData {
         self.dead = self.dead_time >= self.born_time;
     }
 
+    /// As the shards hear of it; without a filter where its expression is none, as Java leaves it out.
+    fn change(&self) -> FilterChange {
+        let compiled = compile(&self.expression_type, &self.expression).ok();
+        let positions = self.bloom_filter_data.as_ref().map(|data| data.bit_pos.clone());
+        let filter = compiled.zip(positions).map(|(compiled, positions)| {
+            Arc::new(GroupFilter { text: self.expression.clone(), compiled, positions })
+        });
+        FilterChange { topic: self.topic.clone(), group: self.consumer_group.clone(), filter }
+    }
+
     /// About what it takes in memory; its names are in the indexes too.
     fn bytes(&self) -> usize {
         let names = self.topic.len() + self.consumer_group.len();
@@ -82,6 +94,8 @@ pub(crate) struct FilterTable {
     bytes: usize,
     /// The log says that a limit is reached.
     is_told: bool,
+    /// What the shards have not heard yet; where they evaluate nothing it is not noted.
+    changes: Option<Vec<FilterChange>>,
 }
 
 impl FilterTable {
@@ -111,11 +125,29 @@ impl FilterTable {
             count: 0,
             bytes: 0,
             is_told: false,
+            changes: None,
         };
         for data in all.into_iter().filter(|_| is_valid) {
             table.insert(data);
         }
         table
+    }
+
+    /// The shards evaluate filters, and have heard of those that are there now.
+    pub(crate) fn note_changes(&mut self) {
+        self.changes = Some(Vec::new());
+    }
+
+    /// What has changed since the last time.
+    pub(crate) fn take_changes(&mut self) -> Vec<FilterChange> {
+        self.changes.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// All filters, and when they were born, ms since 1970.
+    pub(crate) fn all(&self) -> Vec<(FilterChange, i64)> {
+        let topics = self.file.filter_data_by_topic.values();
+        let all = topics.flat_map(|of| of.group_filter_data.values());
+        all.map(|data| (data.change(), data.born_time)).collect()
     }
 
     /// The broker begins: nobody is on line.
@@ -143,6 +175,9 @@ impl FilterTable {
     }
 
     fn insert(&mut self, data: FilterData) {
+        if let Some(changes) = &mut self.changes {
+            changes.push(data.change());
+        }
         let (topic, group) = (&data.topic, &data.consumer_group);
         self.count += 1;
         self.bytes += data.bytes();
@@ -167,6 +202,10 @@ impl FilterTable {
             if topics.is_empty() {
                 self.by_group.remove(group);
             }
+        }
+        if let Some(changes) = &mut self.changes {
+            let (topic, group) = (topic.to_owned(), group.to_owned());
+            changes.push(FilterChange { topic, group, filter: None });
         }
         self.count -= 1;
         self.bytes -= data.bytes();

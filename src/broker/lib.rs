@@ -11,6 +11,7 @@ pub mod settings;
 pub mod topics;
 
 mod app;
+mod bit_maps;
 mod clients;
 mod cold;
 mod delay;

@@ -513,6 +513,7 @@ fn append<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, waiting: Waiting) ->
     let look = Look::at(&message.properties);
     let tags_code = look.tags_code(&broker.settings, &message.topic, now.wall);
     let phy = batch.push_indexed(&new, tags_code, &look.index_keys(&message.properties));
+    broker.bit_maps.note(&mut batch, &message.topic, &message.properties);
     let appended = batch.finish();
     let (end, queue_offset) = (appended.end, appended.first.0);
     let stored = Stored { phy, end, queue_offset, is_late: false };

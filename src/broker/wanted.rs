@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use std::sync::Arc;
 use store::Store;
 use store::layout::consume_queue::CqEntry;
-use store::layout::consume_queue_ext::is_address;
+use store::layout::consume_queue_ext::{MapTest, PASSED_OVER, is_address};
 use store::read::Look;
 use wire::message::MessageView;
 use wire::props::{self, Props};
@@ -36,6 +36,8 @@ pub(crate) struct SqlWanted {
     filter: Arc<SqlFilter>,
     /// For a topic of retries: the group's expressions for the topics they come from (`filterSupportRetry`).
     retried: Option<Arc<GroupSubscriptions>>,
+    /// Which messages in files need no look.
+    test: Option<Arc<MapTest>>,
 }
 
 impl Wanted {
@@ -50,7 +52,24 @@ impl Wanted {
         retried: Option<&Arc<GroupSubscriptions>>,
     ) -> Wanted {
         let retried = retried.filter(|_| topic.starts_with(RETRY_PREFIX)).map(Arc::clone);
-        Wanted::Sql(SqlWanted { filter: Arc::clone(filter), retried })
+        Wanted::Sql(SqlWanted { filter: Arc::clone(filter), retried, test: None })
+    }
+
+    /// The same, with what bit maps tell. They are of the topic's own expression: where those of others count, as for
+    /// retries, they are left alone.
+    pub(crate) fn with_test(self, test: Option<Arc<MapTest>>) -> Wanted {
+        match self {
+            Wanted::Sql(sql) if sql.retried.is_none() => Wanted::Sql(SqlWanted { test, ..sql }),
+            other @ (Wanted::Everything | Wanted::Tags(_) | Wanted::Sql(_)) => other,
+        }
+    }
+
+    /// Which messages in files need no look.
+    pub(crate) fn test(&self) -> Option<&Arc<MapTest>> {
+        match self {
+            Wanted::Sql(sql) => sql.test.as_ref(),
+            Wanted::Everything | Wanted::Tags(_) => None,
+        }
     }
 
     /// Whether records have to be looked at.
@@ -61,7 +80,8 @@ impl Wanted {
     /// What the entry alone decides. Where the tags code is not known, the client looks at the tags.
     pub(crate) fn look_at_entry(&self, entry: &CqEntry) -> Look {
         match self {
-            Wanted::Everything | Wanted::Sql(_) => Look::Take,
+            Wanted::Everything => Look::Take,
+            Wanted::Sql(sql) => Look::take_if(sql.test.is_none() || entry.tags_code != PASSED_OVER),
             Wanted::Tags(filter) => {
                 let code = entry.tags_code;
                 Look::take_if(filter.matches(code) || is_address(code))
@@ -142,5 +162,27 @@ impl SqlCache {
         }
         self.by_text.insert(text.into(), Arc::clone(&filter));
         Ok(filter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::ids::PhyOffset;
+
+    #[test]
+    fn bit_maps_count_unless_expressions_of_other_topics_do() {
+        let filter = Arc::new(SqlFilter::compile("a > 1").unwrap());
+        let group = Arc::new(GroupSubscriptions::default());
+        let test = Arc::new(MapTest { positions: vec![1], map_bytes: 14, since_ms: 0 });
+        let entry = CqEntry { phy: PhyOffset(0), size: 100, tags_code: PASSED_OVER };
+        let look = |topic: &[u8], retried| {
+            let wanted = Wanted::sql(&filter, topic, retried).with_test(Some(Arc::clone(&test)));
+            wanted.look_at_entry(&entry)
+        };
+        assert_eq!(look(b"%RETRY%G", None), Look::Skip);
+        assert_eq!(look(b"T", Some(&group)), Look::Skip);
+        assert_eq!(look(b"%RETRY%G", Some(&group)), Look::Take);
+        assert_eq!(Wanted::sql(&filter, b"T", None).look_at_entry(&entry), Look::Take);
     }
 }

@@ -94,6 +94,8 @@ pub struct FilterDataConfig {
     pub groups_expected: u32,
     /// How long those of groups without members are kept.
     pub clean_span_ms: i64,
+    /// Expressions are evaluated when a message is stored.
+    pub calculate_bit_maps: bool,
 }
 
 /// Transactions.
@@ -485,6 +487,8 @@ fn filter_data(reader: &Reader<'_>) -> FilterDataConfig {
         error_rate_percent: reader.number("maxErrorRateOfBloomFilter"),
         groups_expected: reader.number("expectConsumerNumUseFilter"),
         clean_span_ms: reader.number("filterDataCleanTimeSpan"),
+        calculate_bit_maps: reader.config.flag("enableCalcFilterBitMap")
+            && reader.config.flag("enableConsumeQueueExt"),
     }
 }
 

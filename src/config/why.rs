@@ -25,7 +25,8 @@ pub(crate) const ALWAYSINDEX: &str = "recovery always completes the index from t
 pub(crate) const CHECKPOINT: &str = "recovery starts at the checkpoint";
 pub(crate) const NOCACHE: &str = "appends do not depend on the page cache";
 pub(crate) const ZEROCOPY: &str = "messages go from the window to the socket without a choice";
-pub(crate) const BITMAP: &str = "filters are not evaluated when a message is stored";
+pub(crate) const BITMAP: &str =
+    "it follows from expectConsumerNumUseFilter and maxErrorRateOfBloomFilter, as in Java";
 pub(crate) const OWNSWITCH: &str = "readUncommittedVisible decides it";
 
 pub(crate) const ROCKSSTORE: &str = "data kept in RocksDB cannot be read here";

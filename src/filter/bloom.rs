@@ -32,6 +32,11 @@ impl BloomFilter {
         self.bits
     }
 
+    /// Bytes of a map, whose bits are a multiple of 8.
+    pub fn map_bytes(&self) -> usize {
+        self.bits.div_ceil(8) as usize
+    }
+
     /// Whether bits were chosen with the same values.
     pub fn is_valid(&self, bits: u32, positions: &[u32]) -> bool {
         bits == self.bits && positions.len() == self.hashes

@@ -9,7 +9,9 @@ use base::time::{MonoNs, Now};
 use base::wheel::{TimerId, Wheel};
 use ha::ack_gate::{AckGate, Waiter};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use store::index::IndexQuery;
+use store::layout::consume_queue_ext::MapTest;
 use store::{Appended, Store};
 use wire::frame::Frame;
 use wire::ids::{PhyOffset, QueueId, StreamId};
@@ -80,6 +82,7 @@ pub(crate) struct QueueRead {
     pub(crate) queue: QueueId,
     pub(crate) first: i64,
     pub(crate) count: usize,
+    pub(crate) test: Option<Arc<MapTest>>,
     pub(crate) token: u64,
 }
 
@@ -315,17 +318,18 @@ impl<A: App> Cx<'_, A> {
         self.requests.log_reads.push(LogRead { phy, buffer, token });
     }
 
-    /// Reads up to `count` 20-byte entries of a queue from its files; `on_read` gets them with `token`.
+    /// Reads up to `count` 20-byte entries of a queue from its files; `on_read` gets them with `token`. Those of messages that
+    /// `test` does not want have `PASSED_OVER` for a tags code.
     pub fn read_queue(
         &mut self,
-        topic: &[u8],
-        queue: QueueId,
+        (topic, queue): (&[u8], QueueId),
         first: i64,
         count: usize,
+        test: Option<Arc<MapTest>>,
         token: u64,
     ) {
         let topic = topic.to_vec();
-        self.requests.queue_reads.push(QueueRead { topic, queue, first, count, token });
+        self.requests.queue_reads.push(QueueRead { topic, queue, first, count, test, token });
     }
 
     /// Looks a key up in the index files of this shard; `on_read` gets encoded `IndexHits` with `token`. What is not in

@@ -1,6 +1,7 @@
 //! The only place where store operations and ring operations are both known.
 
 use crate::boot::SegmentFiles;
+use crate::cx::QueueRead;
 use crate::disk::{DiskFile, replace_file};
 use crate::index_files::ShardIndex;
 use crate::queue_files::{QueueFiles, read_entries};
@@ -19,7 +20,7 @@ use store::layout::checkpoint::Checkpoint;
 use store::op::{OpTag, StoreOp, Trimmed};
 use store::retention::{DiskLook, Why};
 use store::{QueueStep, Store, UpkeepStep};
-use wire::ids::{PhyOffset, QueueId, StreamId};
+use wire::ids::{PhyOffset, StreamId};
 
 /// Answers of the background thread.
 pub(crate) enum JobDone<D> {
@@ -315,15 +316,12 @@ impl IoMap {
     pub(crate) fn read_queue<D: Send + 'static>(
         &self,
         background: &Background<JobDone<D>>,
-        topic: Vec<u8>,
-        queue: QueueId,
-        range: (i64, usize),
-        token: u64,
+        read: QueueRead,
     ) {
         let paths = Arc::clone(&self.paths);
         background.submit(Box::new(move || {
-            let (first, count) = range;
-            let result = read_entries(&paths, &topic, queue, first, count);
+            let QueueRead { topic, queue, first, count, test, token } = read;
+            let result = read_entries(&paths, (&topic, queue), first, count, test.as_deref());
             JobDone::QueueRead { token, result }
         }));
     }

@@ -11,9 +11,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
 use store::layout::consume_queue_ext::{
-    END_BYTES, END_MARK, HEAD_BYTES, Next, UNIT_BYTES_MIN, address, encode, next, place, tags_code,
+    END_BYTES, END_MARK, HEAD_BYTES, MapTest, Next, PASSED_OVER, UNIT_BYTES_MIN, Unit, address,
+    next, place, tags_code,
 };
 use store::layout::segment;
+use store::op::Extended;
 use wire::ids::QueueId;
 
 /// Name of the directory, beside the one of the queue files.
@@ -56,12 +58,14 @@ pub(crate) fn trim(disk: &dyn Disk, dir: &Path, first: i64) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts the tags codes into encoded entries that have addresses in their place.
+/// Puts the tags codes into encoded entries that have addresses in their place, or what says that `test` does not want the
+/// message.
 pub(crate) fn resolve(
     disk: &dyn Disk,
     queues: &Path,
     (topic, queue): (&[u8], QueueId),
     entries: &mut [u8],
+    test: Option<&MapTest>,
 ) -> io::Result<()> {
     let mut units = None;
     for entry in entries.chunks_exact_mut(ENTRY_BYTES) {
@@ -72,7 +76,7 @@ pub(crate) fn resolve(
             Some(units) => units,
             None => units.insert(Units::new(disk, ext_dir(queues, topic, queue)?)?),
         };
-        if let Some(real) = units.tags_code(place)? {
+        if let Some(real) = units.tags_code(place, test)? {
             *code = real.to_be_bytes();
         }
     }
@@ -103,13 +107,13 @@ impl ExtWriter {
         self.ends.remove(dir);
     }
 
-    /// Puts addresses into encoded entries, and what was there into units; `times` are the messages' store times. The
-    /// files that were written are added to `touched`.
+    /// Puts addresses into encoded entries, and what was there into units, with what else those say. The files that were
+    /// written are added to `touched`. A bit map that is too long for the files is left out.
     pub(crate) fn write(
         &mut self,
         disk: &dyn Disk,
         dir: &Path,
-        (entries, times): (&mut [u8], &[i64]),
+        (entries, extended): (&mut [u8], &Extended),
         touched: &mut Vec<PathBuf>,
     ) -> io::Result<()> {
         // After a failure it is found out anew.
@@ -119,12 +123,18 @@ impl ExtWriter {
         };
         let mut units = Vec::new();
         let mut begin = end.at;
-        for (entry, time) in entries.chunks_exact_mut(ENTRY_BYTES).zip(times) {
+        let mut maps = extended.maps.as_slice();
+        let said = extended.times.iter().zip(&extended.map_bytes);
+        for (entry, (time, map_bytes)) in entries.chunks_exact_mut(ENTRY_BYTES).zip(said) {
+            let (map, rest) = maps.split_at_checked(usize::from(*map_bytes)).unwrap_or_default();
+            maps = rest;
             if CqEntry::decode(entry).is_none_or(|entry| entry.is_filler()) {
                 continue;
             }
+            let fits = (UNIT_BYTES_MIN + map.len() + END_BYTES) as u64 <= end.file_bytes;
+            let map = if fits { map } else { &[] };
             let used = end.at % end.file_bytes;
-            if used + (UNIT_BYTES_MIN + END_BYTES) as u64 > end.file_bytes {
+            if used + (UNIT_BYTES_MIN + map.len() + END_BYTES) as u64 > end.file_bytes {
                 units.extend_from_slice(&END_MARK.to_be_bytes());
                 append(disk, dir, (begin, &units), end.file_bytes, touched)?;
                 units.clear();
@@ -135,9 +145,10 @@ impl ExtWriter {
             let Some(address) = address(end.at) else { continue };
             let Some((_, tags)) = entry.split_first_chunk_mut::<TAGS_AT>() else { continue };
             let Some(code) = tags.first_chunk_mut::<8>() else { continue };
-            units.extend_from_slice(&encode(i64::from_be_bytes(*code), *time));
+            let unit = Unit { tags_code: i64::from_be_bytes(*code), time_ms: *time, map };
+            unit.encode(&mut units);
             *code = address.to_be_bytes();
-            end.at += UNIT_BYTES_MIN as u64;
+            end.at += unit.size() as u64;
         }
         append(disk, dir, (begin, &units), end.file_bytes, touched)?;
         self.ends.insert(dir.to_path_buf(), end);
@@ -228,8 +239,9 @@ impl Units<'_> {
         Ok(Units { disk, dir, bases, open: None, chunk: Vec::new(), chunk_at: 0 })
     }
 
-    /// The tags code of the unit at `place`; `None` when it is not there.
-    fn tags_code(&mut self, place: u64) -> io::Result<Option<i64>> {
+    /// The tags code of the unit at `place`, or `PASSED_OVER`; `None` when it is not there.
+    fn tags_code(&mut self, place: u64, test: Option<&MapTest>) -> io::Result<Option<i64>> {
+        let needed = test.map_or(HEAD_BYTES, |test| UNIT_BYTES_MIN + test.map_bytes);
         let count = self.bases.partition_point(|base| *base <= place);
         let Some(base) = count.checked_sub(1).and_then(|at| self.bases.get(at)).copied() else {
             return Ok(None);
@@ -241,18 +253,20 @@ impl Units<'_> {
         }
         let (_, file) = self.open.as_ref().expect("opened above");
         let held = place.checked_sub(self.chunk_at).and_then(|from| usize::try_from(from).ok());
-        let held = held.filter(|from| from.saturating_add(HEAD_BYTES) <= self.chunk.len());
+        let held = held.filter(|from| from.saturating_add(needed) <= self.chunk.len());
         let from = match held {
             Some(from) => from,
             None => {
-                self.chunk.resize(CHUNK_BYTES, 0);
+                self.chunk.resize(CHUNK_BYTES.max(needed), 0);
                 let read = read_full_at(&**file, &mut self.chunk, place - base)?;
                 self.chunk.truncate(read);
                 self.chunk_at = place;
                 0
             }
         };
-        Ok(self.chunk.get(from..).and_then(tags_code))
+        let bytes = self.chunk.get(from..).unwrap_or_default();
+        let is_unwanted = |test: &MapTest| Unit::decode(bytes).is_some_and(|u| !test.may_want(&u));
+        Ok(if test.is_some_and(is_unwanted) { Some(PASSED_OVER) } else { tags_code(bytes) })
     }
 }
 
@@ -300,8 +314,8 @@ mod tests {
         let dir = ext_dir(&queues, name.0, name.1).unwrap();
         let mut plain = entry(-5);
         let mut lost = entry(address(0));
-        resolve(&LocalDisk, &queues, name, &mut plain).unwrap();
-        resolve(&LocalDisk, &queues, name, &mut lost).unwrap();
+        resolve(&LocalDisk, &queues, name, &mut plain, None).unwrap();
+        resolve(&LocalDisk, &queues, name, &mut lost, None).unwrap();
         assert_eq!((plain, lost), (entry(-5), entry(address(0))), "nothing is there");
         fs::create_dir_all(&dir).unwrap();
         let units = write_units(&dir);
@@ -312,7 +326,7 @@ mod tests {
             given.extend(entry(tags));
             expected.extend(entry(tags));
         }
-        resolve(&LocalDisk, &queues, name, &mut given).unwrap();
+        resolve(&LocalDisk, &queues, name, &mut given, None).unwrap();
         assert_eq!(given, expected);
         trim(&LocalDisk, &dir, -5).unwrap();
         trim(&LocalDisk, &dir, address(120)).unwrap();
@@ -332,9 +346,10 @@ mod tests {
         let mut all = Vec::new();
         let mut write = |writer: &mut ExtWriter| {
             let mut bytes = [CqEntry::FILLER.encode().to_vec(), plain.clone()].concat();
-            writer.write(&LocalDisk, &dir, (&mut bytes, &[5; 8]), &mut all).unwrap();
+            let said = Extended { times: vec![5; 8], map_bytes: vec![0; 8], maps: Vec::new() };
+            writer.write(&LocalDisk, &dir, (&mut bytes, &said), &mut all).unwrap();
             let mut again = bytes.clone();
-            resolve(&LocalDisk, &queues, name, &mut again).unwrap();
+            resolve(&LocalDisk, &queues, name, &mut again, None).unwrap();
             assert_eq!(again[20..], plain, "they come back");
             assert_eq!(bytes[..20], CqEntry::FILLER.encode());
             let places = bytes.chunks(20).skip(1).map(|e| CqEntry::decode(e).unwrap().tags_code);
@@ -354,5 +369,65 @@ mod tests {
         let mut writer = ExtWriter::new(4000);
         assert_eq!(write(&mut writer)[..3], [340, 360, 400], "the size of the files stays");
         assert_eq!(bases(&LocalDisk, &dir).unwrap(), [0, 100, 200, 300, 400, 500]);
+    }
+
+    #[test]
+    fn units_with_bit_maps_are_those_of_java() {
+        let root = tempfile::tempdir().unwrap();
+        let mut bytes: Vec<u8> = (0..6).flat_map(entry).collect();
+        let said = Extended {
+            times: (50..56).collect(),
+            map_bytes: vec![0, 1, 2, 1, 1, 1],
+            maps: vec![1, 2, 0, 3, 4, 5],
+        };
+        let mut writer = ExtWriter::new(129);
+        let dir = root.path().join("T/3");
+        writer.write(&LocalDisk, &dir, (&mut bytes, &said), &mut Vec::new()).unwrap();
+        let hex = |base: u64, count: usize| -> String {
+            let bytes = fs::read(dir.join(segment::name(base))).unwrap();
+            assert!(bytes.len() == 129 && bytes[count..].iter().all(|byte| *byte == 0));
+            bytes[..count].iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        // What ConsumeQueueExt of 4.9.7 and 5.5.0 writes for the same units.
+        let first = "0014000000000000000000000000000000320000\
+                     001500000000000000010000000000000033000101\
+                     00160000000000000002000000000000003400020200\
+                     001500000000000000030000000000000035000103\
+                     001500000000000000040000000000000036000104ffff";
+        assert_eq!(hex(0, 107), first);
+        assert_eq!(hex(129, 21), "001500000000000000050000000000000037000105");
+    }
+
+    #[test]
+    fn what_the_bits_say_is_not_wanted_is_passed_over() {
+        let root = tempfile::tempdir().unwrap();
+        let queues = root.path().join("consumequeue");
+        let name = (&b"T"[..], QueueId(3));
+        let dir = ext_dir(&queues, name.0, name.1).unwrap();
+        let plain: Vec<u8> = (0..6).flat_map(entry).collect();
+        let mut bytes = [CqEntry::FILLER.encode().to_vec(), plain].concat();
+        // Not there, none, too old, another length, not wanted, wanted, not wanted in the next file.
+        let said = Extended {
+            times: vec![50, 50, 10, 50, 50, 50, 50],
+            map_bytes: vec![1, 0, 1, 2, 1, 1, 1],
+            maps: vec![0, 2, 0, 0, 2, 3, 2],
+        };
+        let mut writer = ExtWriter::new(129);
+        writer.write(&LocalDisk, &dir, (&mut bytes, &said), &mut Vec::new()).unwrap();
+        let places = bytes.chunks(20).skip(1).map(|e| CqEntry::decode(e).unwrap().tags_code);
+        let places: Vec<u64> = places.map(|code| place(code).unwrap()).collect();
+        assert_eq!(places, [0, 20, 41, 63, 84, 129], "four bytes at the end stay free");
+        let test = MapTest { positions: vec![0, 1], map_bytes: 1, since_ms: 10 };
+        resolve(&LocalDisk, &queues, name, &mut bytes, Some(&test)).unwrap();
+        let codes = bytes.chunks(20).skip(1).map(|e| CqEntry::decode(e).unwrap().tags_code);
+        let expected = [0, 1, 2, PASSED_OVER, 4, PASSED_OVER];
+        assert_eq!(codes.collect::<Vec<i64>>(), expected);
+        // Another process goes on behind units of all lengths.
+        let mut more = entry(9);
+        let said = Extended { times: vec![1], map_bytes: vec![200], maps: vec![1; 200] };
+        ExtWriter::new(129).write(&LocalDisk, &dir, (&mut more, &said), &mut Vec::new()).unwrap();
+        assert_eq!(place(CqEntry::decode(&more).unwrap().tags_code), Some(150));
+        let second = fs::read(dir.join(segment::name(129))).unwrap();
+        assert_eq!((&second[18..23], &second[39..41]), (&[0, 1, 2, 0, 20][..], &[0, 0][..]));
     }
 }

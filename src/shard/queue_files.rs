@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
+use store::layout::consume_queue_ext::MapTest;
 use store::layout::segment;
 use store::op::{QueueTrim, QueueWrite, Trimmed};
 use wire::ids::{PhyOffset, QueueId};
@@ -88,7 +89,7 @@ impl QueueFiles {
 
     /// The entries with addresses of units, which are written; `None` where they stay as they are.
     fn extend(&mut self, write: &QueueWrite) -> io::Result<Option<Vec<u8>>> {
-        let Some(ext) = self.ext.as_mut().filter(|_| !write.times.is_empty()) else {
+        let Some(ext) = self.ext.as_mut().filter(|_| !write.extended.times.is_empty()) else {
             return Ok(None);
         };
         let dir = queue_ext::ext_dir(&self.root, &write.topic, write.queue)?;
@@ -97,7 +98,7 @@ impl QueueFiles {
         }
         let mut bytes = write.bytes.clone();
         let mut touched = Vec::new();
-        ext.write(&*self.disk, &dir, (&mut bytes, &write.times), &mut touched)?;
+        ext.write(&*self.disk, &dir, (&mut bytes, &write.extended), &mut touched)?;
         self.unsynced.extend(touched);
         self.unsynced_dirs.extend(dir.ancestors().take(3).map(Path::to_path_buf));
         self.unsynced_dirs.extend(self.root.parent().map(Path::to_path_buf));
@@ -220,13 +221,14 @@ impl QueueFiles {
     }
 }
 
-/// Reads up to `count` entries from offset `first`, all from one file; fewer at its end, none if it is missing.
+/// Reads up to `count` entries from offset `first`, all from one file; fewer at its end, none if it is missing. Those that
+/// `test` does not want say so.
 pub fn read_entries(
     paths: &StorePaths,
-    topic: &[u8],
-    queue: QueueId,
+    (topic, queue): (&[u8], QueueId),
     first: i64,
     count: usize,
+    test: Option<&MapTest>,
 ) -> io::Result<Vec<u8>> {
     let at = u64::try_from(first).map_err(|_| io::ErrorKind::InvalidInput)? * ENTRY_BYTES as u64;
     let base = at - at % paths.queue_file_bytes;
@@ -236,7 +238,7 @@ pub fn read_entries(
     let mut bytes = vec![0; room.min(count * ENTRY_BYTES)];
     let filled = read_full_at(&*file, &mut bytes, at - base)?;
     bytes.truncate(filled);
-    queue_ext::resolve(&*paths.disk, &paths.consume_queue, (topic, queue), &mut bytes)?;
+    queue_ext::resolve(&*paths.disk, &paths.consume_queue, (topic, queue), &mut bytes, test)?;
     Ok(bytes)
 }
 
@@ -537,6 +539,7 @@ mod tests {
     use super::*;
     use crate::disk::LocalDisk;
     use std::fs;
+    use store::op::Extended;
     use store::queues::QueueNo;
 
     const FILE_BYTES: u64 = 200;
@@ -552,7 +555,7 @@ mod tests {
             queue: QueueId(3),
             first,
             bytes: entries(count),
-            times: Vec::new(),
+            extended: Extended::default(),
         }
     }
 
@@ -589,9 +592,9 @@ mod tests {
         assert_eq!(extent(&LocalDisk, &queue, FILE_BYTES, u64::MAX, &yes).unwrap(), (0, 25));
         assert_eq!(extent(&LocalDisk, &queue, FILE_BYTES, 1200, &yes).unwrap(), (0, 12));
         let paths = StorePaths::for_test(dir.path(), dir.path(), FILE_BYTES);
-        let bytes = read_entries(&paths, b"T", QueueId(3), 8, 100).unwrap();
+        let bytes = read_entries(&paths, (b"T", QueueId(3)), 8, 100, None).unwrap();
         assert_eq!(bytes, entries(25)[160..200], "to the end of that file");
-        assert!(read_entries(&paths, b"T", QueueId(3), 30, 9).is_err(), "no such file");
+        assert!(read_entries(&paths, (b"T", QueueId(3)), 30, 9, None).is_err(), "no such file");
     }
 
     #[test]

@@ -581,8 +581,7 @@ impl<A: App> Shard<A> {
         }
         for read in self.requests.queue_reads.drain(..) {
             let io = self.io.as_ref().expect("queue reads need a store");
-            let range = (read.first, read.count);
-            io.read_queue(&self.background, read.topic, read.queue, range, read.token);
+            io.read_queue(&self.background, read);
         }
         for (query, token) in self.requests.index_queries.drain(..) {
             let io = self.io.as_mut().expect("index queries need a store");

@@ -4,7 +4,9 @@
 //! entry goes to the files no earlier than the log is durable behind it. Java counterpart: ConsumeQueue.
 
 use crate::layout::consume_queue::{CqEntry, ENTRY_BYTES};
+use crate::layout::consume_queue_ext::bit_in_byte;
 use crate::layout::index::topic_hash;
+use crate::op::Extended;
 use buf::prefetch::prefetch;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -40,8 +42,11 @@ pub struct ConsumeQueue {
     visible: i64,
     persisted: i64,
     tail: VecDeque<CqEntry>,
-    /// Store times of the newest messages, unpersisted ones at least; when the files want to know them.
-    times: Option<VecDeque<i64>>,
+    /// Store times of the newest messages, unpersisted ones at least, and bytes of their bit maps; when the files want to
+    /// know them.
+    times: Option<VecDeque<(i64, u16)>>,
+    /// Those bit maps.
+    maps: VecDeque<u8>,
     /// Where the record of `min` lies, when known.
     min_phy: Option<PhyOffset>,
     pub(crate) appends: Appends,
@@ -72,6 +77,7 @@ impl ConsumeQueue {
             persisted: next,
             tail: VecDeque::new(),
             times: None,
+            maps: VecDeque::new(),
             min_phy: None,
             appends: Appends::default(),
             dirty: false,
@@ -117,21 +123,42 @@ impl ConsumeQueue {
     /// Keeps store times from now on.
     pub fn keep_times(&mut self) {
         let unpersisted = usize::try_from(self.next - self.persisted).expect("entries in memory");
-        self.times.get_or_insert_with(|| std::iter::repeat_n(0, unpersisted).collect());
+        self.times.get_or_insert_with(|| std::iter::repeat_n((0, 0), unpersisted).collect());
     }
 
-    /// Store times of `count` unpersisted entries from `first` on, ms; none when they are not kept.
-    pub fn times(&self, first: i64, count: i64) -> Vec<i64> {
-        let Some(times) = &self.times else { return Vec::new() };
+    /// What `count` unpersisted entries from `first` on have beyond themselves; nothing when it is not kept.
+    pub fn extended(&self, first: i64, count: i64) -> Extended {
+        let Some(times) = &self.times else { return Extended::default() };
         let begin = self.next - i64::try_from(times.len()).expect("entries in memory");
         let skip = usize::try_from(first - begin).expect("kept until persisted");
-        times.iter().skip(skip).take(usize::try_from(count).unwrap_or(0)).copied().collect()
+        let before = times.iter().take(skip).map(|(_, bytes)| usize::from(*bytes)).sum();
+        let asked = times.iter().skip(skip).take(usize::try_from(count).unwrap_or(0));
+        let (times, map_bytes): (Vec<i64>, Vec<u16>) = asked.copied().unzip();
+        let bytes = map_bytes.iter().map(|bytes| usize::from(*bytes)).sum();
+        let maps = self.maps.iter().skip(before).take(bytes).copied().collect();
+        Extended { times, map_bytes, maps }
+    }
+
+    /// Gives the last entry a map of so many bytes with these bits, unless extended entries are not wanted; what lies outside of
+    /// it is left out.
+    pub fn set_bit_map(&mut self, map_bytes: u16, bits: impl Iterator<Item = u32>) {
+        let last = self.times.as_mut().and_then(|times| times.back_mut());
+        let Some((_, bytes)) = last.filter(|(_, bytes)| *bytes == 0) else { return };
+        *bytes = map_bytes;
+        let begin = self.maps.len();
+        self.maps.resize(begin + usize::from(map_bytes), 0);
+        for bit in bits {
+            let at = usize::try_from(bit / 8).ok().and_then(|at| begin.checked_add(at));
+            if let Some(byte) = at.and_then(|at| self.maps.get_mut(at)) {
+                *byte |= bit_in_byte(bit);
+            }
+        }
     }
 
     /// Adds the entry of the next message, stored at `time_ms`.
     pub fn push_at(&mut self, entry: CqEntry, time_ms: i64) {
         if let Some(times) = &mut self.times {
-            times.push_back(time_ms);
+            times.push_back((time_ms, 0));
         }
         self.push_entry(entry);
     }
@@ -206,7 +233,9 @@ impl ConsumeQueue {
         self.persisted = offset;
         if let Some(times) = &mut self.times {
             let unpersisted = usize::try_from(self.next - offset).expect("in memory");
-            times.drain(..times.len().saturating_sub(unpersisted));
+            let gone = times.drain(..times.len().saturating_sub(unpersisted));
+            let map_bytes = gone.map(|(_, bytes)| usize::from(bytes)).sum::<usize>();
+            self.maps.drain(..map_bytes);
         }
         let persisted_kept = usize::try_from(offset - self.tail_start()).expect("in memory");
         let surplus = persisted_kept.saturating_sub(TAIL_ENTRIES_KEPT);
@@ -287,15 +316,38 @@ mod tests {
     fn times_are_kept_until_their_entries_are_in_the_files() {
         let mut q = queue();
         q.push(entry(0));
-        assert!(q.times(0, 1).is_empty());
+        assert_eq!(q.extended(0, 1), Extended::default());
         q.keep_times();
         for i in 1..5 {
             q.push_at(entry(i), i64::try_from(i).unwrap() * 10);
         }
-        assert_eq!(q.times(0, 3), [0, 10, 20]);
+        assert_eq!(q.extended(0, 3).times, [0, 10, 20]);
         q.set_persisted(2);
         q.keep_times();
-        assert_eq!(q.times(2, 9), [20, 30, 40]);
+        assert_eq!(q.extended(2, 9).times, [20, 30, 40]);
+    }
+
+    #[test]
+    fn bit_maps_are_kept_with_their_entries() {
+        let mut q = queue();
+        q.push(entry(0));
+        q.set_bit_map(2, [1].into_iter());
+        assert_eq!(q.extended(0, 1), Extended::default(), "nobody wants them");
+        q.keep_times();
+        for i in 1..5 {
+            q.push_at(entry(i), 10);
+            if i != 3 {
+                let bit = u32::try_from(i).unwrap();
+                q.set_bit_map(2, [bit, bit + 8, 16].into_iter());
+            }
+        }
+        let found = q.extended(1, 3);
+        assert_eq!((found.map_bytes, found.maps), (vec![2, 2, 0], vec![2, 2, 4, 4]));
+        q.set_persisted(2);
+        let found = q.extended(3, 2);
+        assert_eq!((found.map_bytes, found.maps), (vec![0, 2], vec![16, 16]));
+        q.set_persisted(5);
+        assert!(q.maps.is_empty());
     }
 
     #[test]

@@ -714,6 +714,11 @@ impl Batch<'_> {
         phy
     }
 
+    /// Gives the queue entry of the last record a bit map; see `ConsumeQueue::set_bit_map`.
+    pub fn set_bit_map(&mut self, map_bytes: u16, bits: impl Iterator<Item = u32>) {
+        self.store.queues.get_mut(self.queue).set_bit_map(map_bytes, bits);
+    }
+
     /// Makes the records part of the log.
     pub fn finish(self) -> Appended {
         assert_eq!(self.cursor, self.end, "a batch is as long as announced");

@@ -82,8 +82,19 @@ pub struct QueueWrite {
     pub first: i64,
     /// Encoded entries.
     pub bytes: Vec<u8>,
-    /// Their messages' store times, ms; empty where extended entries are not written.
+    /// What their extended entries say; empty where there are none.
+    pub extended: Extended,
+}
+
+/// What extended entries say beyond the entries.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Extended {
+    /// The messages' store times, ms.
     pub times: Vec<i64>,
+    /// Bytes of each one's bit map.
+    pub map_bytes: Vec<u16>,
+    /// The bit maps, one behind the other.
+    pub maps: Vec<u8>,
 }
 
 /// A queue whose oldest entries may point below the start of the log.

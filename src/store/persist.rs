@@ -136,7 +136,7 @@ impl Round {
                 queue: queue.id,
                 first,
                 bytes,
-                times: queue.times(first, count),
+                extended: queue.extended(first, count),
             });
         }
         writes

@@ -280,8 +280,9 @@ fn find_wanted(
         SubscriptionFilter::Sql { kind, .. } if !broker.settings.config.enable_property_filter => {
             Err(not_filtered(kind))
         }
-        SubscriptionFilter::Sql { compiled: Some(filter), .. } => {
-            Ok(Wanted::sql(filter, topic, retried(broker, group)))
+        SubscriptionFilter::Sql { compiled: Some(filter), text, .. } => {
+            let test = broker.bit_maps.test(topic, group, text);
+            Ok(Wanted::sql(filter, topic, retried(broker, group)).with_test(test))
         }
     }
 }

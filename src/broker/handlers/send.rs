@@ -3,6 +3,7 @@
 //! Order of the checks and the remarks are those of Java 5.5.0 (`SendMessageProcessor`, `msgCheck`).
 
 use crate::app::{Broker, Host};
+use crate::bit_maps::BitMaps;
 use crate::detour::{Detour, TIMER_TOPIC};
 use crate::handlers::{Outcome, Request, recall, send_back};
 use crate::look::Look;
@@ -257,6 +258,12 @@ struct Sending<'s, 'f> {
     queue: QueueNo,
 }
 
+/// What a message goes into besides its queue.
+struct Notes<'b> {
+    transactions: &'b mut Transactions,
+    bit_maps: &'b BitMaps,
+}
+
 /// Adds what the broker adds to every message's properties.
 fn add_broker_properties(settings: &Settings, properties: &mut Vec<u8>, replace: bool) {
     let config = &settings.config;
@@ -302,16 +309,16 @@ fn store<H: Host>(
     properties: &mut Vec<u8>,
     found: Look,
 ) -> Result<Outcome, Refusal> {
-    let Broker { settings, batch: scratch, transactions, .. } = broker;
+    let Broker { settings, batch: scratch, transactions, bit_maps, .. } = broker;
     let settings = &**settings;
     check_message(settings, sending.request, sending.topic, properties)?;
     if sending.detour == Some(Detour::Half) {
         check_half(settings, transactions)?;
     }
     if is_batch(sending.request, sending.send) {
-        return store_batch(settings, cx, sending, properties, &found, scratch);
+        return store_batch((settings, bit_maps), cx, sending, properties, &found, scratch);
     }
-    store_one(settings, cx, transactions, sending, properties, found)
+    store_one(settings, cx, Notes { transactions, bit_maps }, sending, properties, found)
 }
 
 /// Refuses a half where none is wanted, or too many are there.
@@ -440,7 +447,7 @@ fn disk_full(why: Option<DiskFull>) -> Refusal {
 fn store_one<H: Host>(
     settings: &Settings,
     cx: &mut Cx<'_, H>,
-    transactions: &mut Transactions,
+    notes: Notes<'_>,
     sending: &Sending<'_, '_>,
     properties: &mut Vec<u8>,
     found: Look,
@@ -464,12 +471,13 @@ fn store_one<H: Host>(
     let keys = found.index_keys(properties);
     let tags_code = found.tags_code(settings, sending.waits_in, now.wall);
     let phy = batch.push_indexed(&message, tags_code, &keys);
+    notes.bit_maps.note(&mut batch, sending.waits_in, properties);
     let appended = batch.finish();
     if sending.detour == Some(Detour::Half) {
         let (end, queue_offset) = (appended.end, appended.first.0);
         let at = Stored { phy, end, queue_offset, is_late: false };
         let times = (sending.send.born_timestamp, now.wall.0);
-        transactions.note(at, times, properties, settings.config.transactions.time_out_ms);
+        notes.transactions.note(at, times, properties, settings.config.transactions.time_out_ms);
     }
     if sending.request.header.is_oneway() {
         return Ok(Outcome::Done);
@@ -587,7 +595,7 @@ fn prepare_batch(
 }
 
 fn store_batch<H: Host>(
-    settings: &Settings,
+    (settings, bit_maps): (&Settings, &BitMaps),
     cx: &mut Cx<'_, H>,
     sending: &Sending<'_, '_>,
     properties: &[u8],
@@ -617,6 +625,7 @@ fn store_batch<H: Host>(
         let keys = found.index_keys(own);
         let tags_code = found.tags_code(settings, sending.waits_in, now.wall);
         places.push(batch.push_indexed(&new, tags_code, &keys));
+        bit_maps.note(&mut batch, sending.waits_in, own);
     }
     let appended = batch.finish();
     if sending.request.header.is_oneway() {

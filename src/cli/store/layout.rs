@@ -27,7 +27,7 @@ use store::layout::consume_queue::CqEntry;
 use store::layout::identity::{self, Identity, STREAMS_MAX};
 use store::layout::queue_table;
 use store::layout::segment::{self, BLANK_BYTES};
-use store::op::QueueWrite;
+use store::op::{Extended, QueueWrite};
 use store::queues::stream_of;
 use store::recovery::Proof;
 use wire::ids::{PhyOffset, QueueId, StreamId};
@@ -449,7 +449,13 @@ fn keep_offsets(old: &Place, new: &Place) -> Result<(), Trouble> {
         if next > 0 && !made.map_err(|e| Trouble::io(&root, e))?.exists() {
             let bytes = CqEntry::FILLER.encode().to_vec();
             let topic: Arc<[u8]> = Arc::from(topic.as_bytes());
-            let write = QueueWrite { topic, queue: id, first: next - 1, bytes, times: Vec::new() };
+            let write = QueueWrite {
+                topic,
+                queue: id,
+                first: next - 1,
+                bytes,
+                extended: Extended::default(),
+            };
             files.write(&write).map_err(|e| Trouble::io(&root, e))?;
         }
     }

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use store::layout::consume_queue::CqEntry;
 use store::layout::segment::{self, BLANK_BYTES};
-use store::op::QueueWrite;
+use store::op::{Extended, QueueWrite};
 use store::queues::QUEUE_ID_MAX;
 use store::recovery::skipped_max;
 use wire::ids::{PhyOffset, QueueId, QueueOffset, StreamId};
@@ -252,7 +252,7 @@ impl Writer<'_> {
             queue: QueueId(key.1),
             first: offset,
             bytes: Vec::new(),
-            times: Vec::new(),
+            extended: Extended::default(),
         };
         let write = self.waiting.entry(key.clone()).or_insert_with(fresh);
         write.bytes.extend_from_slice(&entry.encode());

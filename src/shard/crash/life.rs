@@ -273,7 +273,7 @@ fn check_zeros(
 fn check_files(open: &OpenStore, queue: &ConsumeQueue, sent: &[Sent]) -> Result<(), String> {
     let mut offset = queue.min();
     while offset < queue.persisted() {
-        let bytes = read_entries(&open.paths, &queue.topic, queue.id, offset, 1000)
+        let bytes = read_entries(&open.paths, (&queue.topic, queue.id), offset, 1000, None)
             .map_err(|e| e.to_string())?;
         if bytes.is_empty() {
             return Err(format!("its files end at {offset}, not at {}", queue.persisted()));
@@ -305,7 +305,7 @@ fn check_message(
     let entry = match queue.entry(sent.offset) {
         Some(entry) => Some(entry),
         None => {
-            bytes = read_entries(&open.paths, &queue.topic, queue.id, sent.offset, 1)
+            bytes = read_entries(&open.paths, (&queue.topic, queue.id), sent.offset, 1, None)
                 .map_err(|e| e.to_string())?;
             CqEntry::decode(&bytes)
         }

@@ -318,6 +318,9 @@ impl Machine {
         for (sent, message) in batch.iter_mut().zip(&messages) {
             let tags = wire::java_hash::tags_code(message.properties);
             let phy = writer.push(message, tags);
+            // Extended entries of several lengths.
+            let map_bytes = u16::try_from(phy.position() / 32 % 3 * 7).expect("14 at most");
+            writer.set_bit_map(map_bytes, [3, 9].into_iter());
             sent.start = phy.position();
             sent.end = phy.position() + message.encoded_len() as u64;
         }

@@ -8,6 +8,10 @@
 pub const UNIT_BYTES_MIN: usize = 20;
 /// Bytes of a unit's beginning that hold its size and tags code.
 pub const HEAD_BYTES: usize = 10;
+/// Bytes of the longest bit map: the size of a unit is an `i16`.
+pub const MAP_BYTES_MAX: usize = i16::MAX as usize - UNIT_BYTES_MIN;
+/// In the place of a tags code, where a `MapTest` says that the message is not wanted; no unit lies so far out.
+pub const PASSED_OVER: i64 = ADDRESS_MAX;
 /// Addresses are at or below; tags codes, which are hashes of 32 bits or times, above.
 const ADDRESS_MAX: i64 = i32::MIN as i64 - 1;
 
@@ -56,13 +60,78 @@ pub fn next(head: &[u8]) -> Next {
     }
 }
 
-/// A unit without a bit map.
-pub fn encode(tags_code: i64, time_ms: i64) -> [u8; UNIT_BYTES_MIN] {
-    let mut bytes = [0; UNIT_BYTES_MIN];
-    bytes[1] = UNIT_BYTES_MIN.to_le_bytes()[0];
-    bytes[2..10].copy_from_slice(&tags_code.to_be_bytes());
-    bytes[10..18].copy_from_slice(&time_ms.to_be_bytes());
-    bytes
+/// What a unit says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unit<'b> {
+    /// Tags code of the message.
+    pub tags_code: i64,
+    /// When it was stored, ms since 1970.
+    pub time_ms: i64,
+    /// Bit map of filters; empty without one.
+    pub map: &'b [u8],
+}
+
+impl Unit<'_> {
+    /// Reads the unit that begins here; `None` when it is not whole.
+    pub fn decode(bytes: &[u8]) -> Option<Unit<'_>> {
+        let Next::Unit(size) = next(bytes) else { return None };
+        let (_, rest) = bytes.get(..size)?.split_first_chunk::<2>()?;
+        let (code, rest) = rest.split_first_chunk::<8>()?;
+        let (time, rest) = rest.split_first_chunk::<8>()?;
+        let (map_bytes, rest) = rest.split_first_chunk::<2>()?;
+        let map_bytes = usize::try_from(i16::from_be_bytes(*map_bytes)).ok()?;
+        Some(Unit {
+            tags_code: i64::from_be_bytes(*code),
+            time_ms: i64::from_be_bytes(*time),
+            map: rest.get(..map_bytes)?,
+        })
+    }
+
+    /// Bytes that it takes.
+    pub fn size(&self) -> usize {
+        UNIT_BYTES_MIN + self.map.len()
+    }
+
+    /// Writes it; the map has `MAP_BYTES_MAX` bytes at most.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let size = i16::try_from(self.size()).expect("a bit map within its limit");
+        let map_bytes = i16::try_from(self.map.len()).expect("shorter than the unit");
+        out.extend_from_slice(&size.to_be_bytes());
+        out.extend_from_slice(&self.tags_code.to_be_bytes());
+        out.extend_from_slice(&self.time_ms.to_be_bytes());
+        out.extend_from_slice(&map_bytes.to_be_bytes());
+        out.extend_from_slice(self.map);
+    }
+}
+
+/// Which bits of a map say that a group wants a message; Java counterparts: BitsArray, `isMatchedByConsumeQueue`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MapTest {
+    /// Bits of the group, the first of a byte being its lowest.
+    pub positions: Vec<u32>,
+    /// Maps of other lengths were made for other bits.
+    pub map_bytes: usize,
+    /// Maps of messages stored then or before were made without the group, ms since 1970.
+    pub since_ms: i64,
+}
+
+impl MapTest {
+    /// Whether the message may be wanted; only a message of which it is certain is not.
+    pub fn may_want(&self, unit: &Unit<'_>) -> bool {
+        if unit.time_ms <= self.since_ms || unit.map.len() != self.map_bytes {
+            return true;
+        }
+        self.positions.iter().all(|bit| {
+            let at = usize::try_from(bit / 8).ok();
+            let byte = at.and_then(|at| unit.map.get(at));
+            byte.is_none_or(|byte| byte & bit_in_byte(*bit) != 0)
+        })
+    }
+}
+
+/// The mask of a bit in its byte.
+pub fn bit_in_byte(bit: u32) -> u8 {
+    1 << (bit % 8)
 }
 
 /// The address of a unit; `None` when it is too far for one.
@@ -86,6 +155,25 @@ mod tests {
     }
 
     #[test]
+    fn only_what_the_bits_are_certain_of_is_passed_over() {
+        // Java's BitsArray of 112 bits with 38, 56 and 91 set.
+        let map = [0, 0, 0, 0, 0x40, 0, 0, 0x01, 0, 0, 0, 0x08, 0, 0];
+        let unit = Unit { tags_code: 0, time_ms: 11, map: &map };
+        let test = |positions: &[u32]| MapTest {
+            positions: positions.to_vec(),
+            map_bytes: 14,
+            since_ms: 10,
+        };
+        assert!(test(&[56, 38, 91]).may_want(&unit));
+        let other = test(&[56, 38, 90]);
+        assert!(!other.may_want(&unit));
+        assert!(other.may_want(&Unit { time_ms: 10, ..unit }), "stored before the group was known");
+        assert!(other.may_want(&Unit { map: &[0; 15], ..unit }), "of another filter");
+        assert!(other.may_want(&Unit { map: &[], ..unit }), "there was no filter");
+        assert!(test(&[112]).may_want(&unit), "no bit of the map");
+    }
+
+    #[test]
     fn a_unit_has_its_code_and_the_end_of_a_file_has_none() {
         let unit = [&20i16.to_be_bytes()[..], &(-77i64).to_be_bytes(), &[0; 10]].concat();
         assert_eq!(tags_code(&unit), Some(-77));
@@ -94,11 +182,20 @@ mod tests {
             (next(&[0xFF; 2]), next(&[0; 2]), next(&[0])),
             (Next::End, Next::Nothing, Next::End)
         );
-        let ours = encode(-77, 0x0102);
+        let mut ours = Vec::new();
+        let plain = Unit { tags_code: -77, time_ms: 0x0102, map: &[] };
+        plain.encode(&mut ours);
         assert_eq!(
             (tags_code(&ours), &ours[..2], &ours[16..]),
             (Some(-77), &unit[..2], &[1, 2, 0, 0][..])
         );
+        assert_eq!(Unit::decode(&ours), Some(plain));
+        assert_eq!(Unit::decode(&ours[..19]), None);
+        ours.clear();
+        let mapped = Unit { map: &[7, 8], ..plain };
+        mapped.encode(&mut ours);
+        assert_eq!((ours.len(), &ours[..2], &ours[18..]), (22, &[0, 22][..], &[0, 2, 7, 8][..]));
+        assert_eq!(Unit::decode(&ours), Some(mapped));
         assert_eq!(tags_code(&unit[..9]), None);
         assert_eq!(tags_code(&[0xFF; 20]), None);
         assert_eq!(tags_code(&[0; 20]), None);

@@ -1,6 +1,7 @@
 //! Changes of metadata: recorded at home, applied on every shard, followed by what waited for them.
 
 use crate::app::{Broker, Host};
+use crate::bit_maps::FilterChange;
 use crate::cold::GroupKey;
 use crate::handlers::meta::clean::{self, Clean};
 use crate::handlers::meta::{MetaMail, upkeep};
@@ -39,6 +40,8 @@ pub enum Change {
         group: Arc<[u8]>,
         /// Replaces what was known.
         snapshot: Option<Arc<GroupSubscriptions>>,
+        /// Changes of the table of filters.
+        filters: Vec<FilterChange>,
     },
     /// Settings were changed by request.
     Settings(Arc<Settings>),
@@ -72,7 +75,10 @@ pub(crate) fn apply<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, change: Ch
                 broker.offsets.remove_group(&group);
             }
         }
-        Change::Subscriptions { group, snapshot } => {
+        Change::Subscriptions { group, snapshot, filters } => {
+            for filter in filters {
+                broker.bit_maps.set(filter, cx.now.wall);
+            }
             broker.meta.subscriptions.set(&group, snapshot);
         }
         Change::Settings(settings) => {

@@ -24,6 +24,7 @@ pub(crate) mod topic_rules;
 pub mod upkeep;
 
 use crate::app::{Broker, Host};
+use crate::bit_maps::BitMaps;
 use crate::clients::Clients;
 use crate::filter_table::{FilterFile, FilterTable};
 use crate::groups::{Groups, default_group};
@@ -235,6 +236,23 @@ impl Meta {
     }
 }
 
+/// What each shard knows of the table of filters at the start.
+pub(crate) fn bit_maps(settings: &Settings, boot: &MetaBoot) -> BitMaps {
+    if !settings.config.filter_data.calculate_bit_maps {
+        return BitMaps::default();
+    }
+    let table = FilterTable::new(boot.filters.clone(), settings.bloom);
+    BitMaps::new(settings.bloom.map_bytes(), table.all())
+}
+
+fn filters(settings: &Settings, boot: &MetaBoot) -> FilterTable {
+    let mut table = FilterTable::new(boot.filters.clone(), settings.bloom);
+    if settings.config.filter_data.calculate_bit_maps {
+        table.note_changes();
+    }
+    table
+}
+
 impl Home {
     fn new(settings: &Settings, boot: &MetaBoot) -> Home {
         Home {
@@ -245,7 +263,7 @@ impl Home {
             clients: Clients::default(),
             locks: Locks::default(),
             offsets: OffsetTable::new(boot.offsets_version),
-            filters: FilterTable::new(boot.filters.clone(), settings.bloom),
+            filters: filters(settings, boot),
             delays: boot.delays.clone(),
             writes: Writes::default(),
             waiting: Vec::new(),

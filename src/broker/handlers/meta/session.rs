@@ -186,7 +186,8 @@ fn snapshot(broker: &mut Broker, name: &str, now: Now) -> Change {
     let snapshot = found.map(|group| {
         Arc::new(GroupSubscriptions::new(group.subscriptions.values(), before.as_deref()))
     });
-    Change::Subscriptions { group: Arc::from(name.as_bytes()), snapshot }
+    let filters = home.filters.take_changes();
+    Change::Subscriptions { group: Arc::from(name.as_bytes()), snapshot, filters }
 }
 
 /// Tells the members of a group that their number has changed.

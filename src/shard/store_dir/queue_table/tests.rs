@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use store::delay::DelayLevels;
 use store::layout::consume_queue::CqEntry;
 use store::layout::index::IndexLimits;
-use store::op::QueueWrite;
+use store::op::{Extended, QueueWrite};
 use store::stream::{FlushMode, SyncBy};
 use wire::ids::{PhyOffset, QueueId};
 
@@ -145,7 +145,7 @@ impl Stopped {
             let entry = |i| CqEntry { phy: PhyOffset(i * 100), size: 100, tags_code: 0 };
             let bytes = (0..count).flat_map(|i| entry(i).encode()).collect();
             let topic = Arc::clone(&topic);
-            let write = QueueWrite { topic, queue, first: 0, bytes, times: Vec::new() };
+            let write = QueueWrite { topic, queue, first: 0, bytes, extended: Extended::default() };
             files.write(&write).unwrap();
             let next = i64::try_from(count).unwrap();
             queues.push(StoppedQueue {
