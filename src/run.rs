@@ -198,6 +198,9 @@ fn run(
         let mut tables =
             broker::load_tables(&opened.paths.config_dir(), &settings).map_err(Fatal::start)?;
         tables.keep_configuration(start.table);
+        if opened.is_after_crash {
+            tables.distrust_bit_maps(reactor::clock::now().wall);
+        }
         broker_seed = Some((Arc::new(settings), Arc::new(tables)));
         store = Some(opened);
     }

@@ -20,6 +20,7 @@ use crate::traffic::Traffic;
 use crate::transactions::Transactions;
 use crate::wanted::SqlCache;
 use base::ids::{ConnId, ShardId};
+use base::time::WallMs;
 use shard::{App, Cx, Goodbye, Peer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -123,6 +124,12 @@ impl BootTables {
         let file = table.text("brokerConfigPath");
         self.meta.config_file = (!file.is_empty()).then(|| file.into());
         self.meta.table = Some(table);
+    }
+
+    /// The last process has crashed. What it had heard last of groups with expressions is lost: bit maps of before may be
+    /// those of other expressions.
+    pub fn distrust_bit_maps(&mut self, now: WallMs) {
+        self.meta.filters.begin_anew(now);
     }
 }
 

@@ -316,7 +316,8 @@ fn run_pull<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull) {
     }
     let test = pull.wanted.test().map(Arc::clone);
     // Entries in memory know nothing of bit maps.
-    let tail_start = if test.is_some() { queue.persisted() } else { queue.tail_start() };
+    let in_files = queue.persisted().min(queue.visible());
+    let tail_start = queue.tail_start().max(if test.is_some() { in_files } else { 0 });
     if pull.offset >= tail_start {
         let entries: Vec<CqEntry> =
             queue.visible_from(pull.offset).take(SCAN_ENTRIES_MAX).collect();

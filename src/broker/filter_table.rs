@@ -57,6 +57,20 @@ struct BloomData {
     bit_pos: Vec<u32>,
 }
 
+impl FilterFile {
+    /// Takes all expressions to be new.
+    pub(crate) fn begin_anew(&mut self, now: WallMs) {
+        for of in self.filter_data_by_topic.values_mut() {
+            for data in of.group_filter_data.values_mut() {
+                data.born_time = now.0;
+                if data.dead_time != 0 {
+                    data.set_dead(now.0);
+                }
+            }
+        }
+    }
+}
+
 impl FilterData {
     fn set_dead(&mut self, time: i64) {
         self.dead_time = time;
@@ -136,6 +150,11 @@ impl FilterTable {
     /// The shards evaluate filters, and have heard of those that are there now.
     pub(crate) fn note_changes(&mut self) {
         self.changes = Some(Vec::new());
+    }
+
+    /// Whether nobody wants anything by expressions.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
     /// What has changed since the last time.

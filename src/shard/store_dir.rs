@@ -186,6 +186,8 @@ pub struct OpenStore {
     pub identity: Identity,
     /// Paths, for the tables beside the log.
     pub paths: Arc<StorePaths>,
+    /// The last process did not stop in order: its tables may lack what it did last.
+    pub is_after_crash: bool,
     _lock: Option<File>,
 }
 
@@ -263,7 +265,8 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
     }
     let settings = StoreConfig { retention: config.retention, ..StoreConfig::default() };
     let shards = parts.into_iter().map(|part| shard_store(part, &paths, settings)).collect();
-    Ok(OpenStore { shards, identity, paths, _lock: lock })
+    let is_after_crash = last != LastStop::Orderly;
+    Ok(OpenStore { shards, identity, paths, is_after_crash, _lock: lock })
 }
 
 /// The queues there are. After an orderly stop takes over what it has noted of them and leaves the marker; no later start may

@@ -71,6 +71,9 @@ pub(crate) fn start<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>) {
     }
     home.writes.touch(TableFile::Topics, now.mono);
     home.writes.touch(TableFile::Groups, now.mono);
+    if !home.filters.is_empty() {
+        home.writes.touch(TableFile::Filters, now.mono);
+    }
     home.register.start(now.mono);
     cx.set_timer(now.mono.plus_ms(scan_ms(broker)), timer_key(TimerKind::Meta, TIMER_SCAN));
     settle(broker, cx);
