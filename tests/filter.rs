@@ -393,8 +393,8 @@ fn bits_of_expressions_are_kept_with_messages_and_spare_a_look_at_what_they_excl
         assert_eq!(find("G", "number >= 16", 8).0, of_g);
         // After a crash nobody knows what the table lacks: the bits of before decide nothing any more.
         start(&data, shards, &format!("{ENABLED}{MAPS}")).kill();
+        assert!(start(&data, shards, &format!("{ENABLED}{MAPS}")).stop().success());
         assert_eq!(find("H", wanted[1].1, 7).0, of_h);
         assert_eq!(bit_maps(&data)[20].1, [0; 14], "they are still there");
-        assert_eq!(find("H", wanted[1].1, 7).0, of_h, "nor after later stops");
     }
 }

@@ -192,11 +192,11 @@ fn pulls_are_timed_per_queue_or_per_topic() {
         traffic.note_group(group, b"G");
         traffic.got(queue, group, (5, 50), 7);
         traffic.absorb(&store);
-        traffic.got(queue, group, (5, 50), 0);
+        traffic.got(queue, group, (5, 50), 3);
         traffic.absorb(&store);
         traffic.sample(at(SAMPLE_MS), 0);
         let told = traffic.part("GROUP_GET_LATENCY", key, b"c").unwrap().told().stats_minute;
-        assert_eq!((told.sum, told.avgpt), (7, 3.5));
+        assert_eq!((told.sum, told.avgpt), (10, 5.0));
         assert_eq!(traffic.latencies.len(), 1);
         traffic.remove_group(b"other");
         traffic.remove_topic(b"other", &store);
