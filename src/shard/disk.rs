@@ -112,6 +112,9 @@ pub trait DiskFile: Send {
     /// Says that this part is read soon: the disk can begin.
     fn will_need(&self, _at: u64, _bytes: u64) {}
 
+    /// Nothing is read but what is asked for: pages that were read ahead would count as data for `next_data`.
+    fn read_nothing_ahead(&self) {}
+
     /// Where something may be stored at or behind `at`; `None`: zeros to the end of the file.
     fn next_data(&self, at: u64) -> io::Result<Option<u64>> {
         Ok(Some(at))
@@ -383,6 +386,11 @@ impl DiskFile for File {
     fn will_need(&self, at: u64, bytes: u64) {
         // Without it the read is slower, and right.
         let _ = rustix::fs::fadvise(self, at, NonZeroU64::new(bytes), rustix::fs::Advice::WillNeed);
+    }
+
+    fn read_nothing_ahead(&self) {
+        // Without it `next_data` finds more, and is right.
+        let _ = rustix::fs::fadvise(self, 0, None, rustix::fs::Advice::Random);
     }
 
     fn next_data(&self, at: u64) -> io::Result<Option<u64>> {

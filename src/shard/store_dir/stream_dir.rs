@@ -538,15 +538,20 @@ impl Opening<'_> {
         let path = self.path(base);
         let zero = || -> io::Result<()> {
             let file = self.disk.open(&path, Access::Write)?;
-            let stop = (end + DIRTY_BYTES_MAX).min(base + size);
-            let mut at = end;
+            let stop = (end + DIRTY_BYTES_MAX).min(base + size) - base;
+            let mut at = end - base;
             let mut buffer = vec![0; 1 << 20];
-            while at < stop {
-                let len = usize::try_from((stop - at).min(buffer.len() as u64)).expect("a chunk");
-                let read = read_full_at(&*file, &mut buffer[..len], at - base)?;
+            // What was never written reads as zeros, and reading it takes as long as if it had been.
+            file.read_nothing_ahead();
+            while let Some(from) = file.next_data(at)?.filter(|from| *from < stop) {
+                at = from;
+                // To the end of a page: one that was read in part would count as data.
+                let chunk = buffer.len() as u64 - at % buffer.len() as u64;
+                let len = usize::try_from((stop - at).min(chunk)).expect("a chunk");
+                let read = read_full_at(&*file, &mut buffer[..len], at)?;
                 if buffer[..read].iter().any(|b| *b != 0) {
                     buffer[..read].fill(0);
-                    write_full_at(&*file, &buffer[..read], at - base)?;
+                    write_full_at(&*file, &buffer[..read], at)?;
                 }
                 if read < len {
                     break;
