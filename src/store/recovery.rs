@@ -127,43 +127,45 @@ pub fn scan_by(
             end.why = "no record begins there".to_string();
             return Ok(end);
         };
-        let torn = proof == Proof::Whole && has_hole(&mut cursor, position, size)?;
-        let bytes = cursor.bytes(position, size)?;
         let place = PhyOffset::new(range.stream, position);
-        let found = match proof {
-            Proof::Whole | Proof::Crc => probe(bytes, place),
-            Proof::Lengths => probe_lengths(bytes, place),
-        };
-        match found {
-            Probe::Blank { size } if size as u64 == left => end.end += left,
-            Probe::Blank { size } => {
-                end.why = format!("a filler of {size} bytes where {left} are left of the segment");
-                return Ok(end);
-            }
-            Probe::Bad(error) => {
-                end.why = error.to_string();
-                return Ok(end);
-            }
-            Probe::Message { .. } if torn => {
+        let before = usize::try_from(position % SECTOR_BYTES as u64).unwrap_or(0);
+        let sectors_end = (before + size).next_multiple_of(SECTOR_BYTES) - before;
+        let bytes = cursor.bytes(position, sectors_end)?;
+        let record = &bytes[..size.min(bytes.len())];
+        match proven(proof, record, place) {
+            Ok((view, _)) if proof == Proof::Whole && has_hole(bytes, before, &view) => {
                 end.why = "a part of the record was never written".to_string();
                 return Ok(end);
             }
-            Probe::Message { size } => {
-                let (view, _) = MessageView::parse(bytes).expect("probe has parsed it");
+            Ok((view, size)) => {
                 on_record(&view, position, u32::try_from(size).unwrap_or(u32::MAX));
                 end.records += 1;
                 end.last_timestamp = view.store_timestamp().0;
                 end.end += size as u64;
             }
+            Err(Probe::Blank { size }) if size as u64 == left => end.end += left,
+            Err(Probe::Blank { size }) => {
+                end.why = format!("a filler of {size} bytes where {left} are left of the segment");
+                return Ok(end);
+            }
+            Err(Probe::Bad(error)) => {
+                end.why = error.to_string();
+                return Ok(end);
+            }
+            Err(Probe::Message { .. }) => unreachable!("what is proven is no error"),
         }
     }
 }
 
-/// As `probe`, without the CRC of the body.
-fn probe_lengths(bytes: &[u8], place: PhyOffset) -> Probe {
+/// A record with its size, when it shows what it must; otherwise what stands there.
+fn proven(proof: Proof, bytes: &[u8], place: PhyOffset) -> Result<(MessageView<'_>, usize), Probe> {
     match MessageView::parse(bytes) {
-        Ok((view, size)) if view.phy_offset() == place => Probe::Message { size },
-        Ok(_) | Err(_) => probe(bytes, place),
+        Ok((view, size))
+            if view.phy_offset() == place && (proof == Proof::Lengths || view.check_body_crc()) =>
+        {
+            Ok((view, size))
+        }
+        Ok(_) | Err(_) => Err(probe(bytes, place)),
     }
 }
 
@@ -183,11 +185,10 @@ fn record_size(
 
 /// Whether a sector of the record's topic or properties never reached the disk: it is all zeros, also where the next
 /// record would be. The body has its CRC, and lengths that are missing do not add up.
-fn has_hole(cursor: &mut Cursor<'_, '_>, position: u64, size: usize) -> std::io::Result<bool> {
-    let before = usize::try_from(position % SECTOR_BYTES as u64).unwrap_or(0);
-    let sectors_end = (before + size).next_multiple_of(SECTOR_BYTES) - before;
-    let bytes = cursor.bytes(position, sectors_end)?;
-    let Some(Ok((view, _))) = bytes.get(..size).map(MessageView::parse) else { return Ok(false) };
+///
+/// `bytes`: the record and what follows, to the end of its last sector; `before`: bytes of its first sector in front of it.
+fn has_hole(bytes: &[u8], before: usize, view: &MessageView<'_>) -> bool {
+    let size = view.bytes().len();
     let properties = size - view.properties().len();
     let topic = properties.saturating_sub(2 + view.topic().len());
     let texts = [(topic, topic + view.topic().len()), (properties, size)];
@@ -198,11 +199,11 @@ fn has_hole(cursor: &mut Cursor<'_, '_>, position: u64, size: usize) -> std::io:
         let end = (sector + SECTOR_BYTES).min(bytes.len());
         let is_text = texts.iter().any(|(from, to)| *from.max(&sector) < *to.min(&end));
         if is_text && bytes.get(sector..end).is_some_and(|b| b.iter().all(|b| *b == 0)) {
-            return Ok(true);
+            return true;
         }
         sector += SECTOR_BYTES;
     }
-    Ok(false)
+    false
 }
 
 #[cfg(test)]
