@@ -75,8 +75,8 @@ pub struct Stream {
     window_start: u64,
     /// Of what was appended since the device last had everything: no record is longer.
     longest: u64,
-    /// An append waits for the device.
-    starved: bool,
+    /// An append waits until the device has everything below; what is smaller may find a place meanwhile.
+    awaited: u64,
     flush_wanted: u64,
     next_flush_at: MonoNs,
     sync: Option<SyncInFlight>,
@@ -97,7 +97,7 @@ impl Stream {
             flushed: end,
             window_start: end - end % BLOCK,
             longest: 0,
-            starved: false,
+            awaited: end,
             flush_wanted: end,
             next_flush_at: MonoNs(0),
             sync: None,
@@ -173,8 +173,8 @@ impl Stream {
         let left = self.config.segment_bytes - used;
         let filler = if len + BLANK_BYTES > left { left } else { 0 };
         let ring = self.window.bytes() as u64;
-        self.starved = self.appended + filler + len > self.readable_from() + ring;
-        if self.starved {
+        if self.appended + filler + len > self.readable_from() + ring {
+            self.awaited = self.appended;
             return Err(NoPlace::Behind);
         }
         if !self.segments.has(self.appended + filler) {
@@ -272,8 +272,7 @@ impl Stream {
             FlushMode::Sync => true,
             FlushMode::Async => {
                 !self.window.is_crash_safe()
-                    || self.starved
-                    || self.flush_wanted > self.writes.written()
+                    || self.awaited.max(self.flush_wanted) > self.writes.written()
             }
         };
         if eager { Urgency::Now } else { Urgency::Batch(self.config.write_batch_bytes) }

@@ -167,3 +167,24 @@ fn who_waits_for_a_place_waits_for_the_device_and_not_for_the_next_flush() {
         s.commit(s.appended() + max);
     }
 }
+
+#[test]
+fn a_small_record_that_finds_a_place_does_not_keep_a_large_one_waiting() {
+    let mut s = stream(FlushMode::Async);
+    let large = s.record_bytes_max() - 100;
+    let mut ops = Vec::new();
+    // The next flush is an interval away.
+    s.plan(at(0), &mut ops);
+    while s.reserve(large).is_ok() {
+        s.commit(s.appended() + large);
+    }
+    let mut turns = 0;
+    while s.reserve(large).is_err() {
+        let small = s.reserve(100).expect("a place for little");
+        s.commit(small + 100);
+        s.plan(at(0), &mut ops);
+        finish(&mut s, &mut ops);
+        turns += 1;
+        assert!(turns < 10, "the large record waits");
+    }
+}
