@@ -47,8 +47,8 @@ struct Block {
     waiting: Vec<u64>,
     /// Tokens of jobs that came while it was read and want more than that read brings: it is read once more for them.
     late: Vec<u64>,
-    /// For whom, and how much of it there was.
-    again: (GroupKey, usize),
+    /// For whom, and how much of it there was for the last of them.
+    again: (Vec<GroupKey>, usize),
 }
 
 /// The blocks of a shard.
@@ -111,7 +111,8 @@ impl Blocks {
         block.used = clock;
         if block.loading && at.base + (block.wanted as u64) < end && block.wanted < readable {
             block.late.push(token);
-            block.again = (group, readable);
+            block.again.0.push(group);
+            block.again.1 = readable;
         } else if block.loading {
             block.waiting.push(token);
         }
@@ -165,7 +166,7 @@ impl Blocks {
             used: self.tick(),
             waiting: Vec::new(),
             late: Vec::new(),
-            again: (GroupKey(0), 0),
+            again: (Vec::new(), 0),
         };
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -247,9 +248,9 @@ impl Blocks {
             block.waiting = std::mem::take(&mut block.late);
             block.loading = true;
             block.in_line = true;
-            let ((group, wanted), at) = (block.again, block.at);
+            let ((groups, wanted), at) = (std::mem::take(&mut block.again), block.at);
             block.wanted = wanted;
-            self.queued.push(group, (slot, at));
+            groups.into_iter().for_each(|group| self.queued.push(group, (slot, at)));
         }
         if old.capacity() > 0 && self.spare.len() < LOADS_MAX {
             self.spare.push(old);
@@ -409,9 +410,14 @@ mod tests {
         let grown = store(20_000);
         assert!(blocks.pin(&grown, at(0), 9_500, (A, 2)));
         assert!(blocks.pin(&grown, at(0), 15_000, (B, 3)));
-        assert!(blocks.pin(&grown, at(0), 25_000, (B, 4)), "its end is in memory only");
+        assert!(blocks.pin(&grown, at(0), 25_000, (A, 4)), "its end is in memory only");
+        let others = [1, 2].map(|n| at(n * SEGMENT));
+        let far = store(3 * SEGMENT);
+        others.iter().for_each(|other| assert!(blocks.pin(&far, *other, other.base, (A, 5))));
         assert_eq!(blocks.loaded(early.slot, early.buffer), [1, 2]);
-        assert_eq!(load(&mut blocks), (0, 20_000, vec![3, 4]));
+        assert_eq!(load(&mut blocks).0, SEGMENT);
+        assert_eq!(load(&mut blocks), (0, 20_000, vec![3, 4]), "in the line of each group");
+        assert_eq!(load(&mut blocks).0, 2 * SEGMENT);
         assert!(!blocks.pin(&grown, at(0), 20_000, (A, 5)));
         assert!(blocks.next_load().is_none());
     }
