@@ -523,7 +523,10 @@ fn check(
     for (count, piece) in choice.pieces.iter().enumerate() {
         let bytes = record(store, blocks, scratch, piece);
         let stream = store.stream(piece.phy.stream());
-        if count == 0 && bytes.is_none() && stream.start() <= piece.phy.position() {
+        let end = piece.phy.position() + u64::from(piece.size);
+        // A record that is not in the window is whole on the device; what ends behind that is none.
+        let is_there = stream.start() <= piece.phy.position() && end <= stream.written();
+        if count == 0 && bytes.is_none() && is_there {
             return None;
         }
         let offset = bytes.and_then(|bytes| {
