@@ -116,7 +116,11 @@ impl Running {
         // From here on it holds what the new process says.
         let _ = fs::remove_dir_all(self.dir.join(LOGS));
         let process = Process::start(&mut command, &site.server_cpus, &self.dir.join("log"));
-        self.process = Some(process.map_err(|e| format!("starting it again: {e}"))?);
+        let process = process.map_err(|e| format!("starting it again: {e}"))?;
+        if let Some(limit) = &self.limit {
+            limit.admit(process.pid())?;
+        }
+        self.process = Some(process);
         self.start_ms = wait_for_answer(self)?;
         Ok(())
     }
