@@ -338,6 +338,7 @@ impl Stream {
 
     /// A requested segment file exists.
     pub fn on_segment(&mut self, base: u64) {
+        assert!(base.is_multiple_of(self.config.segment_bytes), "a segment begins where one ends");
         self.segments.created(base);
     }
 
@@ -404,6 +405,7 @@ impl Stream {
         assert!(self.flushed <= self.writes.written(), "durable bytes are written");
         assert!(self.writes.written() <= self.appended, "written bytes were appended");
         assert!(self.appended - self.needed_from() <= self.window.bytes() as u64);
+        assert!(self.awaited <= self.appended, "who waits for a place waits for what was appended");
     }
 }
 
