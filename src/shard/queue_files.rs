@@ -6,7 +6,7 @@
 use crate::disk::{Access, Disk, DiskFile, make_dirs, read_full_at, write_full_at};
 use crate::queue_ext::{self, ExtWriter};
 use crate::store_dir::StorePaths;
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +28,8 @@ pub struct QueueFiles {
     file_bytes: u64,
     open: HashMap<PathBuf, Box<dyn DiskFile>>,
     unsynced: HashSet<PathBuf>,
+    /// There are more of them than are listed, and the whole file system is synced.
+    sync_all: bool,
     /// Directories with new names.
     unsynced_dirs: HashSet<PathBuf>,
     /// Where extended entries are written.
@@ -52,6 +54,7 @@ impl QueueFiles {
             file_bytes,
             open: HashMap::new(),
             unsynced: HashSet::new(),
+            sync_all: false,
             unsynced_dirs: HashSet::new(),
             ext: None,
         }
@@ -80,7 +83,7 @@ impl QueueFiles {
             let path = dir.join(segment::name(base));
             let file = self.file(&path, at - base)?;
             write_full_at(file, now, at - base)?;
-            self.unsynced.insert(path);
+            self.note_unsynced([path]);
             at += now.len() as u64;
             rest = later;
         }
@@ -99,10 +102,18 @@ impl QueueFiles {
         let mut bytes = write.bytes.clone();
         let mut touched = Vec::new();
         ext.write(&*self.disk, &dir, (&mut bytes, &write.extended), &mut touched)?;
-        self.unsynced.extend(touched);
+        self.note_unsynced(touched);
         self.unsynced_dirs.extend(dir.ancestors().take(3).map(Path::to_path_buf));
         self.unsynced_dirs.extend(self.root.parent().map(Path::to_path_buf));
         Ok(Some(bytes))
+    }
+
+    /// The next `sync` covers these files. With many queues a list of all of them would cost as much as writing them.
+    fn note_unsynced(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+        if !self.sync_all {
+            self.unsynced.extend(paths);
+            self.sync_all = self.unsynced.len() > SYNC_FILES_MAX;
+        }
     }
 
     /// A queue begins: what its directory holds is of a deleted topic of that name, whose files could not be removed then.
@@ -120,9 +131,10 @@ impl QueueFiles {
 
     /// Makes everything written so far durable.
     pub fn sync(&mut self) -> io::Result<()> {
-        if self.unsynced.len() > SYNC_FILES_MAX {
+        if self.sync_all {
             // One pass over the file system costs less than a journal commit for each of thousands of files.
             self.disk.sync_file_system(&self.root)?;
+            self.sync_all = false;
             self.unsynced.clear();
             self.unsynced_dirs.clear();
             return Ok(());
@@ -190,15 +202,17 @@ impl QueueFiles {
     /// A new file gets its full size; one that does not begin with its first entry gets Java's filler before it.
     fn open_or_create(&mut self, path: &Path, first_byte: u64) -> io::Result<Box<dyn DiskFile>> {
         match self.disk.open(path, Access::Write) {
-            // An empty one is left where the disk had no room for it, or by a power cut.
-            Ok(file) if file.bytes()? > 0 => {
-                if file.bytes()? < self.file_bytes {
+            Ok(file) => match file.bytes()? {
+                // It is left where the disk had no room for it, or by a power cut.
+                0 => {}
+                bytes if bytes < self.file_bytes => {
                     file.set_bytes(self.file_bytes)?;
+                    return Ok(file);
                 }
-                return Ok(file);
-            }
+                _ => return Ok(file),
+            },
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            Ok(_) | Err(_) => {}
+            Err(_) => {}
         }
         let dir = path.parent().expect("a queue file lies in a directory");
         make_dirs(&*self.disk, dir)?;
