@@ -1,5 +1,6 @@
 //! One broker instance: its tables, and the calls of the shard loop.
 
+use crate::ahead;
 use crate::bit_maps::BitMaps;
 use crate::cold::ColdPulls;
 use crate::delay::Delays;
@@ -211,6 +212,11 @@ impl Broker {
         crate::timer::start(self, cx);
         crate::transactions::start(self, cx);
         crate::traffic::start(self, cx);
+    }
+
+    /// Frames that are about to be handled lie in `data`.
+    pub fn look_ahead<H: Host>(&self, cx: &mut Cx<'_, H>, data: &[u8]) {
+        ahead::look_ahead(self, cx, data);
     }
 
     /// A frame arrived.

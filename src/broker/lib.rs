@@ -10,6 +10,7 @@ pub mod refusal;
 pub mod settings;
 pub mod topics;
 
+mod ahead;
 mod app;
 mod bit_maps;
 mod clients;

@@ -178,6 +178,12 @@ impl App for Node {
         }
     }
 
+    fn look_ahead(&mut self, cx: &mut Cx<'_, Self>, peer: Peer, data: &[u8]) {
+        if let Some(broker) = self.broker.as_ref().filter(|_| peer.listener != Some(NAMESRV)) {
+            broker.look_ahead(cx, data);
+        }
+    }
+
     fn on_closed(&mut self, cx: &mut Cx<'_, Self>, conn: ConnId) {
         if let Some(namesrv) = &mut self.namesrv {
             namesrv.on_closed(cx, conn);

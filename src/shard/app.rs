@@ -44,6 +44,8 @@ pub trait App: Sized + 'static {
     fn on_connected(&mut self, cx: &mut Cx<'_, Self>, conn: ConnId, result: Result<(), i32>);
     /// A frame arrived.
     fn on_frame(&mut self, cx: &mut Cx<'_, Self>, conn: ConnId, peer: Peer, frame: &Frame<'_>);
+    /// Frames that are about to arrive, whole ones and perhaps a beginning: time to ask for the memory they need.
+    fn look_ahead(&mut self, _cx: &mut Cx<'_, Self>, _peer: Peer, _data: &[u8]) {}
     /// A connection has ended.
     fn on_closed(&mut self, cx: &mut Cx<'_, Self>, conn: ConnId);
     /// Mail from another shard.

@@ -100,6 +100,7 @@ impl<A: App> OfflineShard<A> {
         self.now = now;
         self.marks.begin(now.mono, false);
         let peer = self.conns.get(conn).expect("the connection is open").peer;
+        self.app.look_ahead(&mut cx!(self), peer, frames);
         while let Some((frame, used)) = frame::split(frames).expect("frames as handed in") {
             self.app.on_frame(&mut cx!(self), conn, peer, &frame);
             self.marks.request();

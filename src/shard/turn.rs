@@ -311,6 +311,7 @@ impl<A: App> Shard<A> {
             self.marks.request();
             input.clear();
         }
+        self.app.look_ahead(&mut cx!(self), peer, data);
         let mailed = self.requests.mail.len();
         while self.conns.takes_frames(conn) && self.requests.mail.len() < mailed + MAILS_PER_INPUT {
             let Some(frame) = frames::next(&mut data)? else { break };
@@ -341,6 +342,7 @@ impl<A: App> Shard<A> {
     fn take_held_frames(&mut self, conn: ConnId, peer: Peer) -> Result<(), InputError> {
         let mut input = self.conns.take_input(conn);
         let mut data = input.as_slice();
+        self.app.look_ahead(&mut cx!(self), peer, data);
         let mailed = self.requests.mail.len();
         while self.conns.takes_frames(conn) && self.requests.mail.len() < mailed + MAILS_PER_INPUT {
             let Some(frame) = frames::next(&mut data)? else { break };

@@ -306,6 +306,12 @@ impl Store {
         prefetch(self.queues.get(queue));
     }
 
+    /// As `prefetch`, which was called before, for what an append to it changes besides.
+    #[inline]
+    pub fn prefetch_end(&self, queue: QueueNo) {
+        self.queues.get(queue).prefetch_end();
+    }
+
     /// Begins an append of records with `total` bytes together, which stay in one segment.
     pub fn begin(
         &mut self,

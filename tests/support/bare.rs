@@ -67,6 +67,10 @@ impl App for BareBroker {
         self.0.on_frame(cx, conn, peer, frame);
     }
 
+    fn look_ahead(&mut self, cx: &mut Cx<'_, Self>, _peer: Peer, data: &[u8]) {
+        self.0.look_ahead(cx, data);
+    }
+
     fn on_closed(&mut self, cx: &mut Cx<'_, Self>, conn: ConnId) {
         self.0.on_closed(cx, conn);
     }

@@ -6,6 +6,7 @@
 use crate::codes::{Language, request};
 use crate::frame::{Frame, SerializeType};
 use crate::header::{Fields, Header};
+use crate::ids::QueueId;
 use crate::req::send::SendRequest;
 use crate::scan::find_end;
 use crate::text::{Text, parse_decimal};
@@ -59,6 +60,24 @@ pub fn scan<'a>(
         fields: Fields::checked_json(checked),
     };
     Some((header, request(&values, first_escape)?))
+}
+
+/// Topic and queue number of a send that `scan` would read. They prove nothing about the rest of the frame.
+pub fn place<'a>(frame: &Frame<'a>) -> Option<(&'a [u8], QueueId)> {
+    let header = frame.header;
+    let fields = header.strip_prefix(BEGIN_SEND).or_else(|| header.strip_prefix(BEGIN_BATCH));
+    let mut rest = fields?;
+    let mut topic = None;
+    loop {
+        let [b'"', key, b'"', b':', b'"', tail @ ..] = rest else { return None };
+        let end = find_end(tail, b'"')?;
+        match key {
+            b'b' => topic = tail.get(..end),
+            b'e' => return Some((topic?, QueueId(small(tail.get(..end)?).ok()?))),
+            _ => {}
+        }
+        rest = tail.get(end..)?.strip_prefix(b"\",")?;
+    }
 }
 
 /// The values up to the closing brace, where the first escape of the properties is, and what follows the brace.

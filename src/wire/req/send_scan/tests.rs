@@ -35,6 +35,11 @@ pub(crate) fn agrees(frame: &Frame<'_>) -> bool {
         text.write_to(&mut decoded);
     }
     assert_eq!(properties, decoded);
+    let place_is_same = |(topic, queue)| {
+        let expected = expected.topic.as_plain().map(|topic| (topic, expected.queue_id));
+        Some((topic, queue)) == expected.map(|(topic, id)| (topic, QueueId(id)))
+    };
+    assert!(place(frame).is_none_or(place_is_same));
     true
 }
 
@@ -50,6 +55,16 @@ fn a_java_send_is_scanned() {
     assert!(scans(JAVA.replace("\"h\":\"0\"", "\"h\":\"-2147483648\"").as_bytes()));
     assert!(scans(JAVA.replace("\"opaque\":8", "\"opaque\":-2147483648").as_bytes()));
     assert!(scans(JAVA.replace("PG_back", "").as_bytes()));
+}
+
+#[test]
+fn the_place_of_a_java_send_is_seen_without_the_rest() {
+    let bytes = frame(JAVA.as_bytes());
+    let (whole, _) = split(&bytes).unwrap().unwrap();
+    assert_eq!(place(&whole), Some((&b"TopicBack"[..], QueueId(1))));
+    let bytes = frame(JAVA.replace("\"b\"", "\"q\"").as_bytes());
+    let (whole, _) = split(&bytes).unwrap().unwrap();
+    assert_eq!(place(&whole), None);
 }
 
 #[test]
