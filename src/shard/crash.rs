@@ -4,6 +4,7 @@
 //! built afterwards; `machine` drives real engines over it, with writes that complete late and out of order;
 //! `life` runs them, cuts, recovers with the real start-up code and compares with what was acknowledged.
 
+mod check;
 mod content;
 pub(crate) mod disk;
 mod life;

@@ -83,7 +83,7 @@ pub struct StoreDirConfig {
 pub struct StorePaths {
     /// The disk.
     pub disk: Arc<dyn Disk>,
-    root: PathBuf,
+    pub(crate) root: PathBuf,
     commit_log: PathBuf,
     /// Directory of the queue files.
     pub consume_queue: PathBuf,

@@ -3,24 +3,21 @@
 //! From one life many images are built: of power cuts at any event, also during recovery, and of deaths of the
 //! process between any two steps and within background jobs. One of them is the start of the next life.
 
+use super::check::check;
 use super::disk::{Fault, Operation, SimDisk, State, is_log};
-use super::machine::{Death, Generations, History, Machine, Moment, Sent, TOPICS, generation};
+use super::machine::{Death, Generations, History, Machine, Moment, TOPICS};
 use super::random::Random;
-use crate::queue_files::read_entries;
+use crate::store_dir::deleted;
 use crate::store_dir::{OpenStore, SEVERAL_STREAMS, StoreDirConfig, open_on};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use store::consume_queue::ConsumeQueue;
 use store::delay::DelayLevels;
-use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
-use store::layout::consume_queue_ext::is_address;
 use store::layout::index::IndexLimits;
 use store::layout::segment;
 use store::retention::RetentionConfig;
 use store::stream::{FlushMode, SyncBy};
-use wire::ids::{PhyOffset, StreamId};
-use wire::message::{MessageView, Probe, probe};
+use wire::ids::StreamId;
 
 /// What is broken on purpose, to see it found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +28,8 @@ pub(crate) enum Sabotage {
     NoSyncOfLogDir,
     /// Checkpoints do not wait for the queue files.
     NoSyncOfQueues,
+    /// What is noted of a deleted topic is not synced.
+    NoSyncOfDeletions,
     /// What lies behind the end of the log is left there.
     NoZeroing,
 }
@@ -112,7 +111,7 @@ impl Setup {
         }
     }
 
-    fn log_path(&self, open: &OpenStore, stream: u16, position: u64) -> PathBuf {
+    pub(super) fn log_path(&self, open: &OpenStore, stream: u16, position: u64) -> PathBuf {
         let base = position - position % self.segment_bytes;
         open.paths.log_dir(StreamId(stream)).join(segment::name(base))
     }
@@ -169,179 +168,6 @@ pub(crate) struct Start {
     what: String,
 }
 
-/// Compares an opened store with what was sent; returns where the logs end.
-pub(crate) fn check(
-    setup: &Setup,
-    open: &OpenStore,
-    state: &State,
-    history: &History,
-    owed: &Owed,
-) -> Result<Vec<u64>, String> {
-    let mut wanted: HashMap<(&[u8], i32), Vec<Sent>> = HashMap::new();
-    let mut ends = Vec::new();
-    for s in 0..setup.streams {
-        let at = usize::from(s);
-        let shard = &open.shards[at % setup.shards];
-        let end = shard.store.stream(StreamId(s)).appended();
-        let kept = history[at].partition_point(|sent| sent.end <= end);
-        let last = kept.checked_sub(1).map_or(0, |last| history[at][last].end);
-        // A frontier may lie inside a message.
-        let least = history[at].partition_point(|sent| sent.end <= owed.least[at]);
-        let least = least.checked_sub(1).map_or(0, |last| history[at][last].end);
-        if end < least {
-            return Err(format!("stream {s} ends at {end}, {least} is owed"));
-        }
-        if end > owed.most[at].next_multiple_of(setup.segment_bytes)
-            || end != last && end != last.next_multiple_of(setup.segment_bytes)
-        {
-            return Err(format!("stream {s} ends at {end}: {last} is the end of a message"));
-        }
-        // Records that come back must be found without this, too.
-        if setup.sabotage != Some(Sabotage::NoZeroing) {
-            check_zeros(setup, open, state, s, end)?;
-        }
-        let start = shard.store.stream(StreamId(s)).start();
-        if start > owed.deleted[at] {
-            return Err(format!("stream {s} begins at {start}, not at {}", owed.deleted[at]));
-        }
-        for sent in &history[at][..kept] {
-            let list = wanted.entry((sent.topic(), sent.queue.0)).or_default();
-            if list.last().is_some_and(|last| last.generation < sent.generation) {
-                list.clear();
-            }
-            list.push(*sent);
-        }
-        ends.push(end);
-    }
-    // A topic whose deletion was asked for, and which has no message since, is there, or in part, or not.
-    wanted.retain(|(topic, _), list| !is_doubtful(list, topic, owed));
-    for shard in &open.shards {
-        for (_, queue) in shard.store.queues().iter() {
-            let sent = wanted.remove(&(&*queue.topic, queue.id.0));
-            if sent.is_none() && generation(&owed.generations, &queue.topic) > 0 {
-                continue;
-            }
-            let sent = sent.unwrap_or_default();
-            let name = || format!("{}/{}", String::from_utf8_lossy(&queue.topic), queue.id.0);
-            let range = (queue.min(), queue.visible(), queue.next());
-            let start = shard.store.stream(queue.stream).start();
-            let first = sent.partition_point(|sent| sent.start < start);
-            let count = i64::try_from(sent.len()).expect("few");
-            if range != (i64::try_from(first).expect("few"), count, count) {
-                return Err(format!("queue {}: {range:?} where {first} to {count} are", name()));
-            }
-            check_files(open, queue, &sent).map_err(|e| format!("queue {}: {e}", name()))?;
-            for sent in &sent[first..] {
-                check_message(setup, open, state, queue, sent)
-                    .map_err(|e| format!("queue {}: {e}; sent was {sent:?}", name()))?;
-            }
-        }
-    }
-    match wanted.keys().next() {
-        Some((topic, id)) => {
-            Err(format!("queue {}/{id} is missing", String::from_utf8_lossy(topic)))
-        }
-        None => Ok(ends),
-    }
-}
-
-fn is_doubtful(sent: &[Sent], topic: &[u8], owed: &Owed) -> bool {
-    sent.last().is_some_and(|last| last.generation < generation(&owed.generations, topic))
-}
-
-/// Behind the end there is nothing that a later start could take for a record.
-fn check_zeros(
-    setup: &Setup,
-    open: &OpenStore,
-    state: &State,
-    stream: u16,
-    end: u64,
-) -> Result<(), String> {
-    let mut at = end;
-    while let Some(bytes) = state.content(&setup.log_path(open, stream, at)) {
-        let from = usize::try_from(at % setup.segment_bytes).expect("small");
-        if let Some(found) = bytes[from..].iter().position(|b| *b != 0) {
-            let place = at + found as u64;
-            return Err(format!("stream {stream} ends at {end}, at {place} there is something"));
-        }
-        at += setup.segment_bytes - from as u64;
-    }
-    Ok(())
-}
-
-/// The queue's files hold what they are said to hold.
-fn check_files(open: &OpenStore, queue: &ConsumeQueue, sent: &[Sent]) -> Result<(), String> {
-    let mut offset = queue.min();
-    while offset < queue.persisted() {
-        let bytes = read_entries(&open.paths, (&queue.topic, queue.id), offset, 1000, None)
-            .map_err(|e| e.to_string())?;
-        if bytes.is_empty() {
-            return Err(format!("its files end at {offset}, not at {}", queue.persisted()));
-        }
-        for entry in bytes.chunks(ENTRY_BYTES) {
-            if offset >= queue.persisted() {
-                break;
-            }
-            let wanted = &sent[usize::try_from(offset).expect("from 0")];
-            let entry = CqEntry::decode(entry);
-            let is_other = |e: CqEntry| e.is_filler() || e.end() != wanted.end;
-            if entry.is_none_or(|e| is_other(e) || is_address(e.tags_code)) {
-                return Err(format!("entry {offset} of its files is {entry:?} for {wanted:?}"));
-            }
-            offset += 1;
-        }
-    }
-    Ok(())
-}
-
-fn check_message(
-    setup: &Setup,
-    open: &OpenStore,
-    state: &State,
-    queue: &ConsumeQueue,
-    sent: &Sent,
-) -> Result<(), String> {
-    let bytes;
-    let entry = match queue.entry(sent.offset) {
-        Some(entry) => Some(entry),
-        None => {
-            bytes = read_entries(&open.paths, (&queue.topic, queue.id), sent.offset, 1, None)
-                .map_err(|e| e.to_string())?;
-            CqEntry::decode(&bytes)
-        }
-    };
-    let entry = entry.ok_or("no entry")?;
-    let position = entry.phy.position();
-    if position + u64::from(entry.size) != sent.end || entry.phy.stream() != queue.stream {
-        return Err(format!("its entry is {entry:?}"));
-    }
-    let path = setup.log_path(open, queue.stream.0, position);
-    let file = state.content(&path).ok_or("its segment is missing")?;
-    let from = usize::try_from(position % setup.segment_bytes).expect("small");
-    let record = file.get(from..from + entry.size as usize).ok_or("the segment is short")?;
-    let Probe::Message { .. } = probe(record, PhyOffset::new(queue.stream, position)) else {
-        return Err("no valid record".to_string());
-    };
-    let (view, _) = MessageView::parse(record).map_err(|e| e.to_string())?;
-    let tags = wire::java_hash::tags_code(view.properties());
-    let same = view.topic() == sent.topic()
-        && view.queue_id() == sent.queue
-        && view.queue_offset().0 == sent.offset
-        && view.body() == sent.body()
-        && view.properties() == sent.properties()
-        && view.born_timestamp() == 1
-        && entry.tags_code == tags;
-    if same {
-        return Ok(());
-    }
-    let (topic, properties) = (view.topic().escape_ascii(), view.properties().escape_ascii());
-    Err(format!(
-        "at {position} there is topic {topic}, offset {}, {} body bytes, properties {properties}",
-        view.queue_offset().0,
-        view.body().len()
-    ))
-}
-
 /// Failures of the background's and the start's operations: from the `after`th on, `times` of them.
 fn failing(
     random: &mut Random,
@@ -393,7 +219,7 @@ impl Lives {
                 least: none.clone(),
                 most: none.clone(),
                 deleted: none.clone(),
-                generations: Generations::new(),
+                generations: Generations::default(),
             },
             flushed: none,
             is_power_cut: true,
@@ -421,7 +247,7 @@ impl Lives {
             least: none.clone(),
             most: none.clone(),
             deleted: none,
-            generations: Generations::new(),
+            generations: Generations::default(),
         };
         let (mut state, mut windows) = (SimDisk::empty().state(), Vec::new());
         let mut before = String::new();
@@ -514,6 +340,9 @@ impl Lives {
             Some(Sabotage::NoSyncOfQueues) => lies(|operation, path| {
                 operation == Operation::Sync && path.starts_with("/data/store/consumequeue")
             }),
+            Some(Sabotage::NoSyncOfDeletions) => lies(|operation, path| {
+                operation == Operation::Sync && path.ends_with(deleted::FILE_NAME)
+            }),
             Some(Sabotage::NoZeroing) => {
                 lies(|operation, path| operation == Operation::Write && is_log(path));
             }
@@ -559,7 +388,7 @@ impl Lives {
             for sent in machine.history.iter().flatten().filter(|sent| sent.topic() == topic) {
                 newest.insert(sent.queue.0, sent.generation);
             }
-            let now = generation(generations, topic);
+            let now = generations.asked(topic);
             if newest.values().any(|newest| *newest < now) {
                 machine.delete_topic(topic);
             }
@@ -712,7 +541,7 @@ impl Lives {
             least,
             most: most.appended.clone(),
             deleted: most.deleted.clone(),
-            generations: most.generations.clone(),
+            generations: most.generations.gone_as(&before.generations),
         }
     }
 

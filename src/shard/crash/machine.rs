@@ -9,6 +9,7 @@ use super::random::Random;
 use crate::io_map::{DerivedFiles, run_step};
 use crate::queue_files::queue_dir;
 use crate::retention;
+use crate::store_dir::deleted::{self, Deletion};
 use crate::store_dir::{OpenStore, StorePaths, create_segment};
 use base::time::{MonoNs, Now, WallMs};
 use std::collections::{HashMap, VecDeque};
@@ -87,10 +88,29 @@ impl Sent {
 }
 
 /// How often each topic was deleted.
-pub(crate) type Generations = HashMap<&'static [u8], u32>;
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Generations {
+    /// That was asked for.
+    asked: HashMap<&'static [u8], u32>,
+    /// That was noted durably, per stream.
+    gone: HashMap<(&'static [u8], u16), u32>,
+}
 
-pub(crate) fn generation(generations: &Generations, topic: &[u8]) -> u32 {
-    generations.get(topic).copied().unwrap_or(0)
+impl Generations {
+    pub(crate) fn asked(&self, topic: &[u8]) -> u32 {
+        self.asked.get(topic).copied().unwrap_or(0)
+    }
+
+    /// Messages of earlier generations never come back.
+    pub(crate) fn gone(&self, topic: &[u8], stream: StreamId) -> u32 {
+        let of_it = self.gone.iter().filter(|((t, s), _)| *t == topic && *s == stream.0);
+        of_it.map(|(_, generation)| *generation).next().unwrap_or(0)
+    }
+
+    /// With what was gone at an earlier moment.
+    pub(crate) fn gone_as(&self, earlier: &Generations) -> Generations {
+        Generations { asked: self.asked.clone(), gone: earlier.gone.clone() }
+    }
 }
 
 /// Everything sent to each stream, in log order, over all lives.
@@ -125,8 +145,8 @@ enum Job {
     Segment(StreamId, u64),
     Queues(QueueStep),
     Upkeep(UpkeepStep),
-    /// Remove these queues of a deleted topic.
-    Remove(&'static [u8], Vec<QueueId>),
+    /// Note that a topic was deleted, for the so-manieth time, and remove these queues of it.
+    Remove(&'static [u8], u32, Vec<QueueId>, Vec<Deletion>),
 }
 
 /// A write or sync on the ring.
@@ -208,7 +228,7 @@ impl Machine {
             // No life uses a number of another one, also not of a message that was lost.
             next_number: (life + 1) << 32,
             deleted: Vec::new(),
-            generations: Generations::new(),
+            generations: Generations::default(),
             deletions: 0,
             ops: Vec::new(),
             window_dir,
@@ -271,13 +291,20 @@ impl Machine {
 
     /// Deletes a topic as the broker does: files in the background, behind what is under way, queues at once.
     pub(crate) fn delete_topic(&mut self, topic: &'static [u8]) {
-        *self.generations.entry(topic).or_default() += 1;
+        *self.generations.asked.entry(topic).or_default() += 1;
+        let generation = self.generations.asked(topic);
         for part in &mut self.parts {
-            let queues = part.store.queues().iter();
-            let ids = queues.filter(|(_, q)| *q.topic == *topic).map(|(_, q)| q.id);
-            let ids: Vec<QueueId> = ids.collect();
+            let queues = part.store.queues().iter().filter(|(_, q)| *q.topic == *topic);
+            let (ids, mut streams): (Vec<QueueId>, Vec<StreamId>) =
+                queues.map(|(_, q)| (q.id, q.stream)).unzip();
+            streams.dedup();
+            let note = |stream| {
+                let end = part.store.stream(stream).appended();
+                Deletion { topic: topic.to_vec(), stream, end }
+            };
+            let notes = streams.into_iter().map(note).collect();
             if !ids.is_empty() {
-                part.jobs.push_back(Job::Remove(topic, ids));
+                part.jobs.push_back(Job::Remove(topic, generation, ids, notes));
             }
             part.store.remove_topic(topic);
         }
@@ -290,7 +317,7 @@ impl Machine {
         while batch.len() < count {
             let number = self.next_number;
             let mut sent = Sent { number, queue, offset: 0, generation: 0, start: 0, end: 0 };
-            sent.generation = generation(&self.generations, sent.topic());
+            sent.generation = self.generations.asked(sent.topic());
             self.next_number += 1;
             // A batch has one topic.
             if batch.first().is_none_or(|first| first.topic() == sent.topic()) {
@@ -371,7 +398,7 @@ impl Machine {
             return;
         }
         let at = self.random.below(sent.len().min(20)) + sent.len() - sent.len().min(20);
-        if sent[at].generation != generation(&self.generations, sent[at].topic()) {
+        if sent[at].generation != self.generations.asked(sent[at].topic()) {
             return;
         }
         let store = &self.parts[part].store;
@@ -481,7 +508,12 @@ impl Machine {
                 let _ = done.as_ref().map(|file| file.as_ref().map(|file| file.set_bytes(0)));
                 part.store.on_deleted(stream, base, done.is_ok(), self.now.mono);
             }
-            Job::Remove(topic, ids) => {
+            Job::Remove(topic, generation, ids, notes) => {
+                let noted = deleted::note(&*self.paths.disk, &self.paths.root, &notes, &[]);
+                if noted.is_ok() {
+                    let gone = notes.iter().map(|note| ((topic, note.stream.0), generation));
+                    self.generations.gone.extend(gone);
+                }
                 for id in ids {
                     let dir = queue_dir(&self.paths.consume_queue, topic, id).expect("a name");
                     // There may be none yet.

@@ -112,6 +112,12 @@ fn a_checkpoint_that_does_not_wait_for_the_queue_files_is_found() {
 }
 
 #[test]
+fn a_deletion_of_a_topic_that_is_not_synced_is_found() {
+    let found = finds(Sabotage::NoSyncOfDeletions, |setup| setup.deletions = 3);
+    assert!(found.contains("is back"), "{found}");
+}
+
+#[test]
 fn records_behind_the_end_that_are_not_zeroed_are_found() {
     finds(Sabotage::NoZeroing, |_| {});
 }

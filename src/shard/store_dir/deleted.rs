@@ -7,14 +7,14 @@
 
 use super::stream_dir::{Opening, QueueName};
 use super::{StoreError, StorePaths};
-use crate::disk::{self, Disk, LocalDisk};
+use crate::disk::{self, Access, Disk, DiskFile, read_full_at, write_full_at};
 use crate::queue_ext;
 use crate::queue_files::{first_place, queue_dir};
 use hashbrown::HashMap;
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use wire::ids::StreamId;
 
 /// Name of the file in the store directory. Its places are of no use to another layout of the log.
@@ -56,27 +56,50 @@ fn encode(deletions: &[Deletion]) -> io::Result<String> {
     Ok(text)
 }
 
-/// Notes deletions in the store directory of this machine; durable when it returns. Several shards may do so at once. `starts`: where
-/// the logs of some streams begin, for when the file has grown so large that what is of no use any more leaves it.
-pub fn note(root: &Path, deletions: &[Deletion], starts: &[(StreamId, u64)]) -> io::Result<()> {
+/// Several shards note deletions at the same time.
+static NOTING: Mutex<()> = Mutex::new(());
+
+/// Notes deletions in the store directory; durable when it returns. Several shards may do so at once. `starts`: where the logs of
+/// some streams begin, for when the file has grown so large that what is of no use any more leaves it.
+pub fn note(
+    disk: &dyn Disk,
+    root: &Path,
+    deletions: &[Deletion],
+    starts: &[(StreamId, u64)],
+) -> io::Result<()> {
     let text = encode(deletions)?;
-    let directory = File::open(root)?;
-    // So that no other shard adds a line to a file that is being replaced.
-    let is_locked = directory.lock().is_ok();
-    let path = root.join(FILE_NAME);
-    let is_new = !path.exists();
-    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_data()?;
-    if is_new {
-        directory.sync_all()?;
+    // Nothing is held but the file, which is read anew each time.
+    let _noting = NOTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let file = disk.open(&root.join(FILE_NAME), Access::Create)?;
+    let bytes = file.bytes()?;
+    let at = end_of_lines(&*file, bytes)?;
+    write_full_at(&*file, text.as_bytes(), at)?;
+    let end = at + text.len() as u64;
+    if end < bytes {
+        file.set_bytes(end)?;
     }
-    if is_locked && file.metadata()?.len() > BYTES_MAX { compact(root, starts) } else { Ok(()) }
+    file.sync_data()?;
+    // Also when it is not new: the one that made it may have failed before this.
+    disk.sync_dir(root)?;
+    if end > BYTES_MAX { compact(disk, root, starts) } else { Ok(()) }
+}
+
+/// Behind the last whole line. Where there was no room for all of a line, the next one takes its place: together they would say
+/// something else.
+fn end_of_lines(file: &dyn DiskFile, bytes: u64) -> io::Result<u64> {
+    let mut last = [b'\n'];
+    read_full_at(file, &mut last, bytes.saturating_sub(1))?;
+    if last == *b"\n" {
+        return Ok(bytes);
+    }
+    let mut all = vec![0; usize::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?];
+    let read = read_full_at(file, &mut all, 0)?;
+    Ok(all[..read].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at as u64 + 1))
 }
 
 /// Leaves out what is of no use any more, when that is half of the file.
-fn compact(root: &Path, starts: &[(StreamId, u64)]) -> io::Result<()> {
-    let (found, old) = read(&LocalDisk, root)?;
+fn compact(disk: &dyn Disk, root: &Path, starts: &[(StreamId, u64)]) -> io::Result<()> {
+    let (found, old) = read(disk, root)?;
     let mut ends: HashMap<(StreamId, &[u8]), u64> = HashMap::new();
     for Deletion { topic, stream, end } in &found {
         let known = ends.entry((*stream, topic)).or_default();
@@ -86,7 +109,8 @@ fn compact(root: &Path, starts: &[(StreamId, u64)]) -> io::Result<()> {
     let is_wanted = |stream: StreamId, topic: &[u8], end: u64| {
         let start = starts.iter().find(|(id, _)| *id == stream).map_or(0, |(_, start)| *start);
         // Files that could not be removed are the deleted topic's for the next start, too.
-        end > start || str::from_utf8(topic).is_ok_and(|topic| queues.join(topic).exists())
+        end > start
+            || str::from_utf8(topic).is_ok_and(|topic| disk.list(&queues.join(topic)).is_ok())
     };
     let mut left: Vec<Deletion> = ends
         .into_iter()
@@ -98,7 +122,7 @@ fn compact(root: &Path, starts: &[(StreamId, u64)]) -> io::Result<()> {
     if text.len() * 2 > old.len() {
         return Ok(());
     }
-    disk::replace_file(&LocalDisk, &root.join(FILE_NAME), text.as_bytes())
+    disk::replace_file(disk, &root.join(FILE_NAME), text.as_bytes())
 }
 
 /// The deletions of one stream.
@@ -197,6 +221,7 @@ pub(super) fn without_deleted<'n>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::LocalDisk;
     use std::fs;
 
     fn deletion(topic: &str, stream: u16, end: u64) -> Deletion {
@@ -209,8 +234,8 @@ mod tests {
         let paths = StorePaths::for_test(dir.path(), dir.path(), 200);
         let load = |stream| Deleted::load(&*paths.disk, &paths.root, StreamId(stream)).unwrap();
         assert!(load(0).ends.is_empty());
-        note(dir.path(), &[deletion("A", 0, 100), deletion("A", 1, 70)], &[]).unwrap();
-        note(dir.path(), &[deletion("A", 0, 300), deletion("B", 0, 200)], &[]).unwrap();
+        note(&LocalDisk, dir.path(), &[deletion("A", 0, 100), deletion("A", 1, 70)], &[]).unwrap();
+        note(&LocalDisk, dir.path(), &[deletion("A", 0, 300), deletion("B", 0, 200)], &[]).unwrap();
         let found = load(0);
         assert!(found.covers(b"A", 299) && !found.covers(b"A", 300) && found.covers(b"B", 0));
         assert!(load(1).covers(b"A", 69) && !load(1).covers(b"B", 0));
@@ -227,7 +252,13 @@ mod tests {
         std::fs::write(dir.path().join(FILE_NAME), "0 100 A\nrubbish\n0 9999 Bar").unwrap();
         let found = Deleted::load(&*paths.disk, &paths.root, StreamId(0)).unwrap();
         assert!(found.covers(b"A", 99) && !found.covers(b"Bar", 0));
-        assert!(note(dir.path(), &[deletion("a\nb", 0, 1)], &[]).is_err());
+        assert!(note(&LocalDisk, dir.path(), &[deletion("a\nb", 0, 1)], &[]).is_err());
+        // As after a disk without room; neither line makes something else of the other.
+        note(&LocalDisk, dir.path(), &[deletion("C", 0, 7)], &[]).unwrap();
+        assert_eq!(fs::read(dir.path().join(FILE_NAME)).unwrap(), b"0 100 A\nrubbish\n0 7 C\n");
+        fs::write(dir.path().join(FILE_NAME), "0 100").unwrap();
+        note(&LocalDisk, dir.path(), &[deletion("C", 0, 7)], &[]).unwrap();
+        assert_eq!(fs::read(dir.path().join(FILE_NAME)).unwrap(), b"0 7 C\n");
     }
 
     #[test]
@@ -239,11 +270,12 @@ mod tests {
             (0..count).map(|at| deletion(name, 1, at)).collect()
         };
         let long = "t".repeat(100);
-        note(dir.path(), &many(&long, 4000), &[]).unwrap();
-        note(dir.path(), &[deletion("Left", 0, 70), deletion("Old", 0, 70)], &[]).unwrap();
+        note(&LocalDisk, dir.path(), &many(&long, 4000), &[]).unwrap();
+        note(&LocalDisk, dir.path(), &[deletion("Left", 0, 70), deletion("Old", 0, 70)], &[])
+            .unwrap();
         assert!(bytes() > 400_000, "below the limit nothing is done");
         let starts = [(StreamId(0), 70)];
-        note(dir.path(), &many(&long, 8000), &starts).unwrap();
+        note(&LocalDisk, dir.path(), &many(&long, 8000), &starts).unwrap();
         assert!(bytes() < 200, "{}", bytes());
         let load = |stream| Deleted::load(&LocalDisk, dir.path(), StreamId(stream)).unwrap();
         assert!(load(1).covers(long.as_bytes(), 7998) && !load(1).covers(long.as_bytes(), 7999));
@@ -252,7 +284,7 @@ mod tests {
         // What is of use stays, however much.
         let different: Vec<Deletion> =
             (0..12_000).map(|at| deletion(&format!("{long}{at}"), 0, 100)).collect();
-        note(dir.path(), &different, &starts).unwrap();
+        note(&LocalDisk, dir.path(), &different, &starts).unwrap();
         assert!(bytes() > 1 << 20);
         assert!(load(0).covers(format!("{long}11999").as_bytes(), 99));
     }

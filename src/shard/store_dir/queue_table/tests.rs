@@ -254,8 +254,13 @@ fn directories_of_deleted_topics_that_are_left_are_for_a_start_that_reads_all() 
     assert!(stopped.is_believed(), "no deletion is noted: nobody's directory");
     remove(&stopped.paths).unwrap();
     let (topic, stream) = (b"Gone".to_vec(), StreamId(0));
-    deleted::note(stopped.dir.path(), &[deleted::Deletion { topic, stream, end: 2700 }], &[])
-        .unwrap();
+    deleted::note(
+        &LocalDisk,
+        stopped.dir.path(),
+        &[deleted::Deletion { topic, stream, end: 2700 }],
+        &[],
+    )
+    .unwrap();
     stopped.save();
     assert!(!stopped.is_believed());
     fs::remove_dir_all(stopped.path("consumequeue/Gone")).unwrap();
