@@ -7,14 +7,13 @@
 
 use super::stream_dir::{Opening, QueueName};
 use super::{StoreError, StorePaths};
-use crate::disk::{self, Access, Disk, DiskFile, read_full_at, write_full_at};
+use crate::disk::{self, Access, Disk, DiskFile, LocalDisk, read_full_at, write_full_at};
 use crate::queue_ext;
 use crate::queue_files::{first_place, queue_dir};
 use hashbrown::HashMap;
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use wire::ids::StreamId;
 
 /// Name of the file in the store directory. Its places are of no use to another layout of the log.
@@ -56,20 +55,26 @@ fn encode(deletions: &[Deletion]) -> io::Result<String> {
     Ok(text)
 }
 
-/// Several shards note deletions at the same time.
-static NOTING: Mutex<()> = Mutex::new(());
+/// `note` in a store directory of this machine, behind any other shard that does the same. It may wait for the device.
+pub fn note_in_turn(
+    root: &Path,
+    deletions: &[Deletion],
+    starts: &[(StreamId, u64)],
+) -> io::Result<()> {
+    let directory = std::fs::File::open(root)?;
+    directory.lock()?;
+    note(&LocalDisk, root, deletions, starts)
+}
 
-/// Notes deletions in the store directory; durable when it returns. Several shards may do so at once. `starts`: where the logs of
-/// some streams begin, for when the file has grown so large that what is of no use any more leaves it.
-pub fn note(
+/// Notes deletions in the store directory; durable when it returns. One at a time. `starts`: where the logs of some streams begin,
+/// for when the file has grown so large that what is of no use any more leaves it.
+pub(crate) fn note(
     disk: &dyn Disk,
     root: &Path,
     deletions: &[Deletion],
     starts: &[(StreamId, u64)],
 ) -> io::Result<()> {
     let text = encode(deletions)?;
-    // Nothing is held but the file, which is read anew each time.
-    let _noting = NOTING.lock().unwrap_or_else(PoisonError::into_inner);
     let file = disk.open(&root.join(FILE_NAME), Access::Create)?;
     let bytes = file.bytes()?;
     let at = end_of_lines(&*file, bytes)?;

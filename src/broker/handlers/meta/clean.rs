@@ -16,7 +16,6 @@ use crate::mail::BrokerDone;
 use crate::scatter::Then;
 use crate::topics::TopicTable;
 use shard::Cx;
-use shard::disk::LocalDisk;
 use shard::queue_files::queue_dir;
 use shard::store_dir::deleted::{self, Deletion};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -183,7 +182,7 @@ fn remove_files<H: Host>(
         cx.store().streams().map(|stream| (stream.id(), stream.start())).collect();
     cx.job(Box::new(move || {
         if !notes.is_empty()
-            && let Err(error) = deleted::note(&LocalDisk, &root, &notes, &starts)
+            && let Err(error) = deleted::note_in_turn(&root, &notes, &starts)
         {
             tracing::error!("{}: noting deleted topics: {error}", root.display());
         }
