@@ -284,6 +284,31 @@ fn upstream_7355_queue_files_that_were_deleted_are_made_again() {
     }
 }
 
+/// The log behind the checkpoint says nothing of such a queue.
+#[test]
+fn upstream_7355_also_after_a_crash_and_of_queues_that_were_idle_since_the_checkpoint() {
+    for gone in ["last", "directory"] {
+        let data = Data::new();
+        let setting = setting("");
+        let server = Server::start(data.path(), &setting);
+        send(&server, 0, 350, 100);
+        wait_for("a checkpoint behind all", || dispatched(&data) > 350 * 100);
+        let message = Message::new(server.topic(), body(0, 100));
+        let mut producer = Producer::new(server.connect(TIMEOUT).unwrap(), "P");
+        producer.send(&message, 1).unwrap();
+        cut_power(server, &data);
+        let queue = queue_dir(&data);
+        match gone {
+            "last" => fs::remove_file(files(&queue).last().unwrap()).unwrap(),
+            _ => fs::remove_dir_all(&queue).unwrap(),
+        }
+        let server = Server::start(data.path(), &setting);
+        check(&server, 350, 100);
+        send(&server, 350, 360, 100);
+        check(&server, 360, 100);
+    }
+}
+
 /// A log with one message that a checkpoint has passed and two behind it, of which the first is damaged: the second is
 /// whole, at its place, and behind the end of the log. Queue and index entries of both are on the disk.
 fn truncated(data: &Data, setting: &Setting) -> Server {

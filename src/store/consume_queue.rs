@@ -3,6 +3,7 @@
 //! Entries below `persisted` are in the queue's files; the newest ones are also here, the others only there. An
 //! entry goes to the files no earlier than the log is durable behind it. Java counterpart: ConsumeQueue.
 
+use crate::layout::checkpoint::queue_digest;
 use crate::layout::consume_queue::{CqEntry, ENTRY_BYTES};
 use crate::layout::consume_queue_ext::bit_in_byte;
 use crate::layout::index::topic_hash;
@@ -113,6 +114,11 @@ impl ConsumeQueue {
     /// Entries below are in the files.
     pub fn persisted(&self) -> i64 {
         self.persisted
+    }
+
+    /// The queue's part in `Checkpoint::queues` when its files hold the entries below `offset`; 0 when they hold none.
+    pub fn digest_at(&self, offset: i64) -> u64 {
+        if offset > 0 { queue_digest(&self.topic, self.id.0, offset) } else { 0 }
     }
 
     /// Offset of the first entry in memory.

@@ -108,10 +108,17 @@ struct StreamState {
     stream: Stream,
     /// Messages that readers may not see yet, in log order.
     hidden: VecDeque<Hidden>,
-    /// Ends of some records that are not known to be durable, in log order, `ENDS_APART_BYTES` apart or more.
-    ends: VecDeque<u64>,
+    /// Ends of some records that are not known to be durable, and their store times, in log order, `ENDS_APART_BYTES` apart or
+    /// more.
+    ends: VecDeque<(u64, i64)>,
     /// A record's end at or below the flushed frontier, which itself may lie inside a record.
     durable_end: u64,
+    /// When that record was stored, or an earlier one, ms.
+    durable_time: i64,
+    /// `durable_time` when the round began.
+    mark_time: i64,
+    /// Sum of `queue_digest` over the stream's queues, as far as they are in the files.
+    persisted: u64,
     index: WaitingIndex,
     /// The newest one that is on the disk.
     checkpoint: Checkpoint,
@@ -126,8 +133,8 @@ struct StreamState {
 impl StreamState {
     /// Remembers where a record ends.
     fn note_end(&mut self, end: u64) {
-        if self.ends.back().is_none_or(|last| end - last >= ENDS_APART_BYTES) {
-            self.ends.push_back(end);
+        if self.ends.back().is_none_or(|(last, _)| end - last >= ENDS_APART_BYTES) {
+            self.ends.push_back((end, self.last_timestamp));
         }
     }
 
@@ -149,11 +156,11 @@ impl StreamState {
     /// A position up to which the log is durable, where a record ends: a later start begins its scan there.
     fn durable_end(&mut self) -> u64 {
         let flushed = self.stream.flushed();
-        while let Some(end) = self.ends.pop_front_if(|end| *end <= flushed) {
-            self.durable_end = end;
+        while let Some(found) = self.ends.pop_front_if(|(end, _)| *end <= flushed) {
+            (self.durable_end, self.durable_time) = found;
         }
         if flushed == self.stream.appended() {
-            self.durable_end = flushed;
+            (self.durable_end, self.durable_time) = (flushed, self.last_timestamp);
         }
         self.durable_end
     }
@@ -200,6 +207,9 @@ impl Store {
                     hidden: VecDeque::new(),
                     ends: VecDeque::new(),
                     durable_end: stream.flushed(),
+                    durable_time: checkpoint.log_timestamp,
+                    mark_time: checkpoint.log_timestamp,
+                    persisted: queues.digest(stream.id()),
                     index: WaitingIndex::new(stream.id(), config.index),
                     stream,
                     checkpoint,
@@ -256,6 +266,9 @@ impl Store {
 
     /// Forgets a deleted topic's queues, and asks for a checkpoint: until then a crash would find them again.
     pub fn remove_topic(&mut self, topic: &[u8]) {
+        for queue in self.queues.of_topic(topic) {
+            self.note_persisted(queue, 0);
+        }
         self.queues.remove_topic(topic);
         self.checkpoint_wanted = true;
     }
@@ -263,9 +276,19 @@ impl Store {
     /// Forgets queues that nobody uses and whose records have left the log; their numbers begin anew.
     pub fn remove_queues(&mut self, queues: &[QueueNo]) {
         for no in queues {
+            self.note_persisted(*no, 0);
             self.queues.remove(*no);
         }
         self.checkpoint_wanted |= !queues.is_empty();
+    }
+
+    /// The queue's files hold the entries below `offset`, or there is no such queue any more: 0.
+    fn note_persisted(&mut self, no: QueueNo, offset: i64) {
+        let queue = self.queues.get(no);
+        let before = queue.digest_at(queue.persisted());
+        let now = queue.digest_at(offset);
+        let state = self.state_mut(queue.stream);
+        state.persisted = state.persisted.wrapping_sub(before).wrapping_add(now);
     }
 
     /// A stream of this shard.
@@ -487,6 +510,9 @@ impl Store {
             || self.closing && !self.is_closed();
         if work && self.round.may_begin(now, self.closing && !self.lacks_room) {
             let marks = self.durable_ends();
+            for state in &mut self.streams {
+                state.mark_time = state.durable_time;
+            }
             let dirty = std::mem::take(&mut self.dirty);
             for no in &dirty {
                 self.queues.get_mut(*no).dirty = false;
@@ -519,8 +545,12 @@ impl Store {
     fn complete_round(&mut self, marks: Marks, now: MonoNs) -> Option<QueueStep> {
         self.index_late = std::mem::take(&mut self.index_failed);
         let settled = self.streams.iter().all(|s| s.stream.is_settled());
-        let moved = self.checkpoint_lost
-            || marks.iter().any(|(id, at)| self.state(*id).checkpoint.dispatched != Some(*at));
+        let is_news = |(id, at): &(StreamId, u64)| {
+            let state = self.state(*id);
+            let known = &state.checkpoint;
+            known.dispatched != Some(*at) || known.queues != Some(state.persisted)
+        };
+        let moved = self.checkpoint_lost || marks.iter().any(is_news);
         let checkpoint = if self.closing {
             settled
         } else {
@@ -545,9 +575,8 @@ impl Store {
         let closing = self.closing;
         let mut list = Vec::new();
         for (id, flushed) in marks {
-            let queues = closing.then(|| self.queues.digest(*id));
             let state = self.state_mut(*id);
-            let time = state.last_timestamp;
+            let time = state.mark_time;
             let settled =
                 closing && state.stream.is_settled() && state.stream.flushed() == *flushed;
             let next = Checkpoint {
@@ -555,7 +584,7 @@ impl Store {
                 queue_timestamp: time,
                 dispatched: Some(*flushed),
                 clean_end: settled.then_some(*flushed),
-                queues: queues.filter(|_| settled),
+                queues: Some(state.persisted),
                 indexed: state.index.complete_to(*flushed).or(state.checkpoint.indexed),
                 ..state.checkpoint
             };
@@ -595,12 +624,13 @@ impl Store {
             }
         }
         for (no, offset) in self.round.done() {
-            let queue = self.queues.get_mut(no);
+            let queue = self.queues.get(no);
             // The topic may have been deleted meanwhile: then the queue began anew.
             if queue.persisted() <= offset && offset <= queue.next() {
-                queue.set_persisted(offset);
+                self.note_persisted(no, offset);
+                self.queues.get_mut(no).set_persisted(offset);
             }
-            if queue.has_unpersisted() {
+            if self.queues.get(no).has_unpersisted() {
                 self.round.again(no);
             }
         }
@@ -736,8 +766,8 @@ impl Batch<'_> {
         let state = self.store.state_mut(self.stream);
         state.messages += count;
         state.stream.commit(self.end);
-        state.note_end(self.end);
         state.last_timestamp = timestamp;
+        state.note_end(self.end);
         let shown = state.stream.visible() >= self.end;
         if !shown {
             state.hidden.push_back(Hidden { end: self.end, queue: self.queue, next });

@@ -1,7 +1,6 @@
 //! The queues of a shard: found by topic and number, named by a dense `QueueNo` afterwards.
 
 use crate::consume_queue::ConsumeQueue;
-use crate::layout::checkpoint::queue_digest;
 use hashbrown::HashMap;
 use std::sync::Arc;
 use wire::ids::{PhyOffset, QueueId, StreamId};
@@ -64,11 +63,9 @@ pub fn stream_of(topic: &[u8], id: QueueId, streams: u16) -> StreamId {
     StreamId(u16::try_from(stream).expect("less than the number of streams"))
 }
 
-/// What `Checkpoint::queues` says of these queues.
+/// What `Checkpoint::queues` says of these queues, as far as they are in their files.
 pub fn digest<'q>(queues: impl Iterator<Item = &'q ConsumeQueue>) -> u64 {
-    let used = queues.filter(|queue| queue.next() > 0);
-    let part = |queue: &ConsumeQueue| queue_digest(&queue.topic, queue.id.0, queue.next());
-    used.map(part).fold(0, u64::wrapping_add)
+    queues.map(|queue| queue.digest_at(queue.persisted())).fold(0, u64::wrapping_add)
 }
 
 impl Queues {
@@ -120,6 +117,12 @@ impl Queues {
         if let Some(slot) = slot.filter(|slot| **slot == Some(no)) {
             *slot = None;
         }
+    }
+
+    /// The queues of a topic.
+    pub fn of_topic(&self, topic: &[u8]) -> Vec<QueueNo> {
+        let queues = self.topics.get(topic).map(|queues| queues.by_id.iter().flatten());
+        queues.into_iter().flatten().copied().collect()
     }
 
     /// Forgets a deleted topic's queues; their numbers stay used, their memory goes.

@@ -151,6 +151,11 @@ impl Deleted {
         self.ends.clear();
     }
 
+    /// Whether a topic was deleted when the log ended at or behind `position`.
+    pub(super) fn is_any_from(&self, position: u64) -> bool {
+        self.ends.values().any(|end| *end >= position)
+    }
+
     /// Whether what a topic has at `position` went with its deletion.
     pub fn covers(&self, topic: &[u8], position: u64) -> bool {
         self.ends.get(topic).is_some_and(|end| position < *end)

@@ -10,7 +10,7 @@ use hashbrown::{Equivalent, HashMap};
 use std::sync::Arc;
 use store::consume_queue::ConsumeQueue;
 use store::layout::consume_queue::CqEntry;
-use store::queues::QUEUE_ID_MAX;
+use store::queues::{QUEUE_ID_MAX, digest};
 use wire::ids::{PhyOffset, QueueId};
 use wire::message::MessageView;
 use wire::sys_flag::{INNER_BATCH, is_consumable};
@@ -121,6 +121,11 @@ impl<'o> Rebuilt<'o> {
             queues.insert((topic.clone(), id.0), queue);
         }
         Ok(rebuilt(queues, gaps))
+    }
+
+    /// `Checkpoint::queues` of what is known so far.
+    pub(super) fn digest(&self) -> u64 {
+        digest(self.queues.values())
     }
 
     /// The next record of the log.

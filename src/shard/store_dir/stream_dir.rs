@@ -23,7 +23,7 @@ use store::layout::checkpoint::Checkpoint;
 use store::layout::consume_queue::CqEntry;
 use store::layout::identity::Identity;
 use store::layout::segment;
-use store::queues::{QUEUE_ID_MAX, digest, stream_of};
+use store::queues::{QUEUE_ID_MAX, stream_of};
 use store::recovery::{Proof, ScanEnd, ScanRange, scan_by};
 use store::segments::Segments;
 use store::stream::{FlushMode, Stream, StreamConfig, SyncBy};
@@ -57,6 +57,16 @@ pub(super) struct OpenStream {
     pub(super) index: Option<OpenIndex>,
     /// Topics whose deletion the next start has to know.
     pub(super) deleted: Vec<Deletion>,
+}
+
+/// A stream as its queue files and a scan of its log say.
+struct Scanned {
+    end: ScanEnd,
+    queues: Vec<ConsumeQueue>,
+    /// Messages that are missing from queues, and queues that miss files.
+    gaps: u64,
+    /// `Checkpoint::queues` of the files, up to where the scan began.
+    files: u64,
 }
 
 /// A queue directory: topic and number.
@@ -346,10 +356,10 @@ impl Opening<'_> {
         };
         let known = start.filter(|at| (first..=self.limit()).contains(at));
         if let Some(from) = known {
-            let (end, queues, gaps) = self.scan_from(from, names)?;
-            let stopped_with = checkpoint.queues.filter(|_| self.clean && end.records == 0);
-            let is_whole = stopped_with.is_none_or(|sum| sum == digest(queues.iter()));
-            if gaps == 0 && is_whole {
+            let Scanned { end, queues, gaps, files } = self.scan_from(from, names)?;
+            // What was deleted behind the checkpoint is missing rightly.
+            let known = checkpoint.queues.filter(|_| !self.deleted.is_any_from(from));
+            if gaps == 0 && known.is_none_or(|sum| sum == files) {
                 self.refuse_to_cut(&end, checkpoint)?;
                 return Ok((end, queues));
             }
@@ -358,7 +368,7 @@ impl Opening<'_> {
                 self.stream.0
             );
         }
-        let (end, queues, _) = self.scan_from(first, names)?;
+        let Scanned { end, queues, .. } = self.scan_from(first, names)?;
         self.refuse_to_cut(&end, checkpoint)?;
         let durable = known.filter(|_| checkpoint.dispatched.is_some());
         if let Some(durable) = durable.filter(|durable| end.end < *durable) {
@@ -389,12 +399,9 @@ impl Opening<'_> {
         replace_file(self.disk, &path, &none.encode()).map_err(StoreError::io(&path, "writing"))
     }
 
-    fn scan_from(
-        &self,
-        from: u64,
-        names: &[&QueueName],
-    ) -> Result<(ScanEnd, Vec<ConsumeQueue>, u64), StoreError> {
+    fn scan_from(&self, from: u64, names: &[&QueueName]) -> Result<Scanned, StoreError> {
         let mut rebuilt = Rebuilt::load(self, from, names)?;
+        let files = rebuilt.digest();
         let range = ScanRange {
             stream: self.stream,
             segment_bytes: self.paths.segment_bytes,
@@ -416,7 +423,7 @@ impl Opening<'_> {
             end.why
         );
         let (queues, gaps) = rebuilt.finish()?;
-        Ok((end, queues, gaps))
+        Ok(Scanned { end, queues, gaps, files })
     }
 
     /// What a record must show: more than Java asks for, unless it was Java that stopped last.

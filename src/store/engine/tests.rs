@@ -5,7 +5,8 @@
 
 use super::*;
 use crate::index::IndexQuery;
-use crate::layout::consume_queue::ENTRY_BYTES;
+use crate::layout::checkpoint::queue_digest;
+use crate::layout::consume_queue::{CqEntry, ENTRY_BYTES};
 use crate::op::Trimmed;
 use crate::recovery::{ScanRange, scan};
 use crate::sample::message;
@@ -69,6 +70,7 @@ struct World {
     in_flight: Vec<Write>,
     syncs: Vec<Sync>,
     files: HashMap<(Vec<u8>, i32), Vec<u8>>,
+    checkpoint: Checkpoint,
     dispatched: u64,
     /// What the index files took, and how far the last checkpoint says they are complete.
     index: Vec<IndexEntry>,
@@ -112,6 +114,7 @@ impl World {
             in_flight: Vec::new(),
             syncs: Vec::new(),
             files: HashMap::new(),
+            checkpoint: Checkpoint::default(),
             dispatched: 0,
             index: Vec::new(),
             indexed: 0,
@@ -181,8 +184,9 @@ impl World {
                     }
                 }
                 QueueStep::Checkpoint(list) => {
-                    self.dispatched = list[0].1.dispatched.unwrap();
-                    self.indexed = list[0].1.indexed.unwrap();
+                    self.checkpoint = list[0].1;
+                    self.dispatched = self.checkpoint.dispatched.unwrap();
+                    self.indexed = self.checkpoint.indexed.unwrap();
                 }
             }
             self.store.on_queues(None, MonoNs(0));
@@ -251,6 +255,16 @@ impl World {
             self.plan();
             self.complete_one();
         }
+    }
+
+    /// What `Checkpoint::queues` says of the files' entries of records below the checkpoint.
+    fn digest_below_checkpoint(&self) -> u64 {
+        let part = |((topic, queue), file): (&(Vec<u8>, i32), &Vec<u8>)| {
+            let entries = file.chunks(ENTRY_BYTES).map(|e| CqEntry::decode(e).unwrap());
+            let below = entries.filter(|entry| entry.phy.position() < self.dispatched).count();
+            if below == 0 { 0 } else { queue_digest(topic, *queue, i64::try_from(below).unwrap()) }
+        };
+        self.files.iter().map(part).fold(0, u64::wrapping_add)
     }
 
     /// The disk a power cut could leave: some sectors of what was cached or in flight.
@@ -385,6 +399,40 @@ fn a_scan_from_the_checkpoint_finds_the_end_that_a_scan_of_the_whole_log_finds()
         assert_eq!(same, end, "seed {seed}: a scan from {}", world.dispatched);
         assert!(records.ends_with(&newest), "seed {seed}");
         assert!(moved > 0, "seed {seed}: checkpoints move while messages arrive");
+    }
+}
+
+#[test]
+fn a_checkpoint_says_of_times_and_queues_what_a_crash_leaves() {
+    for seed in 1..150u64 {
+        let flush = if seed % 2 == 0 { FlushMode::Sync } else { FlushMode::Async };
+        let mut world = World::new(flush, seed * 7919);
+        let mut times = Vec::new();
+        for _ in 0..20 + world.random.below(300) {
+            let topic = [b"A", b"B", b"C"][world.random.below(3)];
+            let body = vec![1; 1 + world.random.below(20_000)];
+            if let Ok(appended) = world.append(topic, &body) {
+                times.push((appended.end, world.now.wall.0));
+            }
+            world.plan();
+            let durable = times.iter().rev().find(|(end, _)| *end <= world.dispatched);
+            let newest = durable.map_or(0, |(_, time)| *time);
+            assert!(
+                world.checkpoint.log_timestamp <= newest,
+                "seed {seed}: not of what may be lost"
+            );
+            assert!(world.checkpoint.queue_timestamp <= newest, "seed {seed}");
+            assert_eq!(world.checkpoint.queues.unwrap_or(0), world.digest_below_checkpoint());
+            for _ in 0..world.random.below(4) {
+                world.complete_one();
+            }
+        }
+        world.settle();
+        world.store.remove_topic(b"B");
+        world.files.retain(|(topic, _), _| topic != b"B");
+        world.settle();
+        assert_eq!(world.checkpoint.log_timestamp, times.last().unwrap().1, "seed {seed}");
+        assert_eq!(world.checkpoint.queues, Some(world.digest_below_checkpoint()), "seed {seed}");
     }
 }
 

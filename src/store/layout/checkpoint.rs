@@ -4,7 +4,7 @@
 //! 16 of the index, 24 and 32 Java's replication positions (kept as found). Ours, from 512: magic, the three
 //! times again, `dispatched` (queue entries of all records below it are durable), `log end` of an orderly stop or
 //! 0, CRC-32 of bytes 512 to 559; `indexed` (index entries of all records below it are durable), one more than the
-//! physical offset of the last of them or 0, CRC-32 of bytes 512 to 559 and these two; `queues` of an orderly stop, CRC-32 of
+//! physical offset of the last of them or 0, CRC-32 of bytes 512 to 559 and these two; `queues`, CRC-32 of
 //! bytes 512 to 559 and this one, or zeros. When Java has written the file
 //! since, its times differ from our copies and our part counts for nothing.
 
@@ -36,8 +36,8 @@ pub struct Checkpoint {
     /// One more than the physical offset of the last durable index entry; 0 without one. An index that ends before has
     /// lost files.
     pub index_end: u64,
-    /// Sum of `queue_digest` over the stream's queues with messages, at an orderly stop. Other files than those are there:
-    /// some were lost.
+    /// Sum of `queue_digest` over the stream's queues with messages below `dispatched`. When files hold something else, some were
+    /// lost.
     pub queues: Option<u64>,
 }
 
