@@ -73,6 +73,15 @@ impl MappedFile {
         fence(Ordering::Release);
     }
 
+    /// Reads the first `bytes` from the disk, where they are not in memory. Errors: the disk cannot give them; touching them would
+    /// end the process. Panics outside the mapping.
+    pub fn fetch(&self, bytes: usize) -> io::Result<()> {
+        let start = self.checked(0, bytes).cast();
+        // SAFETY: `checked` proved that the range lies inside our own mapping; the call changes no byte of it.
+        let result = unsafe { libc::madvise(start, bytes, libc::MADV_POPULATE_READ) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
     /// Waits until the disk has everything that was put.
     pub fn sync(&self) -> io::Result<()> {
         // SAFETY: start and length are those of our own mapping.
@@ -126,6 +135,16 @@ mod tests {
     #[test]
     fn a_short_file_is_refused() {
         assert!(MappedFile::map(&file(4095), 4096).is_err());
+    }
+
+    #[test]
+    fn bytes_that_cannot_be_had_are_an_error_before_they_are_touched() {
+        let file = file(16384);
+        let map = MappedFile::map(&file, 16384).unwrap();
+        map.fetch(16384).unwrap();
+        file.set_len(8192).unwrap();
+        map.fetch(8192).unwrap();
+        assert!(map.fetch(8193).is_err());
     }
 
     #[test]

@@ -14,8 +14,10 @@ use wire::ids::PhyOffset;
 /// What is known about how the last process ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Trust {
-    /// It stopped in order, or died while the machine went on: everything that was written is there.
+    /// It stopped in order.
     All,
+    /// It died while the machine went on: everything that was written is there, and perhaps it was the disk that ended it.
+    Written,
     /// The machine may have died: only entries of records below this position are known to be durable.
     Below(u64),
     /// A Java broker died: it counts files by the store time of their last record, ms.
@@ -32,10 +34,10 @@ impl StreamIndex {
         }
         let limit = match trust {
             Trust::Below(position) => position.min(log_end),
-            Trust::All | Trust::Until(_) => log_end,
+            Trust::All | Trust::Written | Trust::Until(_) => log_end,
         };
         let limit = PhyOffset::new(place.stream, limit).to_wire();
-        let newest = place.cut(&mut files, limit, matches!(trust, Trust::Below(_)))?;
+        let newest = place.cut(&mut files, limit, trust)?;
         Ok(StreamIndex {
             place,
             sealed: files,
@@ -99,7 +101,9 @@ impl IndexPlace {
             )));
         }
         let mut bytes = [0; HEADER_BYTES];
-        File::open(&path)?.read_exact_at(&mut bytes, 0)?;
+        if let Err(error) = File::open(&path)?.read_exact_at(&mut bytes, 0) {
+            return Ok(Err(format!("its header cannot be read ({error})")));
+        }
         let mine = |phy: i64| {
             phy == 0 || PhyOffset::from_wire(phy).is_some_and(|p| p.stream() == self.stream)
         };
@@ -130,19 +134,23 @@ impl IndexPlace {
         files.drain(keep..).try_for_each(|file| fs::remove_file(self.dir.join(file.name)))
     }
 
-    /// Drops items of records at or behind `limit`; the newest file that is left is opened and taken from the list. With
-    /// `distrusted` slots and header of that file are made anew.
+    /// Drops items of records at or behind `limit`; the newest file that is left is opened and taken from the list. After a crash of
+    /// the machine slots and header of that file are made anew.
     fn cut(
         &self,
         files: &mut Vec<Sealed>,
         limit: i64,
-        distrusted: bool,
+        trust: Trust,
     ) -> io::Result<Option<OpenFile>> {
+        let distrusted = matches!(trust, Trust::Below(_));
         while let Some(last) = files.pop() {
             let floor = files.last().map_or(0, |file| file.header.end_phy);
-            let Some(mut file) = OpenFile::open(&self.dir, &last.name, self.limits)? else {
-                self.set_aside(&last.name, "its header has impossible numbers")?;
-                continue;
+            let mut file = match OpenFile::open(&self.dir, &last.name, self.limits, trust)? {
+                Ok(file) => file,
+                Err(problem) => {
+                    self.set_aside(&last.name, &problem)?;
+                    continue;
+                }
             };
             file.mend();
             let behind = file.last_phy().is_some_and(|last| last >= limit);

@@ -4,10 +4,12 @@
 //! `mend` takes that back. When the machine dies, only items that were synced count, and `keep_below` makes the slots
 //! anew from them.
 
+use super::Trust;
 use buf::mapped_file::MappedFile;
 use std::fs::{self, File, OpenOptions};
 use std::hint::black_box;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use store::index::IndexEntry;
@@ -60,17 +62,36 @@ impl OpenFile {
         made
     }
 
-    /// Opens a file of the right size. `None`: its header cannot be right.
+    /// Opens a file of the right size, or says why it cannot be used. What is in use of it is read first unless `trust`
+    /// is `All`: on bytes that the disk cannot give the process would end, and so would the next one.
     pub(super) fn open(
         dir: &Path,
         name: &str,
         limits: IndexLimits,
-    ) -> io::Result<Option<OpenFile>> {
+        trust: Trust,
+    ) -> io::Result<Result<OpenFile, String>> {
         let file = OpenOptions::new().read(true).write(true).open(dir.join(name))?;
+        let mut bytes = [0; HEADER_BYTES];
+        if let Err(error) = file.read_exact_at(&mut bytes, 0) {
+            return Ok(Err(format!("its header cannot be read ({error})")));
+        }
+        let Some(header) = IndexHeader::decode(&bytes, limits) else {
+            return Ok(Err("its header has impossible numbers".to_string()));
+        };
         let map = MappedFile::map(&file, limits.file_bytes())?;
-        let Some(header) = IndexHeader::decode(&map.get(0), limits) else { return Ok(None) };
+        let used = match trust {
+            Trust::All => 0,
+            Trust::Written | Trust::Until(_) => limits.item_at(header.next_item) + RESERVE_BYTES,
+            // The header may be older than the items.
+            Trust::Below(_) => limits.file_bytes(),
+        };
+        if used > 0
+            && let Err(error) = map.fetch(used.min(limits.file_bytes()))
+        {
+            return Ok(Err(format!("a part of it cannot be read ({error})")));
+        }
         let (name, file) = (name.to_string(), Arc::new(file));
-        Ok(Some(OpenFile { name, header, file, map, limits, reserved: 0 }))
+        Ok(Ok(OpenFile { name, header, file, map, limits, reserved: 0 }))
     }
 
     pub(super) fn is_full(&self) -> bool {

@@ -240,7 +240,7 @@ fn a_killed_process_is_continued_wherever_it_was() {
     let entries: Vec<IndexEntry> = records.concat();
     for stop in 0..entries.len() {
         let root = tempfile::tempdir().unwrap();
-        let mut index = open(root.path(), SMALL, Trust::All);
+        let mut index = open(root.path(), SMALL, Trust::Written);
         index.append(&entries[..stop]).unwrap();
         let header = index.newest.as_ref().map(|file| (file.name.clone(), file.header));
         // The process dies after the slot and before the header.

@@ -63,8 +63,10 @@ pub(super) fn open(start: &IndexStart<'_>) -> Option<OpenIndex> {
 
 impl IndexStart<'_> {
     fn trust(&self) -> Trust {
-        if self.clean || self.same_boot {
+        if self.clean {
             Trust::All
+        } else if self.same_boot {
+            Trust::Written
         } else if self.checkpoint.dispatched.is_none() {
             Trust::Until(self.checkpoint.index_timestamp)
         } else {
