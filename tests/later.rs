@@ -17,6 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const GROUP: &str = "G_later";
 const RETRY: &str = "%RETRY%G_later";
 const DEAD: &str = "%DLQ%G_later";
+const RINGMQ: &str = env!("CARGO_BIN_EXE_ringmq");
 /// Bytes of a unit of the timer log.
 const UNIT_BYTES: usize = 52;
 
@@ -502,6 +503,41 @@ fn timed_messages_survive_stop_and_kill_and_lost_timer_files() {
 }
 
 /// Changes the unit of this number in the timer log.
+#[test]
+fn timed_messages_wait_on_when_the_store_gets_another_number_of_streams() {
+    let data = Data::new();
+    let sent = 14;
+    for (round, streams) in [1, 3, 1, 2].into_iter().enumerate() {
+        if round > 0 {
+            let mut layout = std::process::Command::new(RINGMQ);
+            layout.args(["store", "layout", "--apply", "--streams", &streams.to_string()]);
+            let done = layout.arg(data.store()).output().unwrap();
+            assert!(done.status.success(), "{streams}: {done:?}");
+        }
+        let server = start(&data, 1, "logStreams=1\n");
+        let topic = server.topic();
+        let offset = i64::try_from(round).unwrap() * sent;
+        if round > 0 {
+            let found = receive(&server, topic, 0, offset - sent, sent.try_into().unwrap());
+            let mut keys: Vec<String> = found.iter().map(|m| m.property("KEYS").unwrap()).collect();
+            keys.sort_unstable();
+            let expected: Vec<String> = (0..sent).map(|n| format!("{round}-{n:02}")).collect();
+            assert_eq!(keys, expected, "{streams} streams");
+        }
+        let at = wall_ms() + 6000;
+        let mut producer = producer(&server);
+        for number in 0..sent {
+            let message = timed(topic, "TIMER_DELIVER_MS", at + number % 3 * 300);
+            let key = format!("{}-{number:02}", round + 1);
+            producer.send(&message.keys(&key), 0).unwrap();
+            // So that places differ from one layout to the other.
+            producer.send(&Message::new("Between", vec![1; 500]), 1).unwrap();
+        }
+        wait_until_wheel_has(&server, sent);
+        assert!(server.stop().success());
+    }
+}
+
 fn damage_unit(data: &Data, number: usize, change: impl FnOnce(&mut [u8])) {
     let path = data.store().join("timerlog/00000000000000000000");
     let mut log = std::fs::read(&path).unwrap();

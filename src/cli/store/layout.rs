@@ -30,8 +30,11 @@ use store::layout::segment::{self, BLANK_BYTES};
 use store::op::{Extended, QueueWrite};
 use store::queues::stream_of;
 use store::recovery::Proof;
+use timer_log::Places;
 use wire::ids::{PhyOffset, QueueId, StreamId};
 use wire::message::MAGIC_BLANK;
+
+mod timer_log;
 
 /// Records that wait between the reader of a stream and the writer.
 const WAITING_RECORDS: usize = 32;
@@ -43,9 +46,10 @@ const CRC_PROPERTY: &[u8] = b"__CRC32#\x01";
 /// What a layout command works in, inside the store.
 const WORK_DIR: &str = "relayout";
 /// What is moved, in this order.
-const MOVED: [&str; 7] = [
+const MOVED: [&str; 8] = [
     deleted::FILE_NAME,
     queue_table::FILE_NAME,
+    timer_log::DIR,
     "consumequeue",
     "index",
     "commitlog",
@@ -127,7 +131,7 @@ fn refuse(place: &Place, streams: u16, watch: &Watch) -> Result<Checked, Trouble
             ));
         }
     }
-    for name in ["batchconsumequeue", "consumequeue_ext", "timerlog", "compaction/compactionLog"] {
+    for name in ["batchconsumequeue", "consumequeue_ext", "compaction/compactionLog"] {
         if !list(&place.root.join(name))?.is_empty() {
             return no(format!("{name}/ names places in the log and could not follow"));
         }
@@ -199,7 +203,9 @@ impl Work {
             let stop = log.join(super::check::SEVERAL_STREAMS);
             File::create(&stop).map_err(|e| Trouble::io(&stop, e))?;
         }
-        copy_records(place, &root, streams, watch)?;
+        let mut places = Places::of(&place.root)?;
+        copy_records(place, &root, streams, &mut places, watch)?;
+        places.copy(&place.root, &root)?;
         let new = self.new_place(place)?;
         mend::queues(&new, None, watch)?;
         keep_offsets(place, &new)
@@ -286,12 +292,20 @@ fn random_id() -> Result<u128, Trouble> {
 /// A record on its way.
 struct Moving {
     time: i64,
+    /// Where it was, as on the wire.
+    phy: i64,
     stream: StreamId,
     bytes: Vec<u8>,
 }
 
 /// Copies all records, merged by their store times.
-fn copy_records(place: &Place, root: &Path, streams: u16, watch: &Watch) -> Result<(), Trouble> {
+fn copy_records(
+    place: &Place,
+    root: &Path,
+    streams: u16,
+    places: &mut Places,
+    watch: &Watch,
+) -> Result<(), Trouble> {
     place.streams.iter().for_each(|stream| watch.expect(stream.bytes()));
     let mut writers: Vec<LogWriter> =
         (0..streams).map(|number| LogWriter::new(root, number, place.segment_bytes)).collect();
@@ -304,7 +318,7 @@ fn copy_records(place: &Place, root: &Path, streams: u16, watch: &Watch) -> Resu
         }
         let mut receivers: Vec<&Receiver<Moving>> = Vec::new();
         sources.iter().for_each(|(_, receiver)| receivers.push(receiver));
-        let merged = merge(&receivers, &mut writers);
+        let merged = merge(&receivers, &mut writers, places);
         // Readers that still run end when nobody takes their records any more.
         for (reader, receiver) in sources {
             drop(receiver);
@@ -315,7 +329,11 @@ fn copy_records(place: &Place, root: &Path, streams: u16, watch: &Watch) -> Resu
     writers.into_iter().try_for_each(LogWriter::finish)
 }
 
-fn merge(receivers: &[&Receiver<Moving>], writers: &mut [LogWriter]) -> Result<(), Trouble> {
+fn merge(
+    receivers: &[&Receiver<Moving>],
+    writers: &mut [LogWriter],
+    places: &mut Places,
+) -> Result<(), Trouble> {
     let mut heads: Vec<Option<Moving>> = receivers.iter().map(|r| r.recv().ok()).collect();
     loop {
         let times = heads.iter().enumerate();
@@ -325,7 +343,8 @@ fn merge(receivers: &[&Receiver<Moving>], writers: &mut [LogWriter]) -> Result<(
         let head = heads.get_mut(at).and_then(|head| std::mem::replace(head, next));
         let Some(head) = head else { return Ok(()) };
         let writer = writers.get_mut(usize::from(head.stream.0)).expect("one of the new streams");
-        writer.append(head.bytes)?;
+        let new = writer.append(head.bytes)?;
+        places.moved(head.phy, new);
     }
 }
 
@@ -345,7 +364,8 @@ fn read_records(
             let to = stream_of(view.topic(), view.queue_id(), streams);
             let time = view.store_timestamp().0;
             // The writer has failed and says why.
-            let _ = sender.send(Moving { time, stream: to, bytes: view.bytes().to_vec() });
+            let phy = PhyOffset::new(stream.stream, position).to_wire();
+            let _ = sender.send(Moving { time, phy, stream: to, bytes: view.bytes().to_vec() });
         }
     });
     walked.map(|_| ()).map_err(|e| Trouble::io(&stream.dir, e))
@@ -370,7 +390,7 @@ impl LogWriter {
         LogWriter { stream: StreamId(number), dir, segment_bytes, at: segment_bytes, file: None }
     }
 
-    fn append(&mut self, mut record: Vec<u8>) -> Result<(), Trouble> {
+    fn append(&mut self, mut record: Vec<u8>) -> Result<PhyOffset, Trouble> {
         let size = record.len() as u64;
         let left = self.segment_bytes - self.at % self.segment_bytes;
         if size + BLANK_BYTES > left {
@@ -387,7 +407,7 @@ impl LogWriter {
         place_at(&mut record, phy);
         self.write(&record)?;
         self.at += size;
-        Ok(())
+        Ok(phy)
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
