@@ -10,11 +10,11 @@ mod panics;
 
 use files::{RolledFile, Sink};
 pub(crate) use line::civil;
-use line::{LineLayer, Style};
+use line::{Console, LineLayer, Style};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, TrySendError, channel,
     sync_channel,
@@ -121,6 +121,7 @@ pub(crate) fn to_files(
         queue,
         style: Style::Java { zone_minutes },
         own_store_log: names.len() > 1,
+        console: Some(to_stdout()),
     });
     Ok(guard)
 }
@@ -133,22 +134,32 @@ pub(crate) fn to_stderr(zone_minutes: i32) -> Option<Guard> {
     let sinks: Vec<Box<dyn Sink>> = vec![Box::new(io::stderr())];
     let (guard, queue) = start_writer(sinks, QUEUE_LINES, STDERR_PATIENCE).ok()?;
     panics::install(None);
-    install(LineLayer { queue, style, own_store_log: false });
+    install(LineLayer { queue, style, own_store_log: false, console: None });
     Some(guard)
 }
 
+/// Lines that do not only go to the log, until nobody takes one.
+fn to_stdout() -> Console {
+    let is_taken = AtomicBool::new(true);
+    Box::new(move |line| {
+        if is_taken.load(Ordering::Relaxed) && !show(io::stdout(), line) {
+            is_taken.store(false, Ordering::Relaxed);
+        }
+    })
+}
+
 /// Writes a line with its end. Whoever started the process may have closed its output, or does not read it, and another thread
-/// may wait there for ever and hold the output's lock: that holds nobody up for longer than `STDERR_PATIENCE`.
-pub(crate) fn show(mut out: impl Write + Send + 'static, line: &str) {
+/// may wait there for ever and hold the output's lock: that holds nobody up for longer than `STDERR_PATIENCE`. Returns whether it was
+/// shorter.
+pub(crate) fn show(mut out: impl Write + Send + 'static, line: &str) -> bool {
     let (said, is_said) = channel::<()>();
     let text = format!("{line}\n");
     let write = move || {
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         drop(said);
     };
-    if std::thread::Builder::new().name("show".to_owned()).spawn(write).is_ok() {
-        let _ = is_said.recv_timeout(STDERR_PATIENCE);
-    }
+    let thread = std::thread::Builder::new().name("show".to_owned()).spawn(write);
+    thread.is_ok() && is_said.recv_timeout(STDERR_PATIENCE) == Err(RecvTimeoutError::Disconnected)
 }
 
 fn install(layer: LineLayer) {

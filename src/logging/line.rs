@@ -27,7 +27,15 @@ pub(super) struct LineLayer {
     pub(super) style: Style,
     /// Whether the store has a log of its own, at index 1.
     pub(super) own_store_log: bool,
+    /// Where messages of `PROGRESS` go beside the log.
+    pub(super) console: Option<Console>,
 }
+
+/// Takes a line without its end.
+pub(super) type Console = Box<dyn Fn(&str) + Send + Sync>;
+
+/// Target of events that whoever starts the process by hand wants to see while it takes long.
+const PROGRESS: &str = "progress";
 
 impl<S: Subscriber> Layer<S> for LineLayer {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
@@ -36,8 +44,12 @@ impl<S: Subscriber> Layer<S> for LineLayer {
         let sink = usize::from(self.own_store_log && of_store);
         let thread = std::thread::current();
         let mut line = head(self.style, *metadata.level(), thread.name().unwrap_or("?"), unix_s());
+        let message_at = line.len();
         let mut message = Message { text: &mut line, first: true };
         event.record(&mut message);
+        if let Some(console) = self.console.as_ref().filter(|_| metadata.target() == PROGRESS) {
+            console(line.get(message_at..).unwrap_or_default());
+        }
         line.push('\n');
         self.queue.put(sink, line);
     }

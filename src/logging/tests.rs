@@ -35,7 +35,7 @@ fn logged(style: Style, own_store_log: bool, log: impl FnOnce()) -> (Vec<String>
     let (first, second) = (Memory::default(), Memory::default());
     let sinks: Vec<Box<dyn Sink>> = vec![Box::new(first.clone()), Box::new(second.clone())];
     let (guard, queue) = start_writer(sinks, 16, FILE_PATIENCE).unwrap();
-    let layer = LineLayer { queue, style, own_store_log };
+    let layer = LineLayer { queue, style, own_store_log, console: None };
     with_default(tracing_subscriber::registry().with(layer), log);
     drop(guard);
     let lines = |memory: Memory| std::mem::take(&mut *memory.lines.lock().unwrap());
@@ -52,6 +52,27 @@ fn lines_have_the_pattern_of_java() {
     assert_eq!(head(java(-60), 1_795_244_339), "2026-11-21 05:58:59 INFO main - ");
     assert_eq!(head(java(0), 4_107_542_400), "2100-03-01 00:00:00 INFO main - ");
     assert_eq!(head(Style::Short, 0), "");
+}
+
+#[test]
+fn progress_is_shown_beside_the_log() {
+    let log = Memory::default();
+    let (guard, queue) = start_writer(vec![Box::new(log.clone())], 16, FILE_PATIENCE).unwrap();
+    let shown = Arc::new(Mutex::new(Vec::new()));
+    let console: Console = {
+        let shown = Arc::clone(&shown);
+        Box::new(move |line| shown.lock().unwrap().push(line.to_owned()))
+    };
+    let style = Style::Java { zone_minutes: 0 };
+    let layer = LineLayer { queue, style, own_store_log: false, console: Some(console) };
+    with_default(tracing_subscriber::registry().with(layer), || {
+        tracing::info!("recovery begins");
+        tracing::info!(target: "progress", "stream {}: 7 of 90 MiB", 0);
+    });
+    drop(guard);
+    assert_eq!(*shown.lock().unwrap(), ["stream 0: 7 of 90 MiB"]);
+    let lines = log.lines.lock().unwrap();
+    assert!(lines.len() == 2 && lines[1].ends_with(" - stream 0: 7 of 90 MiB\n"), "{lines:?}");
 }
 
 #[test]

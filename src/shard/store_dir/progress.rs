@@ -1,4 +1,4 @@
-//! Progress of recovery, as lines of the log.
+//! Progress of recovery, as lines of the log and on stdout.
 
 use std::time::{Duration, Instant};
 use wire::ids::StreamId;
@@ -24,6 +24,7 @@ impl Progress {
             self.next = now + Duration::from_secs(1);
             let (done, all) = (position - self.from, (self.limit - self.from).max(1));
             tracing::info!(
+                target: "progress",
                 "stream {}: recovering, {} of at most {} MiB read ({} %)",
                 self.stream.0,
                 done >> 20,
