@@ -12,9 +12,11 @@ use std::path::Path;
 use store::delay::DelayLevels;
 use store::layout::checkpoint::Checkpoint;
 use store::layout::consume_queue::CqEntry;
+use store::layout::consume_queue_ext;
 use store::layout::identity::Identity;
 use store::layout::index::IndexLimits;
-use store::layout::segment;
+use store::layout::queue_table::QueueTable;
+use store::layout::{segment, timer};
 use store::recovery::{ScanRange, scan};
 use store::stream::{FlushMode, SyncBy};
 use wire::batch::{BatchItems, encode_item};
@@ -213,6 +215,9 @@ fn register(data: &[u8], version: i32) {
 /// Small files of the store; the first byte chooses the format.
 pub fn layout(data: &[u8]) {
     let Some((kind, data)) = data.split_first() else { return };
+    if kind & 0x80 != 0 {
+        return own_layout(kind & 0x7F, data);
+    }
     match kind % 3 {
         0 => {
             if let Some(entry) = CqEntry::decode(data) {
@@ -231,6 +236,49 @@ pub fn layout(data: &[u8]) {
             }
             if let Some(position) = segment::parse_name(&text) {
                 assert_eq!(segment::name(position), text);
+            }
+        }
+    }
+}
+
+/// What came later: the queue table, the timer's files, extended queue entries.
+fn own_layout(kind: u8, data: &[u8]) {
+    match kind % 5 {
+        0 => {
+            let mut data = data.to_vec();
+            // The sum is right, or nothing behind it would be looked at.
+            if let Some((head, summed)) = data.split_first_chunk_mut::<16>() {
+                head[12..].copy_from_slice(&crc32fast::hash(summed).to_be_bytes());
+            }
+            if let Some(table) = QueueTable::decode(&data) {
+                let bytes = table.encode();
+                let again = QueueTable::decode(&bytes).expect("what is written is read");
+                assert_eq!(again.encode(), bytes);
+            }
+        }
+        1 => {
+            if let Some(slot) = timer::Slot::decode(data) {
+                assert_eq!(slot.encode()[..], data[..timer::SLOT_BYTES]);
+            }
+        }
+        2 => {
+            let end = data.len();
+            let (end, _) = store::timer::units(data, 0, |at, unit| {
+                assert!(at + timer::UNIT_BYTES <= end);
+                assert_eq!(timer::Unit::decode(&unit.encode()), Some(unit));
+                let _ = unit.slot_ms();
+            });
+            assert!(end <= data.len());
+        }
+        3 => {
+            let check = timer::TimerCheck::decode(data);
+            assert_eq!(timer::TimerCheck::decode(&check.encode()), check);
+        }
+        _ => {
+            if let Some(unit) = consume_queue_ext::Unit::decode(data) {
+                let mut bytes = Vec::new();
+                unit.encode(&mut bytes);
+                assert_eq!(consume_queue_ext::Unit::decode(&bytes), Some(unit));
             }
         }
     }
@@ -341,6 +389,8 @@ fn write_store(dir: &Path, mut data: &[u8]) -> bool {
 /// Files beside those that a store of one stream has.
 fn stray(number: usize) -> String {
     match number {
+        248 => "ringmq.deleted".to_owned(),
+        249 => "ringmq.queues".to_owned(),
         250 => "lock".to_owned(),
         251 => "ringmq.store.tmp".to_owned(),
         252 => "commitlog/ringmq-store-with-several-streams".to_owned(),
@@ -375,6 +425,7 @@ fn store_config(root: &Path) -> StoreDirConfig {
 
 /// Names of the tables below `config/`, and the lengths that say that a file is not there.
 const TABLES: [&str; 3] = ["topics.json", "subscriptionGroup.json", "consumerOffset.json"];
+const LATER_TABLES: [&str; 2] = ["delayOffset.json", "consumerFilter.json"];
 const ABSENT: u16 = u16::MAX;
 
 /// A table and its backup of arbitrary bytes: the start reads the one or the other, or names the one it cannot read. What
@@ -391,7 +442,11 @@ pub fn tables(data: &[u8]) {
             (Some(table), (!backup.is_empty()).then_some(backup))
         }
     };
-    load_table(TABLES[usize::from(*kind) % TABLES.len()], table, backup);
+    let (list, kind) = match kind & 0x80 {
+        0 => (&TABLES[..], *kind),
+        _ => (&LATER_TABLES[..], kind & 0x7F),
+    };
+    load_table(list[usize::from(kind) % list.len()], table, backup);
 }
 
 /// Reads `table` and `backup` as the start of a broker does; whether it goes on.
