@@ -278,7 +278,7 @@ fn log_tail(dir: &Path) -> String {
 }
 
 /// Ports for a broker (with the ones 2 below and 1 above it) and a name server, outside the range of the kernel.
-fn free_ports() -> (u16, u16) {
+pub(crate) fn free_ports() -> (u16, u16) {
     use std::sync::atomic::{AtomicU16, Ordering};
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let own = u16::try_from(std::process::id() % 900).unwrap() * 20;

@@ -31,8 +31,15 @@ impl<'r> LogReader<'r> {
         LogReader { paths, dir: paths.log_dir(stream), open: None, asked: 0, progress }
     }
 
-    /// Fills `buffer` from `position` on as far as the segment there goes.
+    /// Fills `buffer` from `position` on as far as the segment there goes. Errors name the file.
     pub(super) fn read(&mut self, position: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.try_read(position, buffer).map_err(|error| {
+            let name = segment::name(position - position % self.paths.segment_bytes);
+            io::Error::new(error.kind(), format!("{name}: {error}"))
+        })
+    }
+
+    fn try_read(&mut self, position: u64, buffer: &mut [u8]) -> io::Result<usize> {
         if let Some(progress) = &mut self.progress {
             progress.at(position);
         }
