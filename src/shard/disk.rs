@@ -94,7 +94,8 @@ pub trait DiskFile: Send {
     /// Gives the file a size; what it gains reads as zeros.
     fn set_bytes(&self, bytes: u64) -> io::Result<()>;
 
-    /// Gives the file at least this size and reserves the room for it. Waits for direct writes that are under way.
+    /// Gives the file at least this size and reserves the room for it. Waits for direct writes that are under way. When it has
+    /// the size, its time of the last change stays.
     fn allocate(&self, bytes: u64) -> io::Result<()>;
 
     /// Makes the content durable, and the size as far as the content needs it.
@@ -367,8 +368,16 @@ impl DiskFile for File {
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
+        let before = self.metadata()?;
         let flags = rustix::fs::FallocateFlags::empty();
-        Ok(rustix::fs::fallocate(self, flags, 0, bytes)?)
+        rustix::fs::fallocate(self, flags, 0, bytes)?;
+        if before.len() >= bytes
+            && let Ok(modified) = before.modified()
+        {
+            // Retention goes by it. Where the file is another user's it becomes young, and stays longer.
+            let _ = self.set_modified(modified);
+        }
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {

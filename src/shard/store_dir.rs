@@ -853,6 +853,35 @@ mod tests {
         assert!(error.contains("no segment of 65536 bytes begins there"), "{error}");
     }
 
+    /// Retention deletes what was last written long ago.
+    #[test]
+    fn a_start_after_a_kill_does_not_make_old_segments_young() {
+        let dir = tempfile::tempdir().unwrap();
+        let size = usize::try_from(SEGMENT).unwrap();
+        let log = dir.path().join("commitlog");
+        fs::create_dir_all(&log).unwrap();
+        let old = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let paths: Vec<PathBuf> = (0..4).map(|n| log.join(segment::name(n * SEGMENT))).collect();
+        for (base, path) in (0..).step_by(size).zip(&paths) {
+            let mut bytes = record(base);
+            let left = size - bytes.len();
+            bytes.extend(u32::try_from(left).unwrap().to_be_bytes());
+            bytes.extend(wire::message::MAGIC_BLANK.to_be_bytes());
+            bytes.resize(size, 0);
+            fs::write(path, bytes).unwrap();
+            File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
+        }
+        for (who, marker) in [("Java", "4711"), ("ours", "1\nunsynced=0\n")] {
+            fs::write(dir.path().join("abort"), marker).unwrap();
+            let opened = open(&config(dir.path())).unwrap();
+            assert_eq!(opened.shards[0].store.stream(StreamId(0)).appended(), 4 * SEGMENT);
+            for path in &paths {
+                let modified = fs::metadata(path).unwrap().modified().unwrap();
+                assert_eq!(modified, old, "{who}: {}", path.display());
+            }
+        }
+    }
+
     #[test]
     fn what_is_cut_from_a_log_on_another_device_is_kept() {
         let (dir, other) =
