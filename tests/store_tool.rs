@@ -477,6 +477,87 @@ fn a_layout_command_that_was_killed_is_run_again() {
     }
 }
 
+/// Two of these fit into a segment of 131,072 bytes: zeros end it.
+const LARGE_BYTES: usize = 50_000;
+const SMALL_SEGMENTS: &str = "mappedFileSizeCommitLog=131072\nlogStreams=1\n";
+
+/// A store of `count` large messages as a Java broker leaves it, without an identity; the messages of queue 0.
+fn large(count: usize) -> (Data, Setting, Vec<(i64, Vec<u8>)>) {
+    let data = Data::new();
+    let setting = Setting { shards: 1, config: SMALL_SEGMENTS.to_owned() };
+    let server = Server::start(data.path(), &setting);
+    let mut producer = Producer::new(server.connect(TIMEOUT).unwrap(), "P_tool");
+    for number in 0..count {
+        let message = Message::new("TopicTool", vec![u8::try_from(number).unwrap(); LARGE_BYTES]);
+        producer.send(&message, 0).unwrap();
+    }
+    let sent = read(&server, "TopicTool", 0);
+    assert_eq!(sent.len(), count);
+    assert!(server.stop().success());
+    fs::remove_file(data.store().join("ringmq.store")).unwrap();
+    // And without segments that were made ahead.
+    for entry in fs::read_dir(data.store().join("commitlog")).unwrap() {
+        let path = entry.unwrap().path();
+        let number: usize = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        if number / 131_072 >= count.div_ceil(2) {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    (data, setting, sent)
+}
+
+fn shorten(path: &Path, bytes: u64) {
+    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(bytes).unwrap();
+}
+
+#[test]
+fn a_short_first_segment_does_not_make_the_others_look_wrong() {
+    // Of three segments and of two; a size that segments can have and one that they cannot.
+    for (count, bytes) in [(6, 126_976), (6, 110_000), (4, 126_976), (4, 110_000)] {
+        let context = format!("{count} messages, {bytes} bytes");
+        let (data, setting, sent) = large(count);
+        let first = data.store().join("commitlog/00000000000000000000");
+        shorten(&first, bytes);
+        let refused = Server::start_refused(data.path(), &setting);
+        let named = format!("{}: the segment has {bytes} bytes", first.display());
+        assert!(refused.contains(&named) && refused.contains("131072"), "{context}: {refused}");
+        assert!(refused.contains("`ringmq store repair"), "{context}: {refused}");
+        assert!(!data.store().join("ringmq.store").exists(), "{context}: the size is not settled");
+        let repaired = run(&["repair", data.store().to_str().unwrap(), "--apply"]);
+        assert_eq!(repaired.code, 0, "{context}: {repaired:?}");
+        assert_eq!(repaired.out.matches("its size").count(), 1, "{context}: {repaired:?}");
+        let server = Server::start(data.path(), &setting);
+        assert_eq!(read(&server, "TopicTool", 0), sent, "{context}");
+        assert!(server.stop().success(), "{context}");
+    }
+}
+
+#[test]
+fn a_single_segment_that_is_none_is_refused_and_one_of_another_size_is_opened() {
+    for bytes in [0, 110_000, 65_536] {
+        let (data, setting, sent) = large(2);
+        let first = data.store().join("commitlog/00000000000000000000");
+        shorten(&first, bytes);
+        let refused = Server::start_refused(data.path(), &setting);
+        let named = format!("{}: the only log file has {bytes} bytes", first.display());
+        assert!(refused.contains(&named) && refused.contains("131072"), "{bytes}: {refused}");
+        assert!(refused.contains("`ringmq store repair"), "{bytes}: {refused}");
+        let (store, config) = (data.store(), data.path().join("broker.conf"));
+        let which = [store.to_str().unwrap(), "-c", config.to_str().unwrap()];
+        let repaired = run(&[&["repair"][..], &which, &["--apply"]].concat());
+        assert_eq!(repaired.code, 0, "{bytes}: {repaired:?}");
+        let server = Server::start(data.path(), &setting);
+        let whole = usize::try_from(bytes).unwrap() / LARGE_BYTES;
+        assert_eq!(read(&server, "TopicTool", 0), sent[..whole], "{bytes}");
+        assert!(server.stop().success(), "{bytes}");
+    }
+    let (data, setting, sent) = large(2);
+    let config = setting.config.replace("131072", "262144");
+    let server = Server::start(data.path(), &Setting { shards: 1, config });
+    assert_eq!(read(&server, "TopicTool", 0), sent);
+    assert!(server.stop().success());
+}
+
 type Spoil = fn(&mut Vec<u8>);
 
 #[test]

@@ -32,6 +32,7 @@ mod log_reader;
 pub(crate) mod progress;
 mod queue_table;
 mod rebuilt;
+pub mod segment_sizes;
 mod stream_dir;
 mod window;
 
@@ -438,20 +439,8 @@ fn load_identity(disk: &dyn Disk, config: &StoreDirConfig) -> Result<Identity, S
     }
     refuse_streams_without_identity(disk, config, &path)?;
     let bases = stream_dir::segment_bases(disk, &config.commit_log)?;
-    let segment_bytes = match bases.first() {
-        None => config.segment_bytes,
-        Some(first) => {
-            let file = config.commit_log.join(segment::name(*first));
-            let bytes = disk.file_bytes(&file).map_err(StoreError::io(&file, "reading"))?;
-            let is_unfinished = bytes == 0 && bases.len() == 1;
-            if !is_unfinished && !identity::is_segment_size(bytes) {
-                let text =
-                    format!("{bytes} bytes are no size of a log file: not a multiple of 4096");
-                return Err(StoreError::new(file, text));
-            }
-            if is_unfinished { config.segment_bytes } else { bytes }
-        }
-    };
+    // The identity is written only to a store whose segments are right: a size that one damaged file gave would stay.
+    let segment_bytes = segment_sizes::of_new(disk, config, &bases)?;
     let streams = if bases.is_empty() { config.streams.clamp(1, identity::STREAMS_MAX) } else { 1 };
     let identity = Identity { store_id: random_id()?, streams, segment_bytes };
     disk::replace_file(disk, &path, identity.encode().as_bytes())

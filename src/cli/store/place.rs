@@ -7,6 +7,7 @@ use base::props;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 use shard::disk::LocalDisk;
 use shard::store_dir::deleted::Deleted;
+use shard::store_dir::segment_sizes;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
@@ -60,6 +61,13 @@ impl StreamPlace {
     /// Bytes in its segment files.
     pub(super) fn bytes(&self) -> u64 {
         self.segments.iter().map(|piece| piece.bytes).sum()
+    }
+
+    /// The size that a start takes its segments to have.
+    fn usual_bytes(&self, configured: u64) -> Result<u64, Trouble> {
+        let files: Vec<(u64, u64)> = self.segments.iter().map(|s| (s.base, s.bytes)).collect();
+        segment_sizes::segment_bytes(&LocalDisk, &self.dir, &files, configured)
+            .map_err(|e| Trouble::io(&self.dir, e))
     }
 
     /// `None`: there is no checkpoint. With its size.
@@ -164,11 +172,12 @@ impl Place {
         let count = identity.map_or(1, |identity| identity.streams);
         let streams = (0..count).map(|number| stream(&root, &commit_log, number));
         let streams: Vec<StreamPlace> = streams.collect::<Result<_, _>>()?;
-        let in_files = most_common(streams.iter().flat_map(|s| &s.segments).map(|s| s.bytes));
         let told_bytes = settings.number("mappedFileSizeCommitLog", 1)?;
-        let segment_bytes = identity.map(|identity| identity.segment_bytes);
-        let segment_bytes =
-            segment_bytes.or(in_files).or(told_bytes).filter(|n| *n > 0).unwrap_or(SEGMENT_BYTES);
+        let segment_bytes = match (&identity, streams.first()) {
+            (Some(identity), _) => identity.segment_bytes,
+            (None, Some(stream)) => stream.usual_bytes(told_bytes.unwrap_or(SEGMENT_BYTES))?,
+            (None, None) => SEGMENT_BYTES,
+        };
         let mut place = Place {
             is_abort: root.join("abort").exists(),
             user: user(&root.join("lock"))?,

@@ -7,6 +7,7 @@ use super::log_reader::LogReader;
 use super::progress::Progress;
 use super::queue_table::KnownQueues;
 use super::rebuilt::Rebuilt;
+use super::segment_sizes::LogDir;
 use super::{LastStop, StoreDirConfig, StoreError, StorePaths, create_segment, open_segment};
 use crate::boot::SegmentFiles;
 use crate::disk::{
@@ -202,65 +203,38 @@ impl Opening<'_> {
         self.dir.join(segment::name(base))
     }
 
+    fn log_dir(&self) -> LogDir<'_> {
+        LogDir {
+            disk: self.disk,
+            root: &self.paths.root,
+            dir: &self.dir,
+            stream: self.stream,
+            segment_bytes: self.paths.segment_bytes,
+        }
+    }
+
     /// The command that an operator can give.
     fn repair(&self, options: &str) -> String {
-        let stream = match self.stream.0 {
-            0 => String::new(),
-            n => format!(" --stream {n}"),
-        };
-        format!("`ringmq store repair {}{stream} {options}`", self.paths.root.display())
+        self.log_dir().repair(options)
     }
 
     fn check_segments(&mut self) -> Result<(), StoreError> {
-        let size = self.paths.segment_bytes;
-        if let Some(last) = self.bases.last().copied() {
+        if let Some(last) = self.log_dir().unfinished(&self.bases)? {
             let path = self.path(last);
-            let len = self.disk.file_bytes(&path).map_err(StoreError::io(&path, "reading"))?;
-            let empty = len < size
-                && begins_empty(self.disk, &path).map_err(StoreError::io(&path, "reading"))?;
-            // The process died between making the file and giving it its size, which some file systems do in steps.
-            // Nothing is written to a segment before it has all of it.
-            if empty && self.bases.len() == 1 && last > 0 {
+            if self.bases.len() == 1 && last > 0 {
                 // Its name is all that says where the log is.
                 let file = self.disk.open(&path, Access::Write);
+                let size = self.paths.segment_bytes;
                 file.and_then(|file| file.allocate(size).and_then(|()| file.sync_all()))
                     .map_err(StoreError::io(&path, "giving an unfinished segment its size"))?;
-            } else if empty {
+            } else {
                 self.disk
                     .remove_file(&path)
                     .map_err(StoreError::io(&path, "removing an unfinished segment"))?;
                 self.bases.pop();
             }
         }
-        for (at, base) in self.bases.iter().enumerate() {
-            let path = self.path(*base);
-            let len = self.disk.file_bytes(&path).map_err(StoreError::io(&path, "reading"))?;
-            if len != size {
-                let text = format!(
-                    "the segment has {len} bytes, every segment of this store has {size}. Restore it from a copy; {} \
-                     gives it its size and keeps what it loses",
-                    self.repair("--apply")
-                );
-                return Err(StoreError::new(path, text));
-            }
-            if !base.is_multiple_of(size) {
-                let text = format!(
-                    "the name is the position of the segment's first byte in the log, and no segment of {size} bytes begins \
-                     there. Give the file its name back, or move it out of the directory"
-                );
-                return Err(StoreError::new(path, text));
-            }
-            let expected = self.bases[0] + at as u64 * size;
-            if *base != expected {
-                let text = format!(
-                    "the segment {} before this one is missing. Restore it from a copy; {} goes on without its messages",
-                    segment::name(expected),
-                    self.repair("--step-over --apply")
-                );
-                return Err(StoreError::new(path, text));
-            }
-        }
-        Ok(())
+        self.log_dir().check(&self.bases)
     }
 
     /// Waits for direct writes that a killed process left in the device's queue: landing later, they would put old
@@ -637,7 +611,7 @@ impl Opening<'_> {
 }
 
 /// Whether the first block of the file is zeros, or missing.
-fn begins_empty(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
+pub(super) fn begins_empty(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
     let mut head = [0; BLOCK_BYTES];
     let read = read_full_at(&*disk.open(path, Access::Read)?, &mut head, 0)?;
     Ok(head[..read].iter().all(|b| *b == 0))
