@@ -204,6 +204,7 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
             .map_err(StoreError::io(dir, "making the directory"))?;
     }
     let lock = lock_store(&*disk, &config.root)?;
+    refuse_rocksdb(&*disk, &config.root)?;
     let identity = load_identity(&*disk, config)?;
     let paths = Arc::new(StorePaths {
         disk: Arc::clone(&disk),
@@ -416,6 +417,18 @@ fn lock_store(disk: &dyn Disk, root: &Path) -> Result<Option<File>, StoreError> 
         }
         StoreError::io(&path, "opening the lock")(error)
     })
+}
+
+/// Where Java has its queues in RocksDB, that lies where queue files would. A topic of that name has a directory.
+fn refuse_rocksdb(disk: &dyn Disk, root: &Path) -> Result<(), StoreError> {
+    let path = root.join("consumequeue").join("CURRENT");
+    match disk.list(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
+            let text = "the queues are in RocksDB (storeType=defaultRocksDB), which is not read here. Nothing was changed";
+            Err(StoreError::new(path, text))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 fn load_identity(disk: &dyn Disk, config: &StoreDirConfig) -> Result<Identity, StoreError> {
@@ -824,6 +837,33 @@ mod tests {
         fs::write(dir.path().join("checkpoint"), [1; 4096]).unwrap();
         assert_eq!(end(open(&config).unwrap()), bytes.len() as u64);
         assert_eq!(fs::read(&log).unwrap()[..bytes.len()], bytes);
+    }
+
+    #[test]
+    fn a_plain_file_among_the_queues_is_no_queue() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        dies_with_a_message(&config);
+        let queues = dir.path().join("consumequeue");
+        fs::create_dir_all(queues.join("CURRENT/0")).unwrap();
+        fs::write(queues.join("notes.txt"), "to be looked at").unwrap();
+        let opened = open(&config).unwrap();
+        let of_topic = |topic| opened.shards[0].store.queues().find(topic, wire::ids::QueueId(0));
+        assert!(of_topic(b"T").is_some() && of_topic(b"CURRENT").is_some());
+        assert!(of_topic(b"notes.txt").is_none());
+        assert_eq!(fs::read(queues.join("notes.txt")).unwrap(), b"to be looked at");
+    }
+
+    #[test]
+    fn queues_in_rocksdb_are_refused_and_the_store_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let queues = dir.path().join("consumequeue");
+        fs::create_dir_all(&queues).unwrap();
+        fs::write(queues.join("CURRENT"), "MANIFEST-000004\n").unwrap();
+        let error = open(&config(dir.path())).err().expect("we cannot read it").to_string();
+        assert!(error.contains("RocksDB") && error.contains("consumequeue/CURRENT"), "{error}");
+        assert!(!dir.path().join("abort").exists(), "Java would take it for a crash");
+        assert!(!dir.path().join(identity::FILE_NAME).exists());
     }
 
     #[test]

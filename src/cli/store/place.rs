@@ -159,7 +159,8 @@ impl Place {
         let settings = Settings::read(told.config_file.as_deref())?;
         let commit_log = commit_log_dir(&root, &settings)?;
         let consume_queue = root.join("consumequeue");
-        if consume_queue.join("CURRENT").exists() {
+        // A topic of that name has a directory.
+        if consume_queue.join("CURRENT").is_file() {
             let text =
                 "the queues are in RocksDB (storeType=defaultRocksDB), which is not read here";
             return Err(Trouble::new(&consume_queue, text));

@@ -95,11 +95,13 @@ pub(super) fn queue_dirs(paths: &StorePaths) -> Result<Vec<QueueName>, StoreErro
     Ok(found)
 }
 
-/// Names in a directory; none when there is no directory.
+/// Names in a directory; none when there is no directory, or a plain file has its name.
 pub(super) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>, StoreError> {
     match disk.list(dir) {
         Ok(names) => Ok(names),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(Vec::new())
+        }
         Err(e) => Err(StoreError::io(dir, "reading the directory")(e)),
     }
 }
