@@ -308,6 +308,45 @@ fn a_java_store_opens_in_place_and_goes_on() {
     });
 }
 
+/// Their entries name records of another topic, from which they could not be made again.
+#[test]
+fn the_light_queues_of_a_killed_java_broker_stay() {
+    for lacks_checkpoint in [false, true] {
+        let recorded = Recorded::unpack("v550-special-clean");
+        let store = recorded.data.store();
+        fs::write(store.join("abort"), "4711").unwrap();
+        if lacks_checkpoint {
+            fs::write(store.join("checkpoint"), [0; 4096]).unwrap();
+        }
+        let files = ["one", "two"].map(|name| {
+            let path = store.join(format!("consumequeue/%LMQ%{name}/0/00000000000000000000"));
+            let bytes = fs::read(&path).unwrap();
+            (path, bytes)
+        });
+        // Of a record that the kill took.
+        let (path, before) = &files[1];
+        let mut bytes = before.clone();
+        let lost = [&120_000_u64.to_be_bytes()[..], &bytes[8..20]].concat();
+        bytes[100..120].copy_from_slice(&lost);
+        fs::write(path, bytes).unwrap();
+        let check = |when: &str| {
+            for (path, bytes) in &files {
+                let context = format!("{when}, checkpoint lost: {lacks_checkpoint}");
+                assert!(fs::read(path).unwrap() == *bytes, "{context}: {}", path.display());
+            }
+        };
+        let server = recorded.start();
+        check("after the start");
+        write(&recorded, server.broker, 0);
+        server.kill();
+        let server = recorded.start();
+        check("after our own crash");
+        check_queues(&recorded, server.broker, ADDED, false);
+        assert!(server.stop().success());
+        check("after the stop");
+    }
+}
+
 #[test]
 fn a_damaged_java_store_loses_what_java_loses_or_is_refused() {
     for name in ["v497-small-killed", "v550-burst-killed"] {

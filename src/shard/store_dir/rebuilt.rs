@@ -7,6 +7,8 @@ use super::StoreError;
 use super::stream_dir::{Opening, QueueName};
 use crate::queue_files::{FilesExpected, check_files, extent, first_at, queue_dir};
 use hashbrown::{Equivalent, HashMap};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use store::consume_queue::ConsumeQueue;
 use store::layout::consume_queue::CqEntry;
@@ -58,6 +60,14 @@ pub(super) struct Rebuilt<'o> {
     /// The first queue and offset that found no room among the fillers.
     too_many: Option<(Key, i64)>,
     whole_log: bool,
+    /// Java's light queues. Their entries name records of other queues: the scan says nothing of them, and the files alone
+    /// count as far as the log reaches.
+    light: Vec<QueueName>,
+}
+
+/// Whether a queue is of Java's `enableMultiDispatch`.
+fn is_light(topic: &[u8]) -> bool {
+    topic.starts_with(b"%LMQ%")
 }
 
 impl<'o> Rebuilt<'o> {
@@ -69,8 +79,10 @@ impl<'o> Rebuilt<'o> {
     ) -> Result<Rebuilt<'o>, StoreError> {
         let whole_log = opening.bases.first().is_none_or(|first| from <= *first);
         let rebuilt = |queues, gaps| {
+            let light = names.iter().filter(|(topic, _)| is_light(topic));
+            let light = light.map(|name| (*name).clone()).collect();
             let suspects = HashMap::new();
-            Rebuilt { opening, queues, suspects, gaps, too_many: None, whole_log }
+            Rebuilt { opening, queues, suspects, gaps, too_many: None, whole_log, light }
         };
         if let Some(known) = opening.known.filter(|known| known.are_of(opening.stream, from)) {
             let queues = known.of_stream(opening.stream);
@@ -91,33 +103,8 @@ impl<'o> Rebuilt<'o> {
             let is_whole = check_files(opening.disk, &dir, expected)
                 .map_err(StoreError::io(&dir, "reading the queue"))?;
             gaps += u64::from(!is_whole);
-            let names_record = |entry: &CqEntry, offset| {
-                // Entries of these queues name records of other ones.
-                if topic.starts_with(b"%LMQ%") {
-                    return Ok(true);
-                }
-                opening.names_record(entry, offset)
-            };
-            let (min, next) =
-                extent(opening.disk, &dir, paths.queue_file_bytes, from, &names_record)
-                    .map_err(StoreError::io(&dir, "reading the queue"))?;
-            let (min, place) = match opening.bases.first() {
-                Some(first) if *first > 0 => {
-                    let start = PhyOffset::new(opening.stream, *first);
-                    first_at(
-                        opening.disk,
-                        &dir,
-                        paths.queue_file_bytes,
-                        (min.min(next), next),
-                        start,
-                    )
-                    .map_err(StoreError::io(&dir, "reading the queue"))?
-                }
-                Some(_) | None => (min.min(next), None),
-            };
-            let mut queue =
-                ConsumeQueue::new(Arc::from(topic.as_slice()), *id, opening.stream, min, next);
-            queue.advance_min(min, place);
+            let queue = from_files(opening, &dir, (topic, *id), from)
+                .map_err(StoreError::io(&dir, "reading the queue"))?;
             queues.insert((topic.clone(), id.0), queue);
         }
         Ok(rebuilt(queues, gaps))
@@ -209,8 +196,9 @@ impl<'o> Rebuilt<'o> {
         queue.push_at(record.entry, record.timestamp);
     }
 
-    /// The queues, and how many entries are missing or were left out. Errors: more than fillers can stand for.
-    pub(super) fn finish(mut self) -> Result<(Vec<ConsumeQueue>, u64), StoreError> {
+    /// The queues of a log that ends there, and how many entries are missing or were left out. Errors: more than fillers can
+    /// stand for.
+    pub(super) fn finish(mut self, end: u64) -> Result<(Vec<ConsumeQueue>, u64), StoreError> {
         for ((topic, id), last) in std::mem::take(&mut self.suspects) {
             let key = KeyRef(&topic, id);
             let next = self.queues.get(&key).map_or(0, ConsumeQueue::next);
@@ -232,10 +220,49 @@ impl<'o> Rebuilt<'o> {
             );
             return Err(StoreError::new(self.opening.paths.root.clone(), text));
         }
+        self.keep_light(end)?;
         let mut queues: Vec<ConsumeQueue> = self.queues.into_values().collect();
         for queue in &mut queues {
             queue.show(queue.next());
         }
         Ok((queues, self.gaps))
     }
+
+    fn keep_light(&mut self, end: u64) -> Result<(), StoreError> {
+        let paths = self.opening.paths;
+        for (topic, id) in std::mem::take(&mut self.light) {
+            let dir = queue_dir(&paths.consume_queue, &topic, id)
+                .map_err(StoreError::io(&paths.consume_queue, "naming a queue"))?;
+            let queue = from_files(self.opening, &dir, (&topic, id), end)
+                .map_err(StoreError::io(&dir, "reading the queue"))?;
+            let key = (topic, id.0);
+            if self.queues.get(&key).is_none_or(|found| found.next() < queue.next()) {
+                self.queues.insert(key, queue);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A queue as its files in `dir` say, counting only entries of records below `below`.
+fn from_files(
+    opening: &Opening<'_>,
+    dir: &Path,
+    (topic, id): (&[u8], QueueId),
+    below: u64,
+) -> io::Result<ConsumeQueue> {
+    let (disk, file_bytes) = (opening.disk, opening.paths.queue_file_bytes);
+    let names_record =
+        |entry: &CqEntry, offset| Ok(is_light(topic) || opening.names_record(entry, offset)?);
+    let (min, next) = extent(disk, dir, file_bytes, below, &names_record)?;
+    let (min, place) = match opening.bases.first() {
+        Some(first) if *first > 0 => {
+            let start = PhyOffset::new(opening.stream, *first);
+            first_at(disk, dir, file_bytes, (min.min(next), next), start)?
+        }
+        Some(_) | None => (min.min(next), None),
+    };
+    let mut queue = ConsumeQueue::new(Arc::from(topic), id, opening.stream, min, next);
+    queue.advance_min(min, place);
+    Ok(queue)
 }

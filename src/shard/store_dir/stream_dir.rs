@@ -398,7 +398,7 @@ impl Opening<'_> {
             end.end,
             end.why
         );
-        let (queues, gaps) = rebuilt.finish()?;
+        let (queues, gaps) = rebuilt.finish(end.end)?;
         Ok(Scanned { end, queues, gaps, files })
     }
 
