@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use support::java::{self, JavaBroker};
 use support::{Data, Server, Setting, golden};
@@ -379,6 +379,52 @@ fn a_damaged_java_store_loses_what_java_loses_or_is_refused() {
             }
             write_behind(&recorded, &server, &damaged["javaAfterRecovery"]["queues"]);
         }
+    }
+}
+
+/// Spoils a queue file of 400 bytes and returns what it holds then.
+fn give_bytes(file: &Path, count: usize) -> Vec<u8> {
+    let mut bytes = fs::read(file).unwrap();
+    assert_eq!(bytes.len(), 400, "{}", file.display());
+    bytes.resize(count, 7);
+    fs::write(file, &bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn a_queue_file_that_lost_its_size_is_made_again_when_the_others_have_theirs() {
+    let names = ["v497-tiny-clean", "v550-tiny-clean", "v497-tiny-killed", "v550-tiny-killed"];
+    for (name, bytes) in names.into_iter().flat_map(|name| [(name, 60), (name, 500)]) {
+        let recorded = Recorded::unpack(name);
+        let store = recorded.data.store();
+        let dir = store.join("consumequeue/GoldA/0");
+        let file = |base: u64| dir.join(format!("{base:020}"));
+        let kept =
+            |name: &str| fs::read(store.join("cut/consumequeue/GoldA/0").join(name)).unwrap();
+        let spoiled = give_bytes(&file(0), bytes);
+        let server = recorded.start();
+        check_queues(&recorded, server.broker, 0, false);
+        write(&recorded, server.broker, 0);
+        check_queues(&recorded, server.broker, ADDED, false);
+        assert!(server.stop().success(), "{name}");
+        check_files(&recorded);
+        assert_eq!(kept("00000000000000000000"), spoiled, "{name}: {bytes}");
+        // Now it is ours, and there is a later file.
+        assert!(file(400).exists(), "{name}");
+        let spoiled = give_bytes(&file(0), bytes);
+        fs::remove_file(store.join("ringmq.queues")).unwrap();
+        let server = recorded.start();
+        check_queues(&recorded, server.broker, ADDED, false);
+        assert!(server.stop().success(), "{name}");
+        check_files(&recorded);
+        assert_eq!(kept("00000000000000000000.1"), spoiled, "{name}: {bytes}");
+        recorded.start().kill();
+        let spoiled = give_bytes(&file(0), bytes);
+        let server = recorded.start();
+        check_queues(&recorded, server.broker, ADDED, false);
+        assert!(server.stop().success(), "{name}");
+        check_files(&recorded);
+        assert_eq!(kept("00000000000000000000.2"), spoiled, "{name}: {bytes}, after a kill");
     }
 }
 

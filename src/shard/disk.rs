@@ -234,7 +234,7 @@ pub fn move_file(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
     let (from, copy) = (disk.open(from, Access::Read)?, disk.open(to, Access::Truncate)?);
     let mut buffer = vec![0; 1 << 20];
     let mut at = 0;

@@ -30,6 +30,7 @@ pub(crate) mod index_dir;
 mod left_windows;
 mod log_reader;
 pub(crate) mod progress;
+mod queue_sizes;
 mod queue_table;
 mod rebuilt;
 pub mod segment_sizes;

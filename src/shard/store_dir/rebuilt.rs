@@ -66,7 +66,7 @@ pub(super) struct Rebuilt<'o> {
 }
 
 /// Whether a queue is of Java's `enableMultiDispatch`.
-fn is_light(topic: &[u8]) -> bool {
+pub(super) fn is_light(topic: &[u8]) -> bool {
     topic.starts_with(b"%LMQ%")
 }
 
@@ -90,7 +90,7 @@ impl<'o> Rebuilt<'o> {
             return Ok(rebuilt(queues.collect(), 0));
         }
         let mut queues = HashMap::new();
-        let mut gaps = 0;
+        let mut gaps = opening.damaged_queues.len() as u64;
         let paths = opening.paths;
         let expected = FilesExpected {
             file_bytes: paths.queue_file_bytes,
@@ -100,9 +100,11 @@ impl<'o> Rebuilt<'o> {
         for (topic, id) in names {
             let dir = queue_dir(&paths.consume_queue, topic, *id);
             let dir = dir.map_err(StoreError::io(&paths.consume_queue, "naming a queue"))?;
-            let is_whole = check_files(opening.disk, &dir, expected)
-                .map_err(StoreError::io(&dir, "reading the queue"))?;
-            gaps += u64::from(!is_whole);
+            if opening.damaged_queues.is_empty() {
+                let is_whole = check_files(opening.disk, &dir, expected)
+                    .map_err(StoreError::io(&dir, "reading the queue"))?;
+                gaps += u64::from(!is_whole);
+            }
             let queue = from_files(opening, &dir, (topic, *id), from)
                 .map_err(StoreError::io(&dir, "reading the queue"))?;
             queues.insert((topic.clone(), id.0), queue);

@@ -5,6 +5,7 @@ use super::foreign;
 use super::index_dir::{self, IndexStart, OpenIndex};
 use super::log_reader::LogReader;
 use super::progress::Progress;
+use super::queue_sizes;
 use super::queue_table::KnownQueues;
 use super::rebuilt::Rebuilt;
 use super::segment_sizes::LogDir;
@@ -133,6 +134,8 @@ pub(super) struct Opening<'o> {
     pub(super) deleted: Deleted,
     /// How the last stop left the queues.
     pub(super) known: Option<&'o KnownQueues>,
+    /// Queue files that are made again.
+    pub(super) damaged_queues: Vec<PathBuf>,
 }
 
 pub(super) fn open(
@@ -171,6 +174,7 @@ pub(super) fn open(
         deleted: Deleted::load(disk, &paths.root, stream)
             .map_err(StoreError::io(&paths.root, "reading which topics were deleted"))?,
         known: queues.known.as_ref(),
+        damaged_queues: Vec::new(),
     };
     opening.check_segments()?;
     opening.await_old_writes()?;
@@ -186,6 +190,8 @@ pub(super) fn open(
     let mut names: Vec<&QueueName> = queues.names.iter().filter(mine).collect();
     if queues.known.is_none() {
         names = without_deleted(&opening, names)?;
+        let from = checkpoint.dispatched.unwrap_or(u64::MAX);
+        opening.damaged_queues = queue_sizes::damaged(&opening, &names, from)?;
     }
     let (end, queues) = opening.recover(&checkpoint, &names)?;
     let is_other = is_lost || checkpoint.clean_end.unwrap_or(0) != end.end;
@@ -360,6 +366,7 @@ impl Opening<'_> {
             return Err(StoreError::new(path, text));
         }
         self.forget_dispatched(checkpoint, first)?;
+        queue_sizes::mend(self, checkpoint)?;
         Ok((end, queues))
     }
 
@@ -482,15 +489,8 @@ impl Opening<'_> {
         if head.iter().all(|b| *b == 0) {
             return self.disk.remove_file(&path).map_err(StoreError::io(&path, "removing"));
         }
-        let dir = self.paths.cut_dir();
-        make_durable_dirs(self.disk, &dir).map_err(StoreError::io(&dir, "making the directory"))?;
-        // What an earlier cut has kept stays.
         let name = format!("stream-{}-{}", self.stream.0, segment::name(base));
-        let names = list(self.disk, &dir)?;
-        let is_free = |name: &String| !names.contains(name);
-        let numbered = (1u32..).map(|n| format!("{name}.{n}"));
-        let name = std::iter::once(name.clone()).chain(numbered).find(is_free);
-        let kept = dir.join(name.expect("numbers do not end"));
+        let kept = self.free_in_cut(Path::new(&name))?;
         tracing::warn!(
             "stream {}: the log ends before {}; what a power cut left there is kept as {}",
             self.stream.0,
@@ -499,6 +499,20 @@ impl Opening<'_> {
         );
         move_file(self.disk, &path, &kept)
             .map_err(StoreError::io(&path, "moving it out of the log"))
+    }
+
+    /// This path below the store's `cut` directory, or that with a number: what an earlier cut has kept stays.
+    pub(super) fn free_in_cut(&self, below: &Path) -> Result<PathBuf, StoreError> {
+        let wanted = self.paths.cut_dir().join(below);
+        let dir = wanted.parent().expect("a file has a directory");
+        make_durable_dirs(self.disk, dir).map_err(StoreError::io(dir, "making the directory"))?;
+        let name = wanted.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = name.unwrap_or_default();
+        let names = list(self.disk, dir)?;
+        let is_free = |name: &String| !names.contains(name);
+        let numbered = (1u32..).map(|n| format!("{name}.{n}"));
+        let name = std::iter::once(name.clone()).chain(numbered).find(is_free);
+        Ok(dir.join(name.expect("numbers do not end")))
     }
 
     /// Zeroes what lies behind the end of the log and removes later files.
