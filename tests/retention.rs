@@ -10,7 +10,9 @@ use std::fs::{self, File, FileTimes};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 use support::{Data, Server, Setting, SmallDisk};
-use wire::codes::response;
+use wire::codes::{request, response};
+use wire::message::MAGIC_BLANK;
+use wire::req::client::BoundaryType;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 const QUEUES: i32 = 8;
@@ -174,6 +176,128 @@ fn old_segments_go_at_their_hour_with_the_queue_files_that_name_them() {
         assert_eq!(check(&server, topic, &ledger), before);
         drop(server);
     }
+}
+
+const YEARS_10_MS: i64 = 10 * 365 * 24 * 3600 * 1000;
+
+/// Moves the store times of the records in these segments by ten years; their last change, too.
+fn from_the_future(segments: &[PathBuf]) {
+    for path in segments {
+        let mut bytes = fs::read(path).unwrap();
+        let word =
+            |bytes: &[u8], at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+        let mut at = 0;
+        while at + 64 < bytes.len() && ![0, MAGIC_BLANK].contains(&word(&bytes, at + 4)) {
+            let time = i64::from_be_bytes(bytes[at + 56..at + 64].try_into().unwrap());
+            bytes[at + 56..at + 64].copy_from_slice(&(time + YEARS_10_MS).to_be_bytes());
+            at += usize::try_from(word(&bytes, at)).unwrap();
+        }
+        assert!(at > 0, "{}", path.display());
+        fs::write(path, bytes).unwrap();
+        let future = SystemTime::now() + Duration::from_millis(YEARS_10_MS.cast_unsigned());
+        let file = File::options().write(true).open(path).unwrap();
+        file.set_times(FileTimes::new().set_modified(future)).unwrap();
+    }
+}
+
+/// The store as Java leaves it when it is killed after the clock went back: its checkpoint speaks of the time before, most
+/// queue entries and the index are missing.
+fn as_killed_java_leaves_it(store: &Path, now_ms: i64) {
+    let mut checkpoint = [0; 4096];
+    for at in [0, 8, 16] {
+        checkpoint[at..at + 8].copy_from_slice(&(now_ms + 2 * YEARS_10_MS).to_be_bytes());
+    }
+    fs::write(store.join("checkpoint"), checkpoint).unwrap();
+    fs::write(store.join("abort"), "4711").unwrap();
+    for file in ["ringmq.store", "ringmq.queues"] {
+        let _ = fs::remove_file(store.join(file));
+    }
+    fs::remove_dir_all(store.join("index")).unwrap();
+    for topic in fs::read_dir(store.join("consumequeue")).unwrap() {
+        for queue in fs::read_dir(topic.unwrap().path()).unwrap() {
+            let files = segments(&queue.unwrap().path());
+            let mut first = fs::read(&files[0]).unwrap();
+            first[100..].fill(0);
+            fs::write(&files[0], first).unwrap();
+            files[1..].iter().for_each(|path| fs::remove_file(path).unwrap());
+        }
+    }
+}
+
+/// A message of each of both times is found by its key.
+fn check_keys(server: &Server, keys: &[&str]) {
+    let mut connection = server.connect(TIMEOUT).unwrap();
+    for key in keys {
+        wait_for("the message is found by its key", || {
+            let header = support::key_query("TopicKeyed", key);
+            let reply = connection.call(request::QUERY_MESSAGE, |w| header.encode(w), &[]).unwrap();
+            reply.code() == response::SUCCESS
+        });
+    }
+}
+
+/// A search by time answers with an offset of the queue, whatever order the times have.
+fn check_times(server: &Server, topic: &str, ledger: &Ledger, now_ms: i64) {
+    let mut connection = server.connect(TIMEOUT).unwrap();
+    let end = i64::try_from(ledger.0[0].len()).unwrap();
+    for time in [0, now_ms, now_ms + YEARS_10_MS / 2, now_ms + 2 * YEARS_10_MS] {
+        for boundary in [BoundaryType::Lower, BoundaryType::Upper] {
+            let found = connection.search_offset(topic, 0, time, boundary).unwrap();
+            assert!((0..=end).contains(&found), "{found} of {end}");
+            assert!(time > 0 || found == 0, "{found}");
+        }
+    }
+    assert!(connection.earliest_store_time(topic, 0).unwrap() > now_ms);
+}
+
+#[test]
+fn a_clock_that_went_back_loses_nothing_and_deletes_nothing_early() {
+    let data = Data::new();
+    let lines = format!(
+        "deleteWhen={HOURS}\nfileReservedTime=2\ncleanResourceInterval=200\nlogStreams=1\nflushDiskType=SYNC_FLUSH\n"
+    );
+    let setting = setting(1, &lines);
+    let server = Server::start(data.path(), &setting);
+    let topic = server.topic();
+    let mut ledger = Ledger::new();
+    let keyed = |server: &Server, key: &str| {
+        let mut producer = Producer::new(server.connect(TIMEOUT).unwrap(), "P");
+        producer.send(&Message::new("TopicKeyed", body(1)).keys(key), 0).unwrap();
+    };
+    keyed(&server, "before");
+    assert!(send(&server, topic, &mut ledger, 1500).is_none());
+    keyed(&server, "after");
+    assert!(server.stop().success());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let now_ms = i64::try_from(now.as_millis()).unwrap();
+    let log = data.store().join("commitlog");
+    let old = segments(&log)[..2].to_vec();
+    from_the_future(&old);
+    for round in 0..4 {
+        // Stopped in order, killed, killed as Java, stopped again.
+        if round == 2 {
+            as_killed_java_leaves_it(&data.store(), now_ms);
+        }
+        let server = Server::start(data.path(), &setting);
+        let firsts = check(&server, topic, &ledger);
+        assert!(firsts.iter().all(|first| *first == 0), "round {round}: {firsts:?}");
+        check_keys(&server, &["before", "after"]);
+        check_times(&server, topic, &ledger, now_ms);
+        assert!(send(&server, topic, &mut ledger, 50).is_none());
+        check(&server, topic, &ledger);
+        assert!(old.iter().all(|path| path.exists()), "round {round}: nobody is so old");
+        if round == 0 || round == 1 {
+            server.kill();
+        } else {
+            assert!(server.stop().success(), "round {round}");
+        }
+    }
+    // When the clock is right again, so is their age.
+    let server = Server::start(data.path(), &setting);
+    age(&old);
+    wait_for("the old segments are deleted", || old.iter().all(|path| !path.exists()));
+    let firsts = check(&server, topic, &ledger);
+    assert!(firsts.iter().any(|first| *first > 0), "{firsts:?}");
 }
 
 fn refused(error: Option<Error>) -> String {
