@@ -412,7 +412,7 @@ fn a_queue_file_that_lost_its_size_is_made_again_when_the_others_have_theirs() {
         // Now it is ours, and there is a later file.
         assert!(file(400).exists(), "{name}");
         let spoiled = give_bytes(&file(0), bytes);
-        fs::remove_file(store.join("ringmq.queues")).unwrap();
+        assert!(store.join("ringmq.queues").exists(), "{name}: the stop has noted the queues");
         let server = recorded.start();
         check_queues(&recorded, server.broker, ADDED, false);
         assert!(server.stop().success(), "{name}");

@@ -7,7 +7,7 @@
 //! (its CRC-32 is noted), or changed no queue but by deleting or making files. Whoever does that, or puts other files in their place,
 //! changes the directory that holds their names; who writes into a queue's last file changes that file; and the time that file systems note of the last change
 //! cannot be set. So the stamps of the root, of each topic's and each queue's directory and of each queue's last file must be those of
-//! the stop; that of a queue's earlier files nobody looks at without the table either. Segments that went meanwhile move the start
+//! the stop; of a queue's earlier files only the size is looked at, as without the table. Segments that went meanwhile move the start
 //! of the log, which is noted too. A copy of the store has other stamps: there, as where anything else does not fit, all queues are read as if
 //! there were no table. After a power cut a stamp may be older than noted: the same.
 
@@ -134,6 +134,25 @@ fn changed_path(paths: &StorePaths, row: &TopicRow) -> io::Result<Option<PathBuf
         if !is_same {
             return Ok(Some(file));
         }
+        let other = other_size(paths, &dir, queue)?;
+        if other.is_some() {
+            return Ok(other);
+        }
+    }
+    Ok(None)
+}
+
+/// The first of a queue's earlier files that has lost its size; one that is missing was so when the queue was noted.
+fn other_size(paths: &StorePaths, dir: &Path, queue: &QueueRow) -> io::Result<Option<PathBuf>> {
+    let size = paths.queue_file_bytes;
+    let first = u64::try_from(queue.min).unwrap_or(0).saturating_mul(ENTRY_BYTES as u64);
+    let mut base = first - first % size;
+    while base < queue.last_file {
+        let file = dir.join(segment::name(base));
+        if not_missing(paths.disk.file_bytes(&file))?.is_some_and(|bytes| bytes != size) {
+            return Ok(Some(file));
+        }
+        base += size;
     }
     Ok(None)
 }
