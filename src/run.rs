@@ -17,7 +17,7 @@ use shard::ListenerTag;
 use shard::boot::{ShardConfig, ShardSeed};
 use shard::server::{self, Ending, Server};
 use shard::stalled::StallLimits;
-use shard::store_dir::{self, OpenStore, StoreDirConfig};
+use shard::store_dir::{self, OpenStore, Recovered, StoreDirConfig};
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -34,6 +34,8 @@ const EXIT_HOST: u8 = 78;
 const EXIT_FAILED: u8 = 1;
 /// How long the boot line waits for the first registration.
 const READY_WAIT: Duration = Duration::from_secs(2);
+/// A start that took shorter says nothing of it on stdout.
+const TOLD_MS_MIN: u64 = 1000;
 /// Descriptors kept for segment files, logs and name servers, and per shard for queue and index files.
 const FILES_RESERVED: u64 = 4096;
 const SHARD_FILES_RESERVED: u64 = 640;
@@ -189,7 +191,10 @@ fn run(
     let mut broker_seed = None;
     if let Some(start) = broker {
         bind_broker(&start.config, &mut listeners)?;
+        let began = reactor::clock::mono();
         let opened = open_store(&start.config, shards)?;
+        let recovery_ms = reactor::clock::mono().since(began) / 1_000_000;
+        tell_recovery(recovery_ms, opened.recovered);
         let streams_of_a_shard = usize::from(opened.identity.streams).div_ceil(shards);
         let blocks = u16::try_from(streams_of_a_shard).unwrap_or(u16::MAX);
         config.reactor.scratch_blocks = blocks.max(SCRATCH_BLOCKS_MIN);
@@ -198,6 +203,7 @@ fn run(
         let mut tables =
             broker::load_tables(&opened.paths.config_dir(), &settings).map_err(Fatal::start)?;
         tables.keep_configuration(start.table);
+        tables.keep_recovery(recovery_ms, opened.recovered);
         if opened.is_after_crash {
             tables.distrust_bit_maps(reactor::clock::now().wall);
         }
@@ -322,6 +328,18 @@ fn bind_shared(
         list.push((listener, tag));
     }
     Ok(())
+}
+
+/// A line in the log; a start that took long has told on stdout how far it was, and ends that there.
+fn tell_recovery(ms: u64, recovered: Recovered) {
+    let Recovered { messages, bytes } = recovered;
+    let text =
+        format!("the store is open after {ms} ms, {messages} messages in {} MiB read", bytes >> 20);
+    if ms < TOLD_MS_MIN {
+        tracing::info!("{text}");
+    } else {
+        tracing::info!(target: "progress", "{text}");
+    }
 }
 
 fn open_store(config: &BrokerConfig, shards: usize) -> Result<OpenStore, Fatal> {

@@ -777,6 +777,27 @@ const JAVA_RUNTIME_KEYS: [&str; 60] = [
     "timerReadBehind",
 ];
 
+#[test]
+fn what_a_start_read_of_the_log_is_told() {
+    let data = Data::new();
+    let server = start(&data, 2, "");
+    let topic = made(&server);
+    fill(&server, topic);
+    let figures = |server: &Server| -> [u64; 3] {
+        let info = runtime_info(&mut server.connect(TIMEOUT).unwrap());
+        let keys = ["recoveryTime", "recoveryMessages", "recoveryBytes"];
+        keys.map(|key| info.table.get(key).unwrap().parse().unwrap())
+    };
+    assert_eq!(figures(&server)[1..], [0, 0]);
+    server.kill();
+    let server = start(&data, 2, "");
+    let [_, messages, bytes] = figures(&server);
+    assert!(messages > 0 && bytes > messages * 100, "{messages} {bytes}");
+    assert!(server.stop().success());
+    let server = start(&data, 2, "");
+    assert_eq!(figures(&server)[1..], [0, 0], "an orderly stop leaves nothing to read");
+}
+
 fn statistic(tool: &mut Connection, name: &str, key: &str) -> Result<BrokerStatsData, String> {
     let ask = [("statsName", name), ("statsKey", key)];
     let reply = tool.call(request::VIEW_BROKER_STATS_DATA, fields(&ask), &[]).unwrap();

@@ -22,6 +22,7 @@ use crate::transactions::Transactions;
 use crate::wanted::SqlCache;
 use base::ids::{ConnId, ShardId};
 use base::time::WallMs;
+use shard::store_dir::Recovered;
 use shard::{App, Cx, Goodbye, Peer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -125,6 +126,11 @@ impl BootTables {
         let file = table.text("brokerConfigPath");
         self.meta.config_file = (!file.is_empty()).then(|| file.into());
         self.meta.table = Some(table);
+    }
+
+    /// How long the store took to open, and what was read of its log for that.
+    pub fn keep_recovery(&mut self, ms: u64, recovered: Recovered) {
+        self.meta.recovery = (ms, recovered);
     }
 
     /// The last process has crashed. What it had heard last of groups with expressions is lost: bit maps of before may be

@@ -530,6 +530,7 @@ pub fn load(config_dir: &Path, settings: &Settings) -> Result<BootTables, String
         timer: crate::timer::load(settings)?,
         offsets: boot_offsets(&offsets),
         meta: MetaBoot {
+            recovery: (0, shard::store_dir::Recovered::default()),
             topics_version: topics.data_version,
             topics: boot_topics(topics.topic_config_table, settings)
                 .map_err(|problem| at(config_dir, TableFile::Topics, &problem))?,

@@ -190,7 +190,18 @@ pub struct OpenStore {
     pub paths: Arc<StorePaths>,
     /// The last process did not stop in order: its tables may lack what it did last.
     pub is_after_crash: bool,
+    /// What was read of the log to recover it.
+    pub recovered: Recovered,
     _lock: Option<File>,
+}
+
+/// What a start read of the logs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Recovered {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes up to where the logs end.
+    pub bytes: u64,
 }
 
 /// Opens (or makes) the store and recovers it.
@@ -218,14 +229,7 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
         index_limits: config.index_limits,
     });
     if identity.streams > 1 {
-        let dir = config.root.join("streams");
-        disk::make_durable_dirs(&*disk, &dir)
-            .map_err(StoreError::io(&dir, "making the directory"))?;
-        // Java refuses a log directory with a file whose name is no number: it could not read this store.
-        let stop = config.commit_log.join(SEVERAL_STREAMS);
-        disk.open(&stop, Access::Create)
-            .and_then(|_| disk.sync_dir(&config.commit_log))
-            .map_err(StoreError::io(&stop, "writing"))?;
+        make_stream_dirs(&*disk, config)?;
     }
     let sync_by = config.sync_by.unwrap_or_else(|| device::sync_by(&config.commit_log));
     if disk.can_map() {
@@ -254,9 +258,12 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
     let mut parts: Vec<Vec<stream_dir::OpenStream>> =
         (0..config.shards).map(|_| Vec::new()).collect();
     let mut left = Vec::new();
+    let mut recovered = Recovered::default();
     for (at, stream) in opened.into_iter().enumerate() {
         let mut stream = stream?;
         left.append(&mut stream.deleted);
+        recovered.messages += stream.scanned.messages;
+        recovered.bytes += stream.scanned.bytes;
         parts[at % config.shards].push(stream);
     }
     deleted::rewrite(&paths, left).map_err(StoreError::io(&paths.root, "noting deleted topics"))?;
@@ -269,7 +276,17 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
     let settings = StoreConfig { retention: config.retention, ..StoreConfig::default() };
     let shards = parts.into_iter().map(|part| shard_store(part, &paths, settings)).collect();
     let is_after_crash = last != LastStop::Orderly;
-    Ok(OpenStore { shards, identity, paths, is_after_crash, _lock: lock })
+    Ok(OpenStore { shards, identity, paths, is_after_crash, recovered, _lock: lock })
+}
+
+/// The place of the streams behind the first, and what keeps Java out: it refuses a log directory with a file whose name is no number.
+fn make_stream_dirs(disk: &dyn Disk, config: &StoreDirConfig) -> Result<(), StoreError> {
+    let dir = config.root.join("streams");
+    disk::make_durable_dirs(disk, &dir).map_err(StoreError::io(&dir, "making the directory"))?;
+    let stop = config.commit_log.join(SEVERAL_STREAMS);
+    disk.open(&stop, Access::Create)
+        .and_then(|_| disk.sync_dir(&config.commit_log))
+        .map_err(StoreError::io(&stop, "writing"))
 }
 
 /// The queues there are. After an orderly stop takes over what it has noted of them and leaves the marker; no later start may

@@ -9,7 +9,9 @@ use super::queue_sizes;
 use super::queue_table::KnownQueues;
 use super::rebuilt::Rebuilt;
 use super::segment_sizes::LogDir;
-use super::{LastStop, StoreDirConfig, StoreError, StorePaths, create_segment, open_segment};
+use super::{
+    LastStop, Recovered, StoreDirConfig, StoreError, StorePaths, create_segment, open_segment,
+};
 use crate::boot::SegmentFiles;
 use crate::disk::{
     Access, Disk, make_durable_dirs, move_file, read_file, read_full_at, replace_file,
@@ -18,6 +20,7 @@ use crate::disk::{
 use crate::queue_files::{cut_entries, queue_dir};
 use buf::BLOCK_BYTES;
 use buf::window::WindowIdentity;
+use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 use store::consume_queue::ConsumeQueue;
@@ -59,6 +62,7 @@ pub(super) struct OpenStream {
     pub(super) index: Option<OpenIndex>,
     /// Topics whose deletion the next start has to know.
     pub(super) deleted: Vec<Deletion>,
+    pub(super) scanned: Recovered,
 }
 
 /// A stream as its queue files and a scan of its log say.
@@ -136,6 +140,8 @@ pub(super) struct Opening<'o> {
     pub(super) known: Option<&'o KnownQueues>,
     /// Queue files that are made again.
     pub(super) damaged_queues: Vec<PathBuf>,
+    /// What was read of the log so far.
+    scanned: Cell<Recovered>,
 }
 
 pub(super) fn open(
@@ -175,6 +181,7 @@ pub(super) fn open(
             .map_err(StoreError::io(&paths.root, "reading which topics were deleted"))?,
         known: queues.known.as_ref(),
         damaged_queues: Vec::new(),
+        scanned: Cell::default(),
     };
     opening.check_segments()?;
     opening.await_old_writes()?;
@@ -405,6 +412,10 @@ impl Opening<'_> {
             end.end,
             end.why
         );
+        self.scanned.set(Recovered {
+            messages: self.scanned.get().messages + end.records,
+            bytes: self.scanned.get().bytes + end.end.saturating_sub(from),
+        });
         let (queues, gaps) = rebuilt.finish(end.end)?;
         Ok(Scanned { end, queues, gaps, files })
     }
@@ -622,7 +633,8 @@ impl Opening<'_> {
         let stream = Stream::new(config, window, segments, end);
         let log = self.bases.first().copied().unwrap_or(end)..end;
         let deleted = self.deleted.left(self.stream, log);
-        Ok(OpenStream { stream, checkpoint, files, queues, index, deleted })
+        let scanned = self.scanned.get();
+        Ok(OpenStream { stream, checkpoint, files, queues, index, deleted, scanned })
     }
 }
 

@@ -44,6 +44,7 @@ use base::time::{MonoNs, Now};
 use base::wheel::TimerId;
 use change::Change;
 use gather::{Answer, Gathers, Question};
+use shard::store_dir::Recovered;
 use shard::{Cx, Goodbye};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -79,6 +80,8 @@ pub struct MetaBoot {
     pub table: Option<Config>,
     /// The file that a change by request goes to.
     pub config_file: Option<PathBuf>,
+    /// How long the store took to open, ms, and what was read of its log.
+    pub recovery: (u64, Recovered),
 }
 
 /// Mail of the metadata families.
@@ -152,6 +155,8 @@ pub(crate) struct Home {
     pub(crate) config_dir: PathBuf,
     pub(crate) config_file: Option<PathBuf>,
     pub(crate) began: Now,
+    /// How long the store took to open, ms, and what was read of its log.
+    pub(crate) recovery: (u64, Recovered),
     /// Numbers requests of the broker to clients.
     opaque: i32,
     pub(crate) timer: Option<(MonoNs, TimerId)>,
@@ -278,6 +283,7 @@ impl Home {
             config_dir: boot.config_dir.clone(),
             config_file: boot.config_file.clone(),
             began: Now::default(),
+            recovery: boot.recovery,
             opaque: 0,
             timer: None,
             stop: None,

@@ -180,6 +180,10 @@ fn about_broker(broker: &mut Broker, now: MonoNs, rows: &mut Rows) {
     push(rows, "bootTimestamp", home.began.wall.0);
     let seconds = now.since(home.began.mono) / 1_000_000_000;
     push(rows, "runtime", runtime_text(seconds));
+    let (ms, recovered) = home.recovery;
+    push(rows, "recoveryTime", ms);
+    push(rows, "recoveryMessages", recovered.messages);
+    push(rows, "recoveryBytes", recovered.bytes);
     for key in ZEROS {
         push(rows, key, 0);
     }
