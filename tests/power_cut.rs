@@ -154,7 +154,7 @@ fn a_device_that_hangs_for_seconds_ends_nothing() {
     owed.extend(load(&server, &ids, &mut random, || {
         device.freeze();
         let from = Instant::now();
-        std::thread::sleep(Duration::from_secs(4));
+        std::thread::sleep(Duration::from_secs(5));
         hung = (from, Instant::now());
         device.thaw();
         std::thread::sleep(Duration::from_secs(1));
