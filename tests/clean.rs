@@ -135,12 +135,22 @@ fn an_operator_has_old_segments_and_expired_queues_deleted_at_any_hour() {
         }
         send(&server, topic, 4, 1);
         assert_eq!(offsets(&server, topic, 0), (130, 131));
-        drop(connection);
+        // The topic grows again, at once and after a start.
+        connection.create_topic(&NewTopic::new(topic, 6)).unwrap();
+        send(&server, topic, 6, 1);
+        let mut consumer = Consumer::new(connection, "C");
+        for queue in 4..6 {
+            assert_eq!(offsets(&server, topic, queue), (0, 1), "queue {queue} begins anew");
+            let pulled = consumer.pull(&Pull::new(topic, queue, 0)).unwrap();
+            assert_eq!((pulled.status, pulled.messages.len()), (PullStatus::Found, 1));
+        }
+        drop(consumer);
         assert!(server.stop().success());
         let server = Server::start(data.path(), &setting(shards));
-        assert_eq!(offsets(&server, topic, 3), (130, 131));
+        assert_eq!(offsets(&server, topic, 3), (130, 132));
         server.connect(TIMEOUT).unwrap().create_topic(&NewTopic::new(topic, 8)).unwrap();
         send(&server, topic, 8, 1);
+        assert_eq!(offsets(&server, topic, 4), (0, 2));
         assert_eq!(offsets(&server, topic, 7), (0, 1), "a queue that was gone begins anew");
         drop(server);
     }

@@ -52,6 +52,14 @@ impl Topic {
         self.queues[at] = Some(no);
     }
 
+    /// The queue is no more in the store: when there is one again, it has another number.
+    pub fn forget_queue(&mut self, id: QueueId) {
+        let slot = usize::try_from(id.0).ok().and_then(|at| self.queues.get_mut(at));
+        if let Some(slot) = slot {
+            *slot = None;
+        }
+    }
+
     /// Whether a queue number exists for producers (or consumers, whichever has more).
     pub fn has_queue(&self, id: QueueId) -> bool {
         (0..self.queue_nums).contains(&id.0)
@@ -166,9 +174,14 @@ mod tests {
         let mut table = TopicTable::default();
         (0..100).for_each(|n| table.set(config(&format!("T{n}"), 4)));
         table.get_mut(b"T7").unwrap().note_queue(QueueId(2), QueueNo(99));
+        table.get_mut(b"T7").unwrap().note_queue(QueueId(3), QueueNo(98));
+        [3, 4, -1].into_iter().for_each(|id| {
+            table.get_mut(b"T7").unwrap().forget_queue(QueueId(id));
+        });
         table.set(config("T7", 8));
         let topic = table.get(b"T7").unwrap();
         assert_eq!(topic.queue(QueueId(2)), Some(QueueNo(99)), "the queues stay");
+        assert_eq!(topic.queue(QueueId(3)), None);
         assert!(topic.has_queue(QueueId(7)) && !topic.has_queue(QueueId(8)));
         (0..50).for_each(|n| table.remove(format!("T{n}").as_bytes()));
         assert!(table.get(b"T7").is_none() && table.get(b"T50").is_some());

@@ -94,6 +94,11 @@ pub(crate) fn apply<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, what: Clea
             remove_files(broker, cx, &gone, Vec::new());
             let numbers: Vec<QueueNo> = gone.iter().map(|(no, ..)| *no).collect();
             cx.store().remove_queues(&numbers);
+            for (_, topic, id, _) in &gone {
+                if let Some(topic) = broker.topics.get_mut(topic) {
+                    topic.forget_queue(*id);
+                }
+            }
             broker.cold.forget_entries();
             sweep(broker, cx);
         }
