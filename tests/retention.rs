@@ -7,10 +7,12 @@ mod support;
 
 use client::{Consumer, Error, Message, Producer, Pull, PullStatus};
 use std::fs::{self, File, FileTimes};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 use support::{Data, Server, Setting, SmallDisk};
 use wire::codes::{request, response};
+use wire::ids::{PhyOffset, StreamId};
 use wire::message::MAGIC_BLANK;
 use wire::req::client::BoundaryType;
 
@@ -456,6 +458,103 @@ fn what_cannot_be_read_is_an_error_and_not_the_end_of_a_queue() {
     fs::remove_dir(&file).unwrap();
     fs::rename(&aside, &file).unwrap();
     check(&server, topic, &ledger);
+    drop(consumer);
+    assert!(server.stop().success());
+}
+
+/// Changes place and size of an entry in the first file of queue 0.
+fn damage(
+    data: &Data,
+    topic: &str,
+    offset: u64,
+    change: impl FnOnce(PhyOffset, u32) -> (PhyOffset, u32),
+) {
+    let path = data.store().join("consumequeue").join(topic).join("0/00000000000000000000");
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let (mut place, mut size) = ([0; 8], [0; 4]);
+    file.read_exact_at(&mut place, offset * 20).unwrap();
+    file.read_exact_at(&mut size, offset * 20 + 8).unwrap();
+    let place = PhyOffset::from_wire(i64::from_be_bytes(place)).unwrap();
+    let (place, size) = change(place, u32::from_be_bytes(size));
+    file.write_all_at(&place.to_wire().to_be_bytes(), offset * 20).unwrap();
+    file.write_all_at(&size.to_be_bytes(), offset * 20 + 8).unwrap();
+}
+
+#[test]
+fn queue_entries_that_name_nonsense_are_passed_over_and_the_rest_is_read() {
+    let data = Data::new();
+    let setting = setting(1, "");
+    let server = Server::start(data.path(), &setting);
+    let topic = server.topic();
+    let mut ledger = Ledger::new();
+    assert!(send(&server, topic, &mut ledger, 800).is_none());
+    assert!(server.stop().success());
+    let foreign = |place: PhyOffset, size| (PhyOffset::new(StreamId(9), place.position()), size);
+    damage(&data, topic, 10, foreign);
+    damage(&data, topic, 11, foreign);
+    damage(&data, topic, 20, |_, size| (PhyOffset((1 << 20) - 100), size));
+    damage(&data, topic, 30, |place, _| (place, 0x7FFF_FF00));
+    damage(&data, topic, 40, |_, size| (PhyOffset(1 << 29), size));
+    damage(&data, topic, 50, foreign);
+    damage(&data, topic, 60, |place, size| (place, size + 1));
+    let bad = [10, 11, 20, 30, 40, 50, 60];
+    // Nothing is in memory now.
+    let server = Server::start(data.path(), &setting);
+    let mut consumer = Consumer::new(server.connect(TIMEOUT).unwrap(), "C");
+    for first in [0, 10, 20, 30, 40, 50, 60, 61] {
+        let (mut offset, mut got) = (first, Vec::new());
+        while offset < 100 {
+            let pulled = consumer.pull(&Pull::new(topic, 0, offset)).unwrap();
+            assert!(
+                matches!(pulled.status, PullStatus::Found | PullStatus::RetryImmediately),
+                "{:?} at {offset}",
+                pulled.status
+            );
+            for message in &pulled.messages {
+                let id = ledger.0[0][usize::try_from(message.queue_offset).unwrap()];
+                assert_eq!(message.body, body(id));
+                got.push(message.queue_offset);
+            }
+            assert!(pulled.next_offset > offset, "the consumer is led on from {offset}");
+            offset = pulled.next_offset;
+        }
+        let good: Vec<i64> = (first..100).filter(|offset| !bad.contains(offset)).collect();
+        assert_eq!(got, good, "from {first}");
+    }
+    let connection = consumer.connection();
+    let far = 1i64 << 50;
+    assert_eq!(connection.search_offset(topic, 0, far, BoundaryType::Lower).unwrap(), 100);
+    drop(consumer);
+    assert!(server.stop().success());
+    let log = fs::read_to_string(data.path().join("log")).unwrap();
+    let is_said =
+        |line: &str| ["WARN", topic, "queue 0", "offset 10"].iter().all(|part| line.contains(part));
+    assert_eq!(log.lines().filter(|line| is_said(line)).count(), 1, "once in a while");
+}
+
+#[test]
+fn a_filter_goes_on_behind_the_entry_that_names_no_record() {
+    let data = Data::new();
+    let setting = setting(1, "");
+    let server = Server::start(data.path(), &setting);
+    let topic = server.topic();
+    let mut producer = Producer::new(server.connect(TIMEOUT).unwrap(), "P");
+    for number in 0..60 {
+        let tag = if [30, 31].contains(&number) { "Wanted" } else { "Other" };
+        producer.send(&Message::new(topic, body(number)).tag(tag), 0).unwrap();
+    }
+    drop(producer);
+    assert!(server.stop().success());
+    damage(&data, topic, 30, |place, size| (PhyOffset(place.0 + 8), size));
+    let server = Server::start(data.path(), &setting);
+    let mut consumer = Consumer::new(server.connect(TIMEOUT).unwrap(), "C");
+    let mut pull = |offset| {
+        let pulled = consumer.pull(&Pull::new(topic, 0, offset).tags("Wanted")).unwrap();
+        let found: Vec<i64> = pulled.messages.iter().map(|m| m.queue_offset).collect();
+        (pulled.status, found, pulled.next_offset)
+    };
+    assert_eq!(pull(0), (PullStatus::RetryImmediately, vec![], 31));
+    assert_eq!(pull(31).1, [31]);
     drop(consumer);
     assert!(server.stop().success());
 }

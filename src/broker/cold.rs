@@ -1,6 +1,7 @@
 //! Reads that need files: pulls far behind, looking up store times, records by their place. Each is a small state machine that the
 //! loop feeds with what it read; none blocks a turn.
 //!
+//! Entries of queue files, which have no checksums, are looked at once, as they come (`sound`).
 //! Log bytes come in blocks that all pulls share (`blocks`), entries of a queue in runs that its next pulls use (`runs`).
 //! Limits: so many jobs in flight per shard, and so many bytes per group (`coldReadBytesPerGroup`); the others wait in line,
 //! where groups take turns (`line`), as they do at the device. So many blocks loading; bytes kept.
@@ -8,6 +9,7 @@
 mod blocks;
 mod line;
 mod runs;
+mod sound;
 
 use crate::app::{Broker, Host, TimerKind, timer_key};
 use crate::fetch::{self, Fetch};
@@ -24,9 +26,11 @@ pub(crate) use line::GroupKey;
 use line::Line;
 use runs::Runs;
 use shard::Cx;
+use sound::Told;
 use std::sync::Arc;
 use store::Store;
 use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
+use store::queues::QueueNo;
 use store::read::{
     Look, Piece, ReadLimits, ReadStatus, SCAN_ENTRIES_MAX, Selection, classify, select,
 };
@@ -77,6 +81,8 @@ enum Stage {
 struct Choice {
     pieces: Vec<Piece>,
     selection: Selection,
+    /// The offset behind the first piece.
+    behind: i64,
     blocks: Vec<BlockAt>,
     missing: usize,
 }
@@ -127,6 +133,7 @@ pub(crate) struct ColdPulls {
     scratch: Vec<u8>,
     /// When something was read last, while the timer that clears runs.
     used_at: Option<MonoNs>,
+    told: Told,
 }
 
 impl ColdPulls {
@@ -342,10 +349,7 @@ fn choose<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull, entries:
     let mut pieces = Vec::new();
     let store = cx.store();
     // A pull skips at once what has left the log, as Java's does.
-    let is_gone = |entry: &&CqEntry| {
-        entry.is_filler() || entry.phy.position() < store.stream(entry.phy.stream()).start()
-    };
-    let gone = entries.iter().take_while(is_gone).count();
+    let gone = entries.iter().take_while(|entry| is_gone(store, entry)).count();
     let first = pull.offset + i64::try_from(gone).expect("entries in memory");
     let rest = entries.iter().skip(gone).copied();
     let limits = limits(&broker.settings, store, &pull);
@@ -360,18 +364,26 @@ fn choose<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, pull: Pull, entries:
         answer(cx, &pull, selection, &[], from_memory);
         return;
     }
+    let is_first = |entry: &CqEntry| pieces.first().is_some_and(|piece| piece.phy == entry.phy);
+    let passed = entries.iter().position(is_first).unwrap_or(gone);
+    let behind = pull.offset + i64::try_from(passed).expect("entries in memory") + 1;
     let group = pull.group;
     // What its group has left, so that many pulls of one do not ask for many blocks each.
     let left = budget(broker).saturating_sub(broker.cold.line.bytes(group)) / BLOCK_BYTES;
     let blocks_max = usize::try_from(left).unwrap_or(BLOCKS_MAX).min(BLOCKS_MAX);
     let token = broker.cold.insert(Cold::new(Job::Pull(pull), Stage::Head));
-    let choice = Choice { pieces, selection, blocks: Vec::new(), missing: 0 };
+    let choice = Choice { pieces, selection, behind, blocks: Vec::new(), missing: 0 };
     let choice = pin(&mut broker.cold.blocks, store, choice, blocks_max, (group, token));
     let ready = choice.missing == 0;
     broker.cold.wait_for(token, choice);
     if ready {
         finish_pull(broker, cx, token);
     }
+}
+
+/// Whether the entry names a message that is in the log no more.
+fn is_gone(store: &Store, entry: &CqEntry) -> bool {
+    entry.is_filler() || entry.phy.position() < store.stream(entry.phy.stream()).start()
 }
 
 /// Pins the blocks of all pieces that are not in memory.
@@ -530,14 +542,15 @@ fn check(
             return None;
         }
         let offset = bytes.and_then(|bytes| {
-            let (view, _) = MessageView::parse(bytes).ok()?;
-            (view.phy_offset() == piece.phy).then(|| view.queue_offset().0)
+            let (view, size) = MessageView::parse(bytes).ok()?;
+            let is_it = view.phy_offset() == piece.phy && size == bytes.len();
+            is_it.then(|| view.queue_offset().0)
         });
         match offset {
             Some(offset) => behind = offset + 1,
             // Deleted, or no record any more.
             None if count == 0 => {
-                let next = pull.offset + 1;
+                let next = choice.behind;
                 return Some((0, Selection { status, next, ..choice.selection }));
             }
             // The next pull begins behind the last record of this answer.
@@ -589,8 +602,8 @@ fn read_head<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, search: Search, e
 
 /// Tells the search the store time of a record in memory; false when it is not there.
 fn look_at<H: Host>(cx: &mut Cx<'_, H>, search: &mut Search, entry: CqEntry) -> bool {
-    if entry.is_filler() {
-        search.tell(i64::MIN);
+    if is_gone(cx.store(), &entry) {
+        search.tell_gone();
         return true;
     }
     let Some(head) = cx.store().tail(entry.phy, HEAD_BYTES.min(entry.size as usize)) else {
@@ -701,7 +714,7 @@ fn on_job_read<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64, byt
     let cold = broker.cold.take(token);
     match (cold.job, cold.stage) {
         (Job::Pull(pull), Stage::Index { first, epoch }) => {
-            let entries: Vec<CqEntry> = decode(bytes).collect();
+            let entries = sound_entries(broker, cx, pull.queue, first, bytes);
             if entries.is_empty() {
                 fail_pull(cx, &pull);
                 return;
@@ -711,21 +724,20 @@ fn on_job_read<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64, byt
             }
             choose(broker, cx, pull, &entries);
         }
-        (Job::Search(mut search), Stage::Index { .. }) => match decode(bytes).next() {
-            Some(entry) if look_at(cx, &mut search, entry) => run_search(broker, cx, search),
-            Some(entry) => {
-                let cold = Cold::new(Job::Search(search), Stage::Head);
-                let token = broker.cold.insert(cold);
-                cx.read_log(entry.phy, vec![0; HEAD_BYTES], token);
+        (Job::Search(mut search), Stage::Index { first, .. }) => {
+            match sound_entries(broker, cx, search.queue, first, bytes).first().copied() {
+                Some(entry) if look_at(cx, &mut search, entry) => run_search(broker, cx, search),
+                Some(entry) => read_head(broker, cx, search, entry),
+                None => search.refuse(broker, cx, "the queue's index cannot be read"),
             }
-            None => search.refuse(broker, cx, "the queue's index cannot be read"),
-        },
+        }
         (Job::Search(mut search), Stage::Head) => {
             search.tell(store_time(bytes));
             run_search(broker, cx, search);
         }
         (Job::Listing(mut listing), Stage::Index { .. }) => {
             let first = listing.next;
+            // Whoever lists entries wants to see what is there, nonsense included.
             listing.take(decode(bytes));
             if listing.next == first {
                 listing.refuse(cx, READ_FAILED);
@@ -742,6 +754,20 @@ fn on_job_read<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, token: u64, byt
             unreachable!("each job waits in its own stages, and blocks have tokens of their own")
         }
     }
+}
+
+/// Entries that a queue's file has from `first` on; those that name nonsense became fillers.
+fn sound_entries<H: Host>(
+    broker: &mut Broker,
+    cx: &mut Cx<'_, H>,
+    queue: QueueNo,
+    first: i64,
+    bytes: &[u8],
+) -> Vec<CqEntry> {
+    let mut entries: Vec<CqEntry> = decode(bytes).collect();
+    let now = cx.now.mono;
+    sound::clear(cx.store(), queue, first, &mut entries, (&mut broker.cold.told, now));
+    entries
 }
 
 fn decode(bytes: &[u8]) -> impl Iterator<Item = CqEntry> {

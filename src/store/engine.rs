@@ -296,6 +296,11 @@ impl Store {
         &self.state(id).stream
     }
 
+    /// Whether a stream is this shard's.
+    pub fn has_stream(&self, id: StreamId) -> bool {
+        self.streams().any(|stream| stream.id() == id)
+    }
+
     /// The streams of this shard.
     pub fn streams(&self) -> impl Iterator<Item = &Stream> {
         self.streams.iter().map(|s| &s.stream)

@@ -310,7 +310,7 @@ impl Blocks {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use buf::window::{Window, WindowIdentity};
     use store::layout::checkpoint::Checkpoint;
@@ -321,10 +321,10 @@ mod tests {
 
     const A: GroupKey = GroupKey(1);
     const B: GroupKey = GroupKey(2);
-    const SEGMENT: u64 = 3 * BLOCK_BYTES + 4096;
+    pub(crate) const SEGMENT: u64 = 3 * BLOCK_BYTES + 4096;
 
     /// A store whose device has everything below `written`.
-    fn store(written: u64) -> Store {
+    pub(crate) fn store(written: u64) -> Store {
         let identity = WindowIdentity { store_id: 1, boot_id: 1, stream: 0 };
         let config = StreamConfig {
             stream: StreamId(0),

@@ -351,6 +351,12 @@ impl Search {
         }
     }
 
+    /// What `probe` named has no record any more: it was stored before everything else, nobody knows when.
+    pub(crate) fn tell_gone(&mut self) {
+        let is_time = !matches!(self.goal, Goal::Offset { .. });
+        self.tell(if is_time { -1 } else { i64::MIN });
+    }
+
     /// Answers.
     pub(crate) fn finish<H: Host>(self, broker: &mut Broker, cx: &mut Cx<'_, H>) {
         let (value, is_time) = match self.goal {
