@@ -111,7 +111,9 @@ impl Blocks {
         block.used = clock;
         if block.loading && at.base + (block.wanted as u64) < end && block.wanted < readable {
             block.late.push(token);
-            block.again.0.push(group);
+            if !block.again.0.contains(&group) {
+                block.again.0.push(group);
+            }
             block.again.1 = readable;
         } else if block.loading {
             block.waiting.push(token);
@@ -411,12 +413,14 @@ pub(super) mod tests {
         assert!(blocks.pin(&grown, at(0), 9_500, (A, 2)));
         assert!(blocks.pin(&grown, at(0), 15_000, (B, 3)));
         assert!(blocks.pin(&grown, at(0), 25_000, (A, 4)), "its end is in memory only");
+        assert!(blocks.pin(&grown, at(0), 15_000, (B, 6)));
         let others = [1, 2].map(|n| at(n * SEGMENT));
         let far = store(3 * SEGMENT);
         others.iter().for_each(|other| assert!(blocks.pin(&far, *other, other.base, (A, 5))));
         assert_eq!(blocks.loaded(early.slot, early.buffer), [1, 2]);
+        assert_eq!(blocks.queued.len(), others.len() + 2, "once for each group");
         assert_eq!(load(&mut blocks).0, SEGMENT);
-        assert_eq!(load(&mut blocks), (0, 20_000, vec![3, 4]), "in the line of each group");
+        assert_eq!(load(&mut blocks), (0, 20_000, vec![3, 4, 6]), "in the line of each group");
         assert_eq!(load(&mut blocks).0, 2 * SEGMENT);
         assert!(!blocks.pin(&grown, at(0), 20_000, (A, 5)));
         assert!(blocks.next_load().is_none());
