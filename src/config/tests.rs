@@ -202,6 +202,16 @@ fn a_file_that_needs_what_is_missing_is_refused() {
 }
 
 #[test]
+fn checksums_over_properties_are_refused_as_java_would_cut_what_lacks_them() {
+    for key in ["enabledAppendPropCRC", "forceVerifyPropCRC"] {
+        let file = props::parse(format!("{key}=true").as_bytes()).unwrap();
+        let errors = defaults(&broker::TABLE).apply_file("b.conf", &file).unwrap_err().errors;
+        assert!(errors[0].to_string().contains("without its checksum"), "{errors:?}");
+        loaded(&broker::TABLE, &format!("{key}=false"));
+    }
+}
+
+#[test]
 fn a_default_name_server_runs_as_java_does() {
     let mut config = defaults(&namesrv::TABLE);
     let (typed, notices) = NamesrvConfig::from_config(&mut config).unwrap();

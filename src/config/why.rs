@@ -31,6 +31,8 @@ pub(crate) const OWNSWITCH: &str = "readUncommittedVisible decides it";
 
 pub(crate) const ROCKSSTORE: &str = "data kept in RocksDB cannot be read here";
 pub(crate) const OTHERMETA: &str = "topics, groups and offsets kept in RocksDB cannot be read here";
+pub(crate) const PROPCRC: &str = "records get no checksum over the properties here, and Java that is told to verify them cuts the log at a record \
+     without its checksum";
 pub(crate) const ONEPATH: &str = "the commit log lies in one directory";
 pub(crate) const PLUGIN: &str = "Java classes cannot be loaded here";
 pub(crate) const DUPLICATION: &str = "replicated data is stored once";

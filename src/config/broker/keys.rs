@@ -136,8 +136,8 @@ const SEND: &[Row] = &[
     Row::new("osPageCacheBusyTimeOutMills", I64, "1000", "longest wait of a send for room in the log window").unit("ms").between(1, i64::MAX).honoured(),
     Row::new("maxAsyncPutMessageRequests", I32, "5000", "unflushed sends at most before new ones fail as busy").since(Since::Java5).unit("requests"),
     Row::new("autoMessageVersionOnTopicLen", Kind::Bool, "true", "use the record version for long names when a topic needs it").since(Since::Java5),
-    Row::new("enabledAppendPropCRC", Kind::Bool, "false", "add a checksum over the properties to each record").since(Since::Java5),
-    Row::new("forceVerifyPropCRC", Kind::Bool, "false", "check it in recovery").since(Since::Java5),
+    Row::new("enabledAppendPropCRC", Kind::Bool, "false", "add a checksum over the properties to each record").since(Since::Java5).refused(why::PROPCRC),
+    Row::new("forceVerifyPropCRC", Kind::Bool, "false", "check it in recovery").since(Since::Java5).refused(why::PROPCRC),
     Row::new("isEnableBatchPush", Kind::Bool, "false", "4.9's spelling of enableBatchPush").since(Since::Java4).accepted(why::DLEDGERONLY),
 ];
 
