@@ -5,15 +5,18 @@
 
 mod support;
 
-use client::{Connection, Consumer, Message, Options, Producer, Pull, PullStatus, Received};
+use client::{
+    Connection, Consumer, Message, NewTopic, Options, Producer, Pull, PullStatus, Received,
+};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use support::java::{self, JavaBroker};
 use support::{Data, Server, Setting, golden};
+use wire::codes::response;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Messages that are added to each queue that is written.
@@ -345,6 +348,47 @@ fn the_light_queues_of_a_killed_java_broker_stay() {
         assert!(server.stop().success());
         check("after the stop");
     }
+}
+
+/// A queue file of ours beside Java's batch consume queue would keep Java from starting.
+#[test]
+fn topics_with_queues_of_another_type_are_refused_and_left_as_they_are() {
+    const OURS: &str = "Turned";
+    let recorded = Recorded::unpack("v550-special-clean");
+    let refused = |server: &Server, topic: &str, queue: i32| {
+        let mut producer = Producer::new(connect(server.broker), "P");
+        let sent = producer.send(&Message::new(topic, body(topic, queue, 0)), queue).unwrap_err();
+        let mut consumer = Consumer::new(connect(server.broker), "C");
+        let pulled = consumer.pull(&Pull::new(topic, queue, 0)).unwrap_err();
+        for error in [sent, pulled] {
+            assert_eq!(error.refused_code(), Some(response::NO_PERMISSION), "{error}");
+            assert!(error.to_string().contains("queue.type=BatchCQ"), "{error}");
+        }
+        assert!(!recorded.data.store().join("consumequeue").join(topic).exists(), "{topic}");
+    };
+    let server = recorded.start();
+    (0..2).for_each(|queue| refused(&server, "GoldBcq", queue));
+    let new = NewTopic { attributes: Some("+queue.type=BatchCQ"), ..NewTopic::new("New", 1) };
+    assert!(connect(server.broker).create_topic(&new).is_err());
+    // A delayed message whose topic has become such a one.
+    server.topic_named(OURS);
+    let delayed = Message::new(OURS, body(OURS, 0, 0)).with("DELAY", "2");
+    Producer::new(connect(server.broker), "P").send(&delayed, 0).unwrap();
+    assert!(server.stop().success());
+    let path = recorded.data.store().join("config/topics.json");
+    let mut table: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    table["topicConfigTable"][OURS]["attributes"]["queue.type"] = "BatchCQ".into();
+    fs::write(&path, table.to_string()).unwrap();
+    let server = recorded.start();
+    let until = Instant::now() + TIMEOUT;
+    let is_said = |line: &str| line.contains("is dropped") && line.contains(OURS);
+    while !fs::read_to_string(recorded.data.path().join("log")).unwrap().lines().any(is_said) {
+        assert!(Instant::now() < until, "the delayed message is looked at");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    refused(&server, OURS, 0);
+    assert!(server.stop().success());
+    refused(&recorded.start(), "GoldBcq", 0);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::mail::BrokerMail;
 use crate::refusal::Refusal;
 use crate::scatter::Then;
 use crate::settings::Settings;
+use crate::topics::{Topic, TopicTable};
 use crate::transactions::{self, HALF_TOPIC, Putting};
 use base::ids::{ConnId, ShardId};
 use base::time::WallMs;
@@ -431,7 +432,7 @@ fn make_topic<H: Host>(
 }
 
 fn store<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, waiting: Waiting) {
-    if let Err(refusal) = check_topic(&waiting.message.topic) {
+    if let Err(refusal) = check_topic(&broker.topics, &waiting.message.topic) {
         let Waiting { message, from, ticket } = waiting;
         tell(cx, from, ticket, Err(NotStored { refusal, message }));
         return;
@@ -528,7 +529,10 @@ fn append<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, waiting: Waiting) ->
 }
 
 /// The name may come from a message, or from a table that somebody has edited: a queue's directory is called after it.
-fn check_topic(topic: &[u8]) -> Result<(), Refusal> {
+fn check_topic(topics: &TopicTable, topic: &[u8]) -> Result<(), Refusal> {
+    if let Some(Err(refusal)) = topics.get(topic).map(Topic::check_queue_type) {
+        return Err(Refusal { code: response::MESSAGE_ILLEGAL, ..refusal });
+    }
     let name = String::from_utf8_lossy(topic);
     if !name.is_empty() && name.len() <= DERIVED_TOPIC_BYTES_MAX && has_legal_characters(&name) {
         return Ok(());

@@ -1,11 +1,13 @@
 //! The topics as every shard sees them: a snapshot that the metadata shard replaces by mail.
 
+use crate::refusal::Refusal;
 use buf::prefetch::prefetch;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use store::queues::QueueNo;
 use wire::body::register::TopicConfig;
+use wire::codes::response;
 use wire::ids::QueueId;
 
 /// Permission bit: consumers may read.
@@ -15,6 +17,10 @@ pub const PERM_WRITE: i32 = 2;
 /// Permission bit: topics made on first use inherit from this one.
 pub const PERM_INHERIT: i32 = 1;
 
+/// Attribute with the form of a topic's queues (5.x), and the only form that is here.
+const QUEUE_TYPE: &str = "queue.type";
+const SIMPLE_QUEUES: &str = "SimpleCQ";
+
 /// A topic on this shard.
 pub struct Topic {
     name: Box<[u8]>,
@@ -22,6 +28,8 @@ pub struct Topic {
     pub config: Arc<TopicConfig>,
     /// Queue numbers are below, for producers or consumers, whichever have more; here so that a send need not look elsewhere.
     queue_nums: i32,
+    /// Its queues have Java's other form; here for the same reason.
+    has_other_queues: bool,
     /// Queues of this shard that were looked up before, by number.
     queues: Vec<Option<QueueNo>>,
 }
@@ -60,10 +68,28 @@ impl Topic {
         }
     }
 
+    /// Refuses a topic whose queues have Java's other form: a queue file of ours beside them would keep Java from starting.
+    pub(crate) fn check_queue_type(&self) -> Result<(), Refusal> {
+        if !self.has_other_queues {
+            return Ok(());
+        }
+        let name = &self.config.topic_name;
+        let form = queue_type(&self.config).unwrap_or_default();
+        let remark = format!(
+            "the topic[{name}] has the attribute {QUEUE_TYPE}={form}: this broker reads and writes queues of the type \
+             {SIMPLE_QUEUES} only"
+        );
+        Err(Refusal::new(response::NO_PERMISSION, remark))
+    }
+
     /// Whether a queue number exists for producers (or consumers, whichever has more).
     pub fn has_queue(&self, id: QueueId) -> bool {
         (0..self.queue_nums).contains(&id.0)
     }
+}
+
+fn queue_type(config: &TopicConfig) -> Option<&str> {
+    config.attributes.as_ref()?.get(QUEUE_TYPE).map(String::as_str)
 }
 
 /// Where a topic lies in the table.
@@ -111,8 +137,10 @@ impl TopicTable {
     /// Replaces a topic's configuration.
     pub fn set(&mut self, config: Arc<TopicConfig>) {
         let queue_nums = config.write_queue_nums.max(config.read_queue_nums);
+        let has_other_queues = queue_type(&config).is_some_and(|form| form != SIMPLE_QUEUES);
         if let Some(topic) = self.get_mut(config.topic_name.as_bytes()) {
             (topic.config, topic.queue_nums) = (config, queue_nums);
+            topic.has_other_queues = has_other_queues;
             return;
         }
         let name: Box<[u8]> = config.topic_name.as_bytes().into();
@@ -121,7 +149,8 @@ impl TopicTable {
             TopicSlot(u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 topics"))
         });
         let hash = self.hasher.hash_one(&*name);
-        self.slots[slot.0 as usize] = Some(Topic { name, config, queue_nums, queues: Vec::new() });
+        let topic = Topic { name, config, queue_nums, has_other_queues, queues: Vec::new() };
+        self.slots[slot.0 as usize] = Some(topic);
         let TopicTable { hasher, places, slots, .. } = self;
         let name_of = |slot: &TopicSlot| slots[slot.0 as usize].as_ref().map(|topic| &*topic.name);
         places.insert_unique(hash, slot, |slot| {

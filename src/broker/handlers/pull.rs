@@ -234,6 +234,7 @@ fn check(
         let remark = format!("the topic[{name}] pulling message is forbidden");
         return Err(Refusal::new(response::NO_PERMISSION, remark));
     }
+    entry.check_queue_type()?;
     if !(0..entry.config.read_queue_nums).contains(&header.queue_id) {
         let remark = format!(
             "queueId[{}] is illegal, topic:[{name}] topicConfig.readQueueNums:[{}] consumer:[/{}]",

@@ -180,7 +180,7 @@ pub(crate) fn check_permission(settings: &Settings, topic: &Topic) -> Result<(),
             format!("the broker[{}] sending message is forbidden", settings.config.broker_ip1);
         return Err(Refusal::new(response::NO_PERMISSION, remark));
     }
-    Ok(())
+    topic.check_queue_type()
 }
 
 /// The queue the client chose; a negative number lets us choose.

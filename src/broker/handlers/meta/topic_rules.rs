@@ -315,11 +315,11 @@ fn check_attribute(key: &str, value: Option<&str>, exists: bool) -> Result<(), R
         }
         _ => return bad(response::SYSTEM_ERROR, format!("unsupported key: {key}")),
     };
-    let Some(value) = value else { return Ok(()) };
     if exists && matches!(key, "queue.type" | "cleanup.policy") {
         let remark = format!("attempt to update an unchangeable attribute. key: {key}");
         return bad(response::SYSTEM_ERROR, remark);
     }
+    let Some(value) = value else { return Ok(()) };
     if !allowed.contains(&value) {
         let remark = format!("attribute {key}={value} is not supported, allowed is {allowed:?}");
         return bad(response::SYSTEM_ERROR, remark);

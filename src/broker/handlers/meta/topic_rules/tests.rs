@@ -126,6 +126,9 @@ fn attributes_are_added_and_removed_by_sign() {
     ] {
         assert!(alter_attributes(old, &parse_attributes(text).unwrap()).is_err(), "{text}");
     }
+    let other = Table(vec![("queue.type".to_owned(), "BatchCQ".to_owned())]);
+    let changes = parse_attributes("-queue.type").unwrap();
+    assert!(alter_attributes(Some(&other), &changes).is_err(), "as by Java");
     for text in ["message.type=FIFO", "+message.type", "+a=1,+a=2", &"+".repeat(5000)] {
         assert!(parse_attributes(text).is_err(), "{text}");
     }
