@@ -267,6 +267,34 @@ fn a_deletion_that_was_answered_survives_a_kill() {
 }
 
 #[test]
+fn a_deletion_that_cannot_be_noted_is_answered_with_the_reason() {
+    for shards in [1, 2] {
+        let data = Data::new();
+        let server = Server::start(data.path(), &setting(shards));
+        server.topic_named("Other");
+        send(&server, "Other", 8, 1);
+        let name = "ringmq.deleted";
+        fs::create_dir(data.store().join(name)).unwrap();
+        let mut connection = server.connect(TIMEOUT).unwrap();
+        // Each has messages in one queue, of whichever shard.
+        for queue in 0..8 {
+            let topic = format!("Topic{queue}");
+            connection.create_topic(&NewTopic::new(&topic, 8)).unwrap();
+            let mut producer = Producer::new(connection, "P");
+            producer.send(&Message::new(&topic, b"lost".to_vec()), queue).unwrap();
+            connection = server.connect(TIMEOUT).unwrap();
+            let error = connection.delete_topic(&topic).unwrap_err();
+            assert_eq!(error.refused_code(), Some(response::SYSTEM_ERROR), "{error}");
+            let text = error.to_string();
+            assert!(text.contains(name) && text.contains("it may come back"), "{text}");
+        }
+        fs::remove_dir(data.store().join(name)).unwrap();
+        connection.delete_topic("Other").unwrap();
+        assert!(server.stop().success());
+    }
+}
+
+#[test]
 fn topics_that_nobody_knows_keep_their_messages_until_an_operator_says_otherwise() {
     let data = Data::new();
     let server = Server::start(data.path(), &setting(2));

@@ -6,6 +6,7 @@ use crate::cold::ColdPulls;
 use crate::delay::Delays;
 use crate::detour::TIMER_TOPIC;
 use crate::handlers::meta::Meta;
+use crate::handlers::meta::clean::NotNoted;
 use crate::handlers::meta::times::Times;
 use crate::handlers::{self, Outcome, Request};
 use crate::mail::{BrokerDone, BrokerMail};
@@ -314,8 +315,8 @@ impl Broker {
                 self.topics.set(config);
                 cx.mail(from, BrokerMail::Receipt(scatter));
             }
-            BrokerMail::TopicRemoved { topic, scatter } => {
-                self.forget_topic(cx, &topic);
+            BrokerMail::TopicRemoved { topic, not_noted, scatter } => {
+                self.forget_topic(cx, &topic, not_noted);
                 // The files' jobs come first: what was said to be deleted is, whatever happens then.
                 cx.job(Box::new(move || H::done(BrokerDone::Receipt { to: from, scatter })));
             }
@@ -346,8 +347,13 @@ impl Broker {
     }
 
     /// Drops everything this shard has of a deleted topic.
-    pub(crate) fn forget_topic<H: Host>(&mut self, cx: &mut Cx<'_, H>, topic: &[u8]) {
-        handlers::meta::clean::remove_topic(self, cx, topic);
+    pub(crate) fn forget_topic<H: Host>(
+        &mut self,
+        cx: &mut Cx<'_, H>,
+        topic: &[u8],
+        not_noted: NotNoted,
+    ) {
+        handlers::meta::clean::remove_topic(self, cx, topic, not_noted);
         self.topics.remove(topic);
         self.offsets.remove_topic(topic);
         if self.settings.config.housekeeping.auto_delete_unused_stats {

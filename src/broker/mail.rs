@@ -1,5 +1,6 @@
 //! Mail between the shards of a broker, and answers of its background jobs.
 
+use crate::handlers::meta::clean::NotNoted;
 use base::ids::{ConnId, ShardId};
 use shard::Peer;
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub enum BrokerMail {
     TopicRemoved {
         /// Its name.
         topic: Arc<[u8]>,
+        /// For the answer.
+        not_noted: NotNoted,
         /// Receipt wanted.
         scatter: ScatterId,
     },

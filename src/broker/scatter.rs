@@ -1,19 +1,23 @@
 //! Broadcasts that wait until every shard has taken the change: then the reply goes out, or the request goes on.
 
 use crate::app::{Broker, Host};
+use crate::handlers::meta::clean::NotNoted;
 use crate::handlers::meta::upkeep;
 use crate::mail::{BrokerDone, BrokerMail, ScatterId};
 use crate::tables::TableFile;
 use base::ids::{ConnId, ShardId};
 use shard::{Cx, Peer};
 use std::collections::HashMap;
+use wire::codes::response;
+use wire::reply::patch_refusal;
 
 /// What happens when all receipts are there.
 pub(crate) enum Then {
     /// These frames are sent.
     Reply { conn: ConnId, bytes: Vec<u8> },
-    /// These frames are sent when the background jobs of this shard are done that were submitted before.
-    ReplyAfterJobs { conn: ConnId, bytes: Vec<u8> },
+    /// This answer is sent when the background jobs of this shard are done that were submitted before; as one of failure when
+    /// a shard could not note what was deleted.
+    ReplyAfterJobs { conn: ConnId, bytes: Vec<u8>, not_noted: NotNoted },
     /// The request is handled again, from the start.
     Redispatch { conn: ConnId, peer: Peer, frame: Vec<u8> },
     /// That, when these tables have so many changes in their files.
@@ -81,8 +85,16 @@ pub(crate) fn finish<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, then: Vec
     for then in then {
         match then {
             Then::Reply { conn, bytes } => cx.output(conn).extend_from_slice(&bytes),
-            Then::ReplyAfterJobs { conn, bytes } => {
-                cx.job(Box::new(move || H::done(BrokerDone::Reply { conn, bytes })));
+            Then::ReplyAfterJobs { conn, mut bytes, not_noted } => {
+                cx.job(Box::new(move || {
+                    if let Some(why) = not_noted.get().filter(|_| !bytes.is_empty()) {
+                        let why = format!(
+                            "the topic is deleted, but that cannot be noted: {why}; after a crash it may come back"
+                        );
+                        patch_refusal(&mut bytes, 0, response::SYSTEM_ERROR, &why);
+                    }
+                    H::done(BrokerDone::Reply { conn, bytes })
+                }));
             }
             Then::Redispatch { conn, peer, frame } => {
                 if let Ok(Some((frame, _))) = wire::frame::split(&frame) {

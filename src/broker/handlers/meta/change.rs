@@ -3,7 +3,7 @@
 use crate::app::{Broker, Host};
 use crate::bit_maps::FilterChange;
 use crate::cold::GroupKey;
-use crate::handlers::meta::clean::{self, Clean};
+use crate::handlers::meta::clean::{self, Clean, NotNoted};
 use crate::handlers::meta::{MetaMail, upkeep};
 use crate::mail::BrokerMail;
 use crate::parked;
@@ -24,7 +24,12 @@ pub enum Change {
     /// A topic is there, or is another.
     Topic(Arc<TopicConfig>),
     /// A topic is gone, with its queues and offsets.
-    TopicRemoved(Arc<[u8]>),
+    TopicRemoved {
+        /// Its name.
+        topic: Arc<[u8]>,
+        /// For the answer.
+        not_noted: NotNoted,
+    },
     /// A group is there, or is another.
     Group(Arc<SubscriptionGroupConfig>),
     /// A group is gone.
@@ -64,7 +69,7 @@ pub enum Change {
 pub(crate) fn apply<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, change: Change) {
     match change {
         Change::Topic(config) => broker.topics.set(config),
-        Change::TopicRemoved(topic) => broker.forget_topic(cx, &topic),
+        Change::TopicRemoved { topic, not_noted } => broker.forget_topic(cx, &topic, not_noted),
         Change::Group(config) => broker.meta.groups.set(config),
         Change::GroupRemoved { group, drops_offsets } => {
             broker.meta.groups.remove(&group);
@@ -121,7 +126,7 @@ fn record<H: Host>(broker: &mut Broker, cx: &Cx<'_, H>, change: &Change) -> bool
     let (wall, mono) = (cx.now.wall, cx.now.mono);
     let home = broker.meta.home();
     match change {
-        Change::Topic(_) | Change::TopicRemoved(_) => {
+        Change::Topic(_) | Change::TopicRemoved { .. } => {
             next_version(&mut home.topics_version, wall);
             home.writes.touch(TableFile::Topics, mono);
             home.register.topics_changed(mono);
@@ -141,7 +146,7 @@ fn record<H: Host>(broker: &mut Broker, cx: &Cx<'_, H>, change: &Change) -> bool
         Change::Subscriptions { .. } | Change::Settings(_) | Change::Clean(_) => {}
     }
     let is_less = match change {
-        Change::TopicRemoved(topic) => {
+        Change::TopicRemoved { topic, .. } => {
             home.offsets.remove(|key| split_key(key).is_some_and(|(of, _)| *of == **topic))
         }
         Change::GroupRemoved { group, drops_offsets: true } => {
@@ -172,7 +177,7 @@ fn when_in_files(broker: &mut Broker, changes: &[Change], drops_offsets: bool, t
     if matches!(then, Then::Nothing) {
         return then;
     }
-    let is_topic = |c: &Change| matches!(c, Change::Topic(_) | Change::TopicRemoved(_));
+    let is_topic = |c: &Change| matches!(c, Change::Topic(_) | Change::TopicRemoved { .. });
     let is_group = |c: &Change| matches!(c, Change::Group(_) | Change::GroupRemoved { .. });
     let mut tables = Vec::new();
     let writes = &mut broker.meta.home().writes;
@@ -211,7 +216,9 @@ pub(crate) fn publish<H: Host>(
         let after = after.unwrap_or(Then::Nothing);
         scatter::broadcast(broker, cx, after, |scatter| match change.clone() {
             Change::Topic(config) => BrokerMail::Topic { config, scatter },
-            Change::TopicRemoved(topic) => BrokerMail::TopicRemoved { topic, scatter },
+            Change::TopicRemoved { topic, not_noted } => {
+                BrokerMail::TopicRemoved { topic, not_noted, scatter }
+            }
             change @ (Change::Group(_)
             | Change::GroupRemoved { .. }
             | Change::Subscriptions { .. }

@@ -21,7 +21,7 @@ use shard::store_dir::deleted::{self, Deletion};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use store::consume_queue::ConsumeQueue;
 use store::queues::{QUEUE_ID_MAX, QueueNo, stream_of};
 use wire::ids::{QueueId, StreamId};
@@ -30,6 +30,9 @@ use wire::ids::{QueueId, StreamId};
 const MANUAL_ROUNDS: u32 = 20;
 /// Queues of such topics are no topic's own, but parts of others'.
 const LMQ_PREFIX: &[u8] = b"%LMQ%";
+
+/// Why some shard could not note a topic's deletion: set by the shard's background job, read by that of the answer.
+pub(crate) type NotNoted = Arc<OnceLock<String>>;
 
 /// What is to go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,7 +94,7 @@ pub(crate) fn apply<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, what: Clea
                 queue.min() == queue.next() && queue.next() > 0 && !is_in_use(broker, queue)
             };
             let gone = chosen(cx, is_left);
-            remove_files(broker, cx, &gone, Vec::new());
+            remove_files(broker, cx, &gone, (Vec::new(), NotNoted::default()));
             let numbers: Vec<QueueNo> = gone.iter().map(|(no, ..)| *no).collect();
             cx.store().remove_queues(&numbers);
             for (_, topic, id, _) in &gone {
@@ -116,7 +119,7 @@ pub(crate) fn apply<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, what: Clea
                     "topic {}: is unknown, its queues go",
                     String::from_utf8_lossy(&topic)
                 );
-                remove_topic(broker, cx, &topic);
+                remove_topic(broker, cx, &topic, NotNoted::default());
             }
             // Made anew, a topic begins at 0: what groups had read of the old one means nothing there.
             let Broker { offsets, topics, .. } = broker;
@@ -154,7 +157,12 @@ fn chosen<H: Host>(cx: &mut Cx<'_, H>, is_one: impl Fn(&ConsumeQueue) -> bool) -
 }
 
 /// Drops this shard's queues of a topic that does not exist any more, with their files.
-pub(crate) fn remove_topic<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, topic: &[u8]) {
+pub(crate) fn remove_topic<H: Host>(
+    broker: &mut Broker,
+    cx: &mut Cx<'_, H>,
+    topic: &[u8],
+    not_noted: NotNoted,
+) {
     let gone = chosen(cx, |queue| *queue.topic == *topic);
     let streams: BTreeSet<u16> = gone.iter().map(|(.., stream)| stream.0).collect();
     let note = |stream| {
@@ -162,7 +170,7 @@ pub(crate) fn remove_topic<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, top
         Deletion { topic: topic.to_vec(), stream: StreamId(stream), end }
     };
     let notes = streams.into_iter().map(note).collect();
-    remove_files(broker, cx, &gone, notes);
+    remove_files(broker, cx, &gone, (notes, not_noted));
     broker.cold.forget_entries();
     cx.store().remove_topic(topic);
 }
@@ -174,7 +182,7 @@ fn remove_files<H: Host>(
     broker: &Broker,
     cx: &mut Cx<'_, H>,
     queues: &[Chosen],
-    notes: Vec<Deletion>,
+    (notes, not_noted): (Vec<Deletion>, NotNoted),
 ) {
     if queues.is_empty() {
         return;
@@ -189,7 +197,10 @@ fn remove_files<H: Host>(
         if !notes.is_empty()
             && let Err(error) = deleted::note_in_turn(&root, &notes, &starts)
         {
-            tracing::error!("{}: noting deleted topics: {error}", root.display());
+            let file = root.join(deleted::FILE_NAME);
+            tracing::error!("{}: noting deleted topics: {error}", file.display());
+            // One reason is enough for the answer.
+            let _ = not_noted.set(format!("{}: {error}", file.display()));
         }
         for (topic, id) in list {
             remove_queue(&root, &topic, id, is_alone);

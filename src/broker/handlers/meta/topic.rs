@@ -2,6 +2,7 @@
 
 use crate::app::{Broker, Host};
 use crate::handlers::meta::change::{Change, publish};
+use crate::handlers::meta::clean::NotNoted;
 use crate::handlers::meta::topic_rules::{
     self, AttributeChange, FAQ, FirstSend, RETRY_PREFIX, TOPICS_MAX,
 };
@@ -230,12 +231,14 @@ pub(crate) fn on_delete<H: Host>(
         return refusal.into();
     }
     let mut changes = Vec::new();
+    let not_noted = NotNoted::default();
     if broker.topics.get(name.as_bytes()).is_some() {
         tracing::info!("topic {name}: deleted by {}", request.peer.address);
-        changes.push(Change::TopicRemoved(Arc::from(name.as_bytes())));
+        let topic = Arc::from(name.as_bytes());
+        changes.push(Change::TopicRemoved { topic, not_noted: Arc::clone(&not_noted) });
     }
     let bytes = success_bytes(request, |_| {});
-    let then = Then::ReplyAfterJobs { conn: request.conn, bytes };
+    let then = Then::ReplyAfterJobs { conn: request.conn, bytes, not_noted };
     publish(broker, cx, changes, then);
     Outcome::Done
 }

@@ -2,6 +2,7 @@
 
 use crate::app::{Broker, Host, TimerKind, timer_key};
 use crate::filter_table::FilterFile;
+use crate::handlers::meta::clean::NotNoted;
 use crate::handlers::meta::{relay, session, topic};
 use crate::mail::BrokerDone;
 use crate::register::{Answer, Ask, Pace, Step};
@@ -234,11 +235,12 @@ fn refused(then: Then, why: &str) -> Then {
             }
             Then::Reply { conn, bytes }
         }
-        Then::ReplyAfterJobs { conn, mut bytes } => {
+        Then::ReplyAfterJobs { conn, mut bytes, .. } => {
             if !bytes.is_empty() {
                 patch_refusal(&mut bytes, 0, response::SYSTEM_ERROR, why);
             }
-            Then::ReplyAfterJobs { conn, bytes }
+            // One remark is enough.
+            Then::ReplyAfterJobs { conn, bytes, not_noted: NotNoted::default() }
         }
         other @ (Then::Redispatch { .. }
         | Then::WhenWritten { .. }
