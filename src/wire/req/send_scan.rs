@@ -71,12 +71,13 @@ pub fn place<'a>(frame: &Frame<'a>) -> Option<(&'a [u8], QueueId)> {
     loop {
         let [b'"', key, b'"', b':', b'"', tail @ ..] = rest else { return None };
         let end = find_end(tail, b'"')?;
+        let behind = tail.get(end..)?.strip_prefix(b"\"")?;
         match key {
             b'b' => topic = tail.get(..end),
             b'e' => return Some((topic?, QueueId(small(tail.get(..end)?).ok()?))),
             _ => {}
         }
-        rest = tail.get(end..)?.strip_prefix(b"\",")?;
+        rest = behind.strip_prefix(b",")?;
     }
 }
 
