@@ -21,6 +21,8 @@ use crate::handlers::pull::{
 use crate::refusal::Refusal;
 use crate::wanted::Scan;
 use base::time::MonoNs;
+#[cfg(test)]
+pub(crate) use blocks::tests::store as test_store;
 use blocks::{BLOCK_BYTES, BlockAt, Blocks};
 pub(crate) use line::GroupKey;
 use line::Line;

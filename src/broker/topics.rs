@@ -22,6 +22,7 @@ const QUEUE_TYPE: &str = "queue.type";
 const SIMPLE_QUEUES: &str = "SimpleCQ";
 
 /// A topic on this shard.
+#[repr(align(64))]
 pub struct Topic {
     name: Box<[u8]>,
     /// Its configuration.
@@ -87,6 +88,9 @@ impl Topic {
         (0..self.queue_nums).contains(&id.0)
     }
 }
+
+/// One line of the cache: what is asked for ahead is all of it.
+const _: () = assert!(size_of::<Option<Topic>>() == 64);
 
 fn queue_type(config: &TopicConfig) -> Option<&str> {
     config.attributes.as_ref()?.get(QUEUE_TYPE).map(String::as_str)
