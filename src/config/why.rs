@@ -6,7 +6,15 @@ pub(crate) const SENDS: &str =
     "sends wait for nothing but room in the log window: osPageCacheBusyTimeOutMills";
 pub(crate) const OPERATIONS: &str = "what has ended in a turn of the shard is written at its end";
 pub(crate) const NETTY: &str = "sockets are driven by io_uring, there is no Netty";
-pub(crate) const MMAP: &str = "files are not mapped into memory";
+pub(crate) const MMAP: &str = "files of the log and of queues are not mapped into memory";
+pub(crate) const GONE: &str =
+    "a deleted file goes at once, and a pull that still wanted it is led past it";
+pub(crate) const SCANNED: &str =
+    "a pull looks at 800 entries at most, which are the default's bytes";
+pub(crate) const QUEUEFLUSH: &str = "queue files are written every second and synced with the checkpoint, every 10 seconds; what they lack after a crash \
+     comes from the log";
+pub(crate) const QUEUEPAUSE: &str = "queue files are deleted in the background without pauses";
+pub(crate) const BATCHCQ: &str = "topics with such queues are refused";
 pub(crate) const WRITER: &str =
     "the log is written directly from its memory window, as soon as it can be";
 pub(crate) const LOCK: &str = "a queue has one writer and needs no lock";
