@@ -18,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn setting(shards: u16) -> Setting {
     let config = "mappedFileSizeCommitLog=1048576\nmappedFileSizeConsumeQueue=2000\nmaxHashSlotNum=100\n\
-                  maxIndexNum=500\nfileReservedTime=2\ndeleteFileBatchMax=100\ndeleteCommitLogFilesInterval=10\n";
+                  maxIndexNum=500\nfileReservedTime=2\ndeleteFileBatchMax=100\ndeleteCommitLogFilesInterval=10\nmessageDelayLevel=1s 1s 1s 1s 1s 1s 1s 1s 1s 1s 1s 1s 1s 1s 1s 1s 1s 1s 1s 1s\n";
     // No hour of the day deletes anything while the test runs: it is half a day away.
     let hour = (hour_utc() + 12) % 24;
     Setting { shards, config: format!("{config}deleteWhen={hour:02}\n") }
@@ -35,6 +35,16 @@ fn ask(server: &Server, code: i32) {
     assert_eq!((reply.code(), reply.remark().as_str()), (response::SUCCESS, ""));
     let header = reply.header();
     assert!(header.fields.is_empty() && reply.body().is_empty(), "as Java answers");
+}
+
+/// Sends a message of the last delay level and waits until it comes: there are more levels than the table has queues for them.
+fn send_delayed(server: &Server, offset: i64) {
+    let topic = server.topic();
+    let mut connection = server.connect(TIMEOUT).unwrap();
+    connection.create_topic(&NewTopic::new("Later", 1)).unwrap();
+    let mut producer = Producer::new(connection, "P");
+    producer.send(&Message::new("Later", topic.as_bytes()).with("DELAY", "20"), 0).unwrap();
+    wait_for("the delayed message", || offsets(server, "Later", 0).1 == offset + 1);
 }
 
 /// Sends `count` messages of 2 KiB to each queue.
@@ -102,6 +112,7 @@ fn an_operator_has_old_segments_and_expired_queues_deleted_at_any_hour() {
         let server = Server::start(data.path(), &setting(shards));
         let topic = server.topic();
         server.topic_named("Other");
+        send_delayed(&server, 0);
         send(&server, topic, 8, 130);
         // Enough that all of the other topic is old, whether or not the segments ahead are there yet.
         send(&server, "Other", 8, 400);
@@ -125,6 +136,7 @@ fn an_operator_has_old_segments_and_expired_queues_deleted_at_any_hour() {
         ask(&server, request::CLEAN_EXPIRED_CONSUMEQUEUE);
         let dir = queue_files(&data, topic);
         wait_for("unused queues are gone", || (4..8).all(|q| !dir.join(q.to_string()).exists()));
+        send_delayed(&server, 1);
         for queue in 0..4 {
             let left = fs::read_dir(dir.join(queue.to_string())).unwrap().count();
             assert_eq!(

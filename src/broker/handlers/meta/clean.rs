@@ -90,8 +90,11 @@ pub(crate) fn apply<H: Host>(broker: &mut Broker, cx: &mut Cx<'_, H>, what: Clea
         Clean::Log => cx.store().clean_now(MANUAL_ROUNDS),
         Clean::ExpiredQueues => {
             cx.store().trim_all();
+            let system = SystemTopics::new(&broker.settings);
             let is_left = |queue: &ConsumeQueue| {
-                queue.min() == queue.next() && queue.next() > 0 && !is_in_use(broker, queue)
+                queue.min() == queue.next()
+                    && queue.next() > 0
+                    && !is_in_use(broker, &system, queue)
             };
             let gone = chosen(cx, is_left);
             remove_files(broker, cx, &gone, (Vec::new(), NotNoted::default()));
@@ -141,11 +144,15 @@ pub(crate) fn is_known_or_kept(topics: &TopicTable, system: &SystemTopics, topic
         || std::str::from_utf8(topic).is_ok_and(|name| system.contains(name))
 }
 
-/// Whether somebody can send to the queue or read from it.
-fn is_in_use(broker: &Broker, queue: &ConsumeQueue) -> bool {
+/// Whether somebody can send to the queue or read from it. The broker itself may use more queues of a system topic than the table
+/// says: one for each delay level.
+fn is_in_use(broker: &Broker, system: &SystemTopics, queue: &ConsumeQueue) -> bool {
+    if std::str::from_utf8(&queue.topic).is_ok_and(|name| system.contains(name)) {
+        return true;
+    }
     match broker.topics.get(&queue.topic) {
         Some(topic) => queue.id.0 < topic.config.write_queue_nums.max(topic.config.read_queue_nums),
-        None => is_kept(broker, &SystemTopics::new(&broker.settings), &queue.topic),
+        None => is_kept(broker, system, &queue.topic),
     }
 }
 
