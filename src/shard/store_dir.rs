@@ -559,6 +559,8 @@ pub(crate) fn open_segment(disk: &dyn Disk, path: &Path) -> io::Result<(File, Fi
 mod tests {
     use super::*;
     use std::os::unix::fs::FileExt;
+    use store::layout::checkpoint;
+    use store::layout::consume_queue::CqEntry;
 
     const SEGMENT: u64 = 64 << 10;
 
@@ -581,6 +583,106 @@ mod tests {
             retention: None,
             index: true,
             index_limits: IndexLimits { slots: 50, items: 300 },
+        }
+    }
+
+    /// The engine of a store of one shard works on its queue files until it has nothing to do.
+    fn settle(opened: &mut OpenStore) {
+        use store::QueueStep::{Checkpoint, Index, IndexLog, Trim, Write};
+        let paths = Arc::clone(&opened.paths);
+        let mut store = opened.take_shards().remove(0).store;
+        let root = paths.consume_queue.clone();
+        let mut files = crate::queue_files::QueueFiles::new(Arc::new(LocalDisk), root, 200);
+        for second in 1..100 {
+            let now = base::time::MonoNs(second * 1_000_000_000);
+            match store.plan_queues(now) {
+                None => continue,
+                Some(Write(writes)) => writes.iter().for_each(|write| files.write(write).unwrap()),
+                Some(Checkpoint(list)) => {
+                    files.sync().unwrap();
+                    let write = |(id, new): (StreamId, checkpoint::Checkpoint)| {
+                        fs::write(paths.checkpoint(id), new.encode()).unwrap();
+                    };
+                    list.into_iter().for_each(write);
+                }
+                Some(Index(..)) => {}
+                Some(Trim { .. } | IndexLog { .. }) => unreachable!("nothing is deleted"),
+            }
+            store.on_queues(None, now);
+        }
+    }
+
+    fn write_checkpoint(root: &Path, dispatched: u64, queues: Option<u64>) {
+        let known = checkpoint::Checkpoint {
+            log_timestamp: 9,
+            queue_timestamp: 9,
+            dispatched: Some(dispatched),
+            clean_end: Some(dispatched),
+            queues,
+            ..Default::default()
+        };
+        fs::write(root.join("checkpoint"), known.encode()).unwrap();
+    }
+
+    #[test]
+    fn a_start_that_made_the_queues_again_writes_a_checkpoint_without_new_messages() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("commitlog");
+        fs::create_dir_all(&log).unwrap();
+        let mut bytes = record(0);
+        let end = bytes.len() as u64;
+        bytes.resize(usize::try_from(SEGMENT).unwrap(), 0);
+        fs::write(log.join(segment::name(0)), &bytes).unwrap();
+        // The queue that it knows has lost its files.
+        write_checkpoint(dir.path(), end, Some(checkpoint::queue_digest(b"T", 0, 1)));
+        let on_disk = || {
+            let bytes = fs::read(dir.path().join("checkpoint")).unwrap();
+            checkpoint::Checkpoint::decode(&bytes).dispatched
+        };
+        let mut opened = open(&config(dir.path())).unwrap();
+        assert_eq!(on_disk(), Some(0), "until the queue is there again");
+        settle(&mut opened);
+        assert_eq!(on_disk(), Some(end));
+    }
+
+    /// An entry of zeros would be the end of the queue, for us and for Java.
+    #[test]
+    fn a_queue_file_that_is_made_again_has_no_hole_before_its_first_message() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("commitlog");
+        fs::create_dir_all(&log).unwrap();
+        // Messages 0 to 7 have expired with the first segment.
+        let mut bytes = message(SEGMENT, 8);
+        let size = bytes.len() as u64;
+        bytes.extend(message(SEGMENT + size, 9));
+        let end = SEGMENT + 2 * size;
+        bytes.resize(usize::try_from(SEGMENT).unwrap(), 0);
+        fs::write(log.join(segment::name(SEGMENT)), &bytes).unwrap();
+        let queues = dir.path().join("consumequeue");
+        let file = queues.join("T/0").join(segment::name(0));
+        let whole = queues.join("U/0").join(segment::name(0));
+        for path in [&file, &whole] {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+        }
+        fs::write(whole, [0; 200]).unwrap();
+        let entry =
+            |n: u64| CqEntry { phy: wire::ids::PhyOffset(n * 100), size: 100, tags_code: 0 };
+        for kept in [3, 0] {
+            let mut short: Vec<u8> = (0..kept).flat_map(|n| entry(n).encode()).collect();
+            if kept == 0 {
+                // Of the right size, but without its beginning.
+                short = vec![0; 200];
+            }
+            fs::write(&file, &short).unwrap();
+            write_checkpoint(dir.path(), end, Some(1));
+            settle(&mut open(&config(dir.path())).unwrap());
+            let bytes = fs::read(&file).unwrap();
+            let sizes = bytes.chunks(20).map(|entry| CqEntry::decode(entry).unwrap().size);
+            assert!(sizes.into_iter().all(|size| size > 0), "{kept}: {bytes:?}");
+            let dir = file.parent().unwrap();
+            let test = &|_: &CqEntry, _| Ok(true);
+            let held = crate::queue_files::extent(&LocalDisk, dir, 200, u64::MAX, test).unwrap();
+            assert_eq!(held.1, 10, "{kept}");
         }
     }
 

@@ -6,12 +6,13 @@
 use super::StoreError;
 use super::rebuilt::is_light;
 use super::stream_dir::{Opening, QueueName};
-use crate::disk::{Access, Disk, copy_file, move_file, replace_file};
+use crate::disk::{Access, Disk, copy_file, move_file, read_full_at, replace_file, write_full_at};
 use crate::queue_files::{bases, extent, queue_dir};
 use std::io;
 use std::path::{Path, PathBuf};
+use store::consume_queue::ConsumeQueue;
 use store::layout::checkpoint::Checkpoint;
-use store::layout::consume_queue::ENTRY_BYTES;
+use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
 use store::layout::segment;
 
 /// The damaged files of these queues; none when they are no fewer than the right ones. Entries of records below `from`
@@ -97,6 +98,54 @@ pub(super) fn mend(opening: &Opening<'_>, checkpoint: &Checkpoint) -> Result<(),
         mended.map_err(StoreError::io(path, "mending the queue file"))?;
     }
     Ok(())
+}
+
+/// Writes fillers where a file has no entries before the first one that its queue is to have: whoever reads queue files, we or Java,
+/// takes an empty entry for the end.
+pub(super) fn fill_holes(opening: &Opening<'_>, queues: &[ConsumeQueue]) -> Result<(), StoreError> {
+    let (root, size) = (&opening.paths.consume_queue, opening.paths.queue_file_bytes);
+    for queue in queues.iter().filter(|queue| queue.min() < queue.next() && queue.min() > 0) {
+        let dir = queue_dir(root, &queue.topic, queue.id)
+            .map_err(StoreError::io(root, "naming a queue"))?;
+        let end = u64::try_from(queue.min()).expect("above 0") * ENTRY_BYTES as u64;
+        let last = (end - 1) / size * size;
+        let damaged = opening.damaged_queues.iter().filter(|path| path.parent() == Some(&dir));
+        let names = damaged.filter_map(|path| segment::parse_name(path.file_name()?.to_str()?));
+        let bases = names.filter(|base| base.is_multiple_of(size) && *base < last).chain([last]);
+        for base in bases {
+            let path = dir.join(segment::name(base));
+            fill_hole(opening.disk, &path, (end - base).min(size), size)
+                .map_err(StoreError::io(&path, "mending the queue file"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The entry before `end` tells whether there is a hole: one goes on up to there.
+fn fill_hole(disk: &dyn Disk, path: &Path, end: u64, file_bytes: u64) -> io::Result<()> {
+    let file = match disk.open(path, Access::Write) {
+        Ok(file) if file.bytes()? > 0 => file,
+        // Whoever writes to it makes it, with fillers.
+        Ok(_) => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    let is_empty = |entry: &[u8]| CqEntry::decode(entry).is_none_or(|entry| entry.size <= 0);
+    let mut last = [0; ENTRY_BYTES];
+    read_full_at(&*file, &mut last, end - ENTRY_BYTES as u64)?;
+    if !is_empty(&last) {
+        return Ok(());
+    }
+    let mut entries = vec![0; usize::try_from(end).map_err(|_| io::ErrorKind::FileTooLarge)?];
+    read_full_at(&*file, &mut entries, 0)?;
+    for entry in entries.chunks_exact_mut(ENTRY_BYTES) {
+        if is_empty(entry) {
+            entry.copy_from_slice(&CqEntry::FILLER.encode());
+        }
+    }
+    file.set_bytes(file_bytes)?;
+    write_full_at(&*file, &entries, 0)?;
+    file.sync_all()
 }
 
 /// The file keeps its content: of a queue whose records have expired it has the last offset.

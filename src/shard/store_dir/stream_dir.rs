@@ -200,7 +200,7 @@ pub(super) fn open(
         let from = checkpoint.dispatched.unwrap_or(u64::MAX);
         opening.damaged_queues = queue_sizes::damaged(&opening, &names, from)?;
     }
-    let (end, queues) = opening.recover(&checkpoint, &names)?;
+    let (end, queues, left) = opening.recover(&checkpoint, &names)?;
     let is_other = is_lost || checkpoint.clean_end.unwrap_or(0) != end.end;
     if !clean || opening.foreign || is_other {
         // Java leaves old bytes behind the end of its log, and entries of records that it lost. Where the log does not
@@ -210,7 +210,7 @@ pub(super) fn open(
         opening.sync_segments(checkpoint.dispatched.unwrap_or(0), end.end)?;
     }
     let index = opening.index(&checkpoint, end.end);
-    opening.finish(end, checkpoint, queues, index)
+    opening.finish(end, left, queues, index)
 }
 
 impl Opening<'_> {
@@ -330,12 +330,13 @@ impl Opening<'_> {
         self.bases.last().map_or(0, |last| last + self.paths.segment_bytes)
     }
 
-    /// Scans from the checkpoint; when that contradicts the queue files, from the first segment.
+    /// Scans from the checkpoint; when that contradicts the queue files, from the first segment. Also returns the checkpoint as it is
+    /// then: what the engine believes of the files must not be more than what the next start would.
     fn recover(
         &self,
         checkpoint: &Checkpoint,
         names: &[&QueueName],
-    ) -> Result<(ScanEnd, Vec<ConsumeQueue>), StoreError> {
+    ) -> Result<(ScanEnd, Vec<ConsumeQueue>, Checkpoint), StoreError> {
         let first = self.bases.first().copied().unwrap_or(0);
         let start = match checkpoint.dispatched {
             None => foreign::scan_start(self, checkpoint, names)?,
@@ -350,7 +351,7 @@ impl Opening<'_> {
             let known = checkpoint.queues.filter(|_| !self.deleted.is_any_from(from));
             if gaps == 0 && known.is_none_or(|sum| sum == files) {
                 self.refuse_to_cut(&end, checkpoint)?;
-                return Ok((end, queues));
+                return Ok((end, queues, *checkpoint));
             }
             tracing::warn!(
                 "stream {}: queue files or entries below the checkpoint are missing; reading the whole log",
@@ -372,21 +373,27 @@ impl Opening<'_> {
             );
             return Err(StoreError::new(path, text));
         }
-        self.forget_dispatched(checkpoint, first)?;
+        let left = self.forget_dispatched(checkpoint, first)?;
         queue_sizes::mend(self, checkpoint)?;
-        Ok((end, queues))
+        queue_sizes::fill_holes(self, &queues)?;
+        Ok((end, queues, left))
     }
 
     /// The checkpoint's word for the queue files was wrong, and they are written anew: a process that dies meanwhile must
     /// not leave it to the next start.
-    fn forget_dispatched(&self, checkpoint: &Checkpoint, first: u64) -> Result<(), StoreError> {
+    fn forget_dispatched(
+        &self,
+        checkpoint: &Checkpoint,
+        first: u64,
+    ) -> Result<Checkpoint, StoreError> {
         if checkpoint.dispatched.is_none_or(|known| known <= first) {
-            return Ok(());
+            return Ok(*checkpoint);
         }
         let path = self.paths.checkpoint(self.stream);
         let none =
             Checkpoint { dispatched: Some(first), clean_end: None, queues: None, ..*checkpoint };
-        replace_file(self.disk, &path, &none.encode()).map_err(StoreError::io(&path, "writing"))
+        replace_file(self.disk, &path, &none.encode()).map_err(StoreError::io(&path, "writing"))?;
+        Ok(none)
     }
 
     fn scan_from(&self, from: u64, names: &[&QueueName]) -> Result<Scanned, StoreError> {
