@@ -15,6 +15,9 @@ use store::layout::checkpoint::Checkpoint;
 use store::layout::consume_queue::{CqEntry, ENTRY_BYTES};
 use store::layout::segment;
 
+/// The largest size that an entry can have.
+const FILLER_SIZE: u32 = CqEntry::FILLER.size;
+
 /// The damaged files of these queues; none when they are no fewer than the right ones. Entries of records below `from`
 /// were durable.
 pub(super) fn damaged(
@@ -130,7 +133,9 @@ fn fill_hole(disk: &dyn Disk, path: &Path, end: u64, file_bytes: u64) -> io::Res
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(e),
     };
-    let is_empty = |entry: &[u8]| CqEntry::decode(entry).is_none_or(|entry| entry.size <= 0);
+    // Java's sizes have a sign.
+    let is_size = |size: u32| (1..=FILLER_SIZE).contains(&size);
+    let is_empty = |entry: &[u8]| CqEntry::decode(entry).is_none_or(|entry| !is_size(entry.size));
     let mut last = [0; ENTRY_BYTES];
     read_full_at(&*file, &mut last, end - ENTRY_BYTES as u64)?;
     if !is_empty(&last) {
