@@ -23,6 +23,7 @@ use store::{Store, StoreConfig};
 use stream_dir::StoreQueues;
 use wire::ids::StreamId;
 
+mod damaged_queues;
 pub mod deleted;
 mod device;
 mod foreign;
@@ -30,7 +31,6 @@ pub(crate) mod index_dir;
 mod left_windows;
 mod log_reader;
 pub(crate) mod progress;
-mod queue_sizes;
 mod queue_table;
 mod rebuilt;
 pub mod segment_sizes;
@@ -216,7 +216,7 @@ pub fn open_on(disk: Arc<dyn Disk>, config: &StoreDirConfig) -> Result<OpenStore
             .map_err(StoreError::io(dir, "making the directory"))?;
     }
     let lock = lock_store(&*disk, &config.root)?;
-    refuse_rocksdb(&*disk, &config.root)?;
+    check_queue_root(&*disk, &config.root)?;
     let identity = load_identity(&*disk, config)?;
     let paths = Arc::new(StorePaths {
         disk: Arc::clone(&disk),
@@ -437,16 +437,25 @@ fn lock_store(disk: &dyn Disk, root: &Path) -> Result<Option<File>, StoreError> 
     })
 }
 
-/// Where Java has its queues in RocksDB, that lies where queue files would. A topic of that name has a directory.
-fn refuse_rocksdb(disk: &dyn Disk, root: &Path) -> Result<(), StoreError> {
-    let path = root.join("consumequeue").join("CURRENT");
-    match disk.list(&path) {
-        Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
-            let text = "the queues are in RocksDB (storeType=defaultRocksDB), which is not read here. Nothing was changed";
-            Err(StoreError::new(path, text))
-        }
-        Ok(_) | Err(_) => Ok(()),
+/// What cannot be read of Java's: queues in RocksDB.
+pub const ROCKSDB: &str = "the queues are in RocksDB (storeType=defaultRocksDB), which is not read here. Nothing was changed";
+
+/// The file of RocksDB where queue files would be, if Java has its queues there. A topic of that name has a directory.
+pub fn rocksdb_file(disk: &dyn Disk, root: &Path) -> Option<PathBuf> {
+    Some(root.join("consumequeue").join("CURRENT")).filter(|path| is_plain_file(disk, path))
+}
+
+fn is_plain_file(disk: &dyn Disk, path: &Path) -> bool {
+    disk.list(path).is_err_and(|error| error.kind() == io::ErrorKind::NotADirectory)
+}
+
+fn check_queue_root(disk: &dyn Disk, root: &Path) -> Result<(), StoreError> {
+    let queues = root.join("consumequeue");
+    if is_plain_file(disk, &queues) {
+        let text = "is no directory, but the queues' files belong there; move it away. Nothing was changed";
+        return Err(StoreError::new(queues, text));
     }
+    rocksdb_file(disk, root).map_or(Ok(()), |path| Err(StoreError::new(path, ROCKSDB)))
 }
 
 fn load_identity(disk: &dyn Disk, config: &StoreDirConfig) -> Result<Identity, StoreError> {
@@ -982,6 +991,10 @@ mod tests {
         fs::write(queues.join("CURRENT"), "MANIFEST-000004\n").unwrap();
         let error = open(&config(dir.path())).err().expect("we cannot read it").to_string();
         assert!(error.contains("RocksDB") && error.contains("consumequeue/CURRENT"), "{error}");
+        fs::remove_dir_all(&queues).unwrap();
+        fs::write(&queues, "to be looked at").unwrap();
+        let error = open(&config(dir.path())).err().expect("no queue can be there").to_string();
+        assert!(error.contains("consumequeue: is no directory"), "{error}");
         assert!(!dir.path().join("abort").exists(), "Java would take it for a crash");
         assert!(!dir.path().join(identity::FILE_NAME).exists());
     }

@@ -17,8 +17,8 @@ const SECTOR_BYTES: usize = 512;
 /// Most zero bytes in a row that properties may have: with the lower byte of their length in front and the separator behind
 /// them they never fill a sector.
 pub const TEXT_ZEROS_MAX: usize = SECTOR_BYTES - 2;
-/// No record is larger than this: the frame limit bounds what a client can send.
-const RECORD_BYTES_MAX: usize = 32 << 20;
+/// No record has more bytes than this: the frame limit bounds what a client can send.
+pub const RECORD_BYTES_MAX: usize = 32 << 20;
 
 /// Fewest bytes of a record: those of fixed length, and one each of body and topic.
 const RECORD_BYTES_MIN: u64 = 93;

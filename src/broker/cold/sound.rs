@@ -7,9 +7,8 @@ use base::time::MonoNs;
 use store::Store;
 use store::layout::consume_queue::CqEntry;
 use store::queues::QueueNo;
+use store::recovery::RECORD_BYTES_MAX;
 
-/// No record is larger, as recovery has it.
-const RECORD_BYTES_MAX: u32 = 32 << 20;
 /// How often the log hears of such entries at most.
 const TOLD_EVERY_MS: u64 = 10_000;
 
@@ -52,7 +51,7 @@ fn names_a_place(store: &Store, entry: &CqEntry) -> bool {
     if entry.is_filler() {
         return true;
     }
-    if size > RECORD_BYTES_MAX || !store.has_stream(phy.stream()) {
+    if size as usize > RECORD_BYTES_MAX || !store.has_stream(phy.stream()) {
         return false;
     }
     let stream = store.stream(phy.stream());

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use store::layout::checkpoint::Checkpoint;
 use store::layout::index::{HEADER_BYTES, IndexHeader, IndexLimits};
+use store::recovery::RECORD_BYTES_MAX;
 use wire::message::MessageView;
 
 /// Runs `info`.
@@ -118,7 +119,6 @@ fn describe_index(
 
 /// Store time of the record that begins a file; `None` when it begins with none.
 fn first_store_time(path: &Path) -> Option<i64> {
-    const RECORD_BYTES_MAX: usize = 32 << 20;
     let file = File::open(path).ok()?;
     let mut bytes = vec![0; 4];
     super::walk::read_full(&file, &mut bytes, 0).ok()?;

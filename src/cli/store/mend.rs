@@ -21,7 +21,7 @@ use store::layout::consume_queue::CqEntry;
 use store::layout::segment::{self, BLANK_BYTES};
 use store::op::{Extended, QueueWrite};
 use store::queues::QUEUE_ID_MAX;
-use store::recovery::skipped_max;
+use store::recovery::{RECORD_BYTES_MAX, skipped_max};
 use wire::ids::{PhyOffset, QueueId, QueueOffset, StreamId};
 use wire::message;
 use wire::message::{MAGIC_BLANK, MessageView, NewMessage};
@@ -92,7 +92,7 @@ fn store_time(path: &Path, at: u64) -> std::io::Result<i64> {
     let file = File::open(path)?;
     let mut head = [0; HEAD_BYTES];
     read_full(&file, &mut head, at)?;
-    let mut record = vec![0; message::declared_size(&head).unwrap_or(0).min(32 << 20)];
+    let mut record = vec![0; message::declared_size(&head).unwrap_or(0).min(RECORD_BYTES_MAX)];
     read_full(&file, &mut record, at)?;
     Ok(MessageView::parse(&record).map_or(0, |(view, _)| view.store_timestamp().0))
 }

@@ -7,7 +7,7 @@ use base::props;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 use shard::disk::LocalDisk;
 use shard::store_dir::deleted::Deleted;
-use shard::store_dir::segment_sizes;
+use shard::store_dir::{self, segment_sizes};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
@@ -159,11 +159,8 @@ impl Place {
         let settings = Settings::read(told.config_file.as_deref())?;
         let commit_log = commit_log_dir(&root, &settings)?;
         let consume_queue = root.join("consumequeue");
-        // A topic of that name has a directory.
-        if consume_queue.join("CURRENT").is_file() {
-            let text =
-                "the queues are in RocksDB (storeType=defaultRocksDB), which is not read here";
-            return Err(Trouble::new(&consume_queue, text));
+        if let Some(path) = store_dir::rocksdb_file(&LocalDisk, &root) {
+            return Err(Trouble::new(&path, store_dir::ROCKSDB));
         }
         let identity = read_identity(&root)?;
         if identity.is_none() && !commit_log.is_dir() {

@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 use store::layout::segment;
-use store::recovery::{Proof, ScanEnd, ScanRange, scan_by};
+use store::recovery::{Proof, RECORD_BYTES_MAX, ScanEnd, ScanRange, scan_by};
 use wire::ids::{PhyOffset, StreamId};
 use wire::message::{MessageView, Probe, probe};
 
@@ -21,8 +21,6 @@ const CHUNK_BYTES: usize = 4 << 20;
 /// How often, and how long after each other, a damaged place is looked at beside a running broker.
 const LOOKS_MAX: u32 = 5;
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// No record is larger than this: the frame limit bounds what a client can send.
-const RECORD_BYTES_MAX: usize = 32 << 20;
 /// Bytes of a magic number that both record versions share.
 const MAGIC_HEAD: [u8; 3] = [0xDA, 0xA3, 0x20];
 

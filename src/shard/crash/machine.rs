@@ -103,8 +103,7 @@ impl Generations {
 
     /// Messages of earlier generations never come back.
     pub(crate) fn gone(&self, topic: &[u8], stream: StreamId) -> u32 {
-        let of_it = self.gone.iter().filter(|((t, s), _)| *t == topic && *s == stream.0);
-        of_it.map(|(_, generation)| *generation).next().unwrap_or(0)
+        self.gone.get(&(topic, stream.0)).copied().unwrap_or(0)
     }
 
     /// With what was gone at an earlier moment.

@@ -10,13 +10,12 @@ use crate::disk::{Access, read_full_at};
 use crate::queue_files::{extent, last_end, queue_dir};
 use std::io;
 use store::layout::checkpoint::Checkpoint;
+use store::recovery::RECORD_BYTES_MAX;
 use wire::ids::PhyOffset;
 use wire::message::{MessageView, Probe, probe};
 
 /// Java trusts its checkpoint's times less this much, ms.
 const SLACK_MS: i64 = 3000;
-/// No record is larger than this: the frame limit bounds what a client can send.
-const RECORD_BYTES_MAX: usize = 32 << 20;
 
 /// The position; `None`: the beginning of the log.
 pub(super) fn scan_start(

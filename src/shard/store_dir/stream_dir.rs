@@ -1,11 +1,11 @@
 //! One stream of the store directory: from its files and a dead process's window to a stream ready to append.
 
+use super::damaged_queues;
 use super::deleted::{Deleted, Deletion, without_deleted};
 use super::foreign;
 use super::index_dir::{self, IndexStart, OpenIndex};
 use super::log_reader::LogReader;
 use super::progress::Progress;
-use super::queue_sizes;
 use super::queue_table::KnownQueues;
 use super::rebuilt::Rebuilt;
 use super::segment_sizes::LogDir;
@@ -29,7 +29,7 @@ use store::layout::consume_queue::CqEntry;
 use store::layout::identity::Identity;
 use store::layout::segment;
 use store::queues::{QUEUE_ID_MAX, stream_of};
-use store::recovery::{Proof, ScanEnd, ScanRange, scan_by};
+use store::recovery::{Proof, RECORD_BYTES_MAX, ScanEnd, ScanRange, scan_by};
 use store::segments::Segments;
 use store::stream::{FlushMode, Stream, StreamConfig, SyncBy};
 use wire::ids::{PhyOffset, QueueId, StreamId};
@@ -198,7 +198,7 @@ pub(super) fn open(
     if queues.known.is_none() {
         names = without_deleted(&opening, names)?;
         let from = checkpoint.dispatched.unwrap_or(u64::MAX);
-        opening.damaged_queues = queue_sizes::damaged(&opening, &names, from)?;
+        opening.damaged_queues = damaged_queues::damaged(&opening, &names, from)?;
     }
     let (end, queues, left) = opening.recover(&checkpoint, &names)?;
     let is_other = is_lost || checkpoint.clean_end.unwrap_or(0) != end.end;
@@ -374,8 +374,8 @@ impl Opening<'_> {
             return Err(StoreError::new(path, text));
         }
         let left = self.forget_dispatched(checkpoint, first)?;
-        queue_sizes::mend(self, checkpoint)?;
-        queue_sizes::fill_holes(self, &queues)?;
+        damaged_queues::mend(self, checkpoint)?;
+        damaged_queues::fill_holes(self, &queues)?;
         Ok((end, queues, left))
     }
 
@@ -474,8 +474,8 @@ impl Opening<'_> {
             let file = self.disk.open(&path, Access::Read);
             let file = file.map_err(StoreError::io(&path, "opening"))?;
             read_full_at(&*file, &mut head, 0).map_err(StoreError::io(&path, "reading"))?;
-            let bytes =
-                wire::message::declared_size(&head).filter(|s| *s as u64 <= size.min(32 << 20));
+            let bytes = wire::message::declared_size(&head)
+                .filter(|s| *s as u64 <= size.min(RECORD_BYTES_MAX as u64));
             head.resize(bytes.unwrap_or(0), 0);
             read_full_at(&*file, &mut head, 0).map_err(StoreError::io(&path, "reading"))?;
             let fits = bytes.is_some();

@@ -3,10 +3,9 @@
 
 use super::Trouble;
 use crate::cli::store::place::list;
-use shard::disk::{Disk, LocalDisk, make_durable_dirs};
+use shard::disk::{LocalDisk, make_durable_dirs, replace_file};
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use store::layout::segment;
 use store::layout::timer::{UNIT_BYTES, Unit};
@@ -58,13 +57,9 @@ impl Places {
                 Some(Unit { phy, ..unit })
             });
             let made = dir.join(path.file_name().unwrap_or_default());
-            let written = File::create_new(&made).and_then(|mut file| {
-                file.write_all(&bytes)?;
-                file.sync_all()
-            });
-            written.map_err(|e| Trouble::io(&made, e))?;
+            replace_file(&LocalDisk, &made, &bytes).map_err(|e| Trouble::io(&made, e))?;
         }
-        LocalDisk.sync_dir(&dir).map_err(|e| Trouble::io(&dir, e))
+        Ok(())
     }
 }
 

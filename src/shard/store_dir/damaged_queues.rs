@@ -1,4 +1,4 @@
-//! Queue files that have lost their size, or their name, in a store whose other ones are right: damage.
+//! Queue files that have lost their size, their name or their beginning, in a store whose other ones are right: damage.
 //!
 //! What they hold is in the log, which is then read whole. Where few files or none have the configured size, the
 //! configuration is wrong, and the start is refused (`check_files`).
