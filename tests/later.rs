@@ -502,7 +502,6 @@ fn timed_messages_survive_stop_and_kill_and_lost_timer_files() {
     }
 }
 
-/// Changes the unit of this number in the timer log.
 #[test]
 fn timed_messages_wait_on_when_the_store_gets_another_number_of_streams() {
     let data = Data::new();
@@ -538,6 +537,7 @@ fn timed_messages_wait_on_when_the_store_gets_another_number_of_streams() {
     }
 }
 
+/// Changes the unit of this number in the timer log.
 fn damage_unit(data: &Data, number: usize, change: impl FnOnce(&mut [u8])) {
     let path = data.store().join("timerlog/00000000000000000000");
     let mut log = std::fs::read(&path).unwrap();

@@ -171,7 +171,7 @@ impl Log {
         self.sizes.push(record.len());
     }
 
-    /// Which record lies there, and whether it is so long.
+    /// Which record lies there.
     fn number(&self, place: i64) -> usize {
         *self.numbers.get(&place).unwrap_or_else(|| panic!("no record begins at {place}"))
     }
